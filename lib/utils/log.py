@@ -1,0 +1,34 @@
+"""One log: to the screen and to the run's file, from rank 0 only; other ranks report warnings."""
+import logging
+import sys
+from pathlib import Path
+
+FORMAT = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
+FILE_FORMAT = logging.Formatter("%(asctime)s  %(levelname)s  %(message)s", "%Y-%m-%d %H:%M:%S")
+LOGGERS = ("lib", "main", "tools")
+
+
+def start_logging(rank: int = 0) -> None:
+    """Sends the project's log records to standard output; may be called again."""
+    screen = logging.StreamHandler(sys.stdout)
+    screen.setFormatter(FORMAT if rank == 0 else logging.Formatter(f"rank {rank}: %(message)s"))
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        close_handlers(logger)
+        logger.addHandler(screen)
+        logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+        logger.propagate = False
+
+
+def log_to_file(path: Path) -> None:
+    """Appends the log to ``path`` as well, from now on."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(FILE_FORMAT)
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+
+
+def close_handlers(logger: logging.Logger) -> None:
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,77 @@
+"""Name to builder tables, and how a builder's options come out of a config section."""
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from lib.utils.errors import UnknownNameError
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The end of every "unknown name" message: the nearest known name, or all of them."""
+    known = sorted(known)
+    matches = difflib.get_close_matches(word, known, n=1)
+    if not matches:   # 'LDAM' for 'LDAMLoss': too short for the ratio, but contained
+        matches = [name for name in known if word and word.lower() in name.lower()][:1]
+    return f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(known)}"
+
+
+class Registry:
+    """A table of builders: ``@LOSSES.register("CDT")`` puts one in, ``LOSSES["CDT"]`` takes it out.
+
+    A builder's keyword-only arguments are its options. ``build`` reads them from the builder's section of the
+    family's config node (``LOSS.LDAMLoss.MAX_MARGIN`` for ``max_margin``), or from the family's node itself where
+    members share an option (``TRAIN.COMBINER.ALPHA``).
+    """
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+        self._builders: dict[str, Callable] = {}
+        self._sections: dict[str, str] = {}
+
+    def register(self, name: str, section: str | None = None) -> Callable:
+        """Decorator. ``section`` is the config node of the options; by default the name itself, and for names in
+        lower case the name in upper case with underscores ("weighted sampler" has WEIGHTED_SAMPLER)."""
+        def add(builder: Callable) -> Callable:
+            if name in self._builders:
+                raise ValueError(f"{self.family} {name!r} is already registered by {self._builders[name].__module__}")
+            self._builders[name] = builder
+            self._sections[name] = section or (name.upper().replace(" ", "_") if name.islower() else name)
+            return builder
+
+        return add
+
+    def __getitem__(self, name: str) -> Callable:
+        if name not in self._builders:
+            raise UnknownNameError(f"unknown {self.family} {name!r}; {closest(name, self._builders)}")
+        return self._builders[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._builders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._builders)
+
+    def section(self, name: str) -> str:
+        """Name of the config node that holds the options of ``name``."""
+        return self._sections[name]
+
+    def options(self, name: str) -> dict[str, str]:
+        """Config key to argument: ``def __init__(self, counts, *, lambda_=.1)`` gives ``{"LAMBDA": "lambda_"}``."""
+        parameters = inspect.signature(self[name]).parameters.values()
+        return {p.name.rstrip("_").upper(): p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def build(self, name: str, node: Mapping[str, Any], *args: Any) -> Any:
+        """Builds ``name`` from ``args`` and its options in ``node``, the config node of the family."""
+        options = self.options(name)
+        section = node.get(self._sections[name], {})
+        values = {argument: section[key] if key in section else node[key] for key, argument in options.items()}
+        return self[name](*args, **values)
+
+
+def import_submodules(package: str) -> None:
+    """Imports every module of a package, so that its ``register`` decorators run."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")

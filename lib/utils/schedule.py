@@ -1,0 +1,49 @@
+"""What changes with the epoch, as pure functions of the epoch. Epochs count from 1.
+
+With LR_STEP 160 the lower rate holds from epoch 160 on, while DRW and DRS with START_EPOCH 160 begin at 161, both as
+published (the original stepped its scheduler before the epoch and compared the epoch with ``>``).
+"""
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Schedule = Callable[[int], float]   # epoch to rate / BASE_LR
+
+COSINE_FLOOR = 1e-4   # rate at which the published cosine decay ends, whatever the base rate
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Second-stage switch of DRW and DRS: off through ``start_epoch``, on from the epoch after it."""
+
+    start_epoch: int = 0
+
+    def active(self, epoch: int) -> bool:
+        return epoch > self.start_epoch
+
+
+def multistep(milestones: Sequence[int], factor: float, warm_epochs: int = 0) -> Schedule:
+    """Step decay: factor ** #{milestones <= epoch}, so a milestone is the first epoch of the lower rate.
+
+    The first ``warm_epochs`` climb linearly towards the full rate: times (1 - a) / 3 + a, a = min(epoch / warm_epochs, 1).
+    """
+    milestones = sorted(milestones)
+
+    def at(epoch: int) -> float:
+        warm = min(epoch / warm_epochs, 1.0) if warm_epochs else 1.0
+        return ((1 - warm) / 3 + warm) * factor ** bisect_right(milestones, epoch)
+
+    return at
+
+
+def cosine(last_epoch: int, base_rate: float) -> Schedule:
+    """Half a cosine from ``base_rate`` at epoch 0 to 1e-4 at ``last_epoch``, where it stays, as a multiple of ``base_rate``.
+
+    The published code came up again after ``last_epoch``.
+    """
+    def at(epoch: int) -> float:
+        wave = (1 + math.cos(math.pi * min(epoch / last_epoch, 1.0))) / 2
+        return (COSINE_FLOOR + (base_rate - COSINE_FLOOR) * wave) / base_rate
+
+    return at
