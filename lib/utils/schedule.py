@@ -26,7 +26,7 @@ class Deferred:
 def multistep(milestones: Sequence[int], factor: float, warm_epochs: int = 0) -> Schedule:
     """Step decay: factor ** #{milestones <= epoch}, so a milestone is the first epoch of the lower rate.
 
-    The first ``warm_epochs`` climb linearly towards the full rate: times (1 - a) / 3 + a, a = min(epoch / warm_epochs, 1).
+    The first ``warm_epochs`` climb linearly to the full rate: times (1 - a) / 3 + a, a = min(epoch / warm_epochs, 1).
     """
     milestones = sorted(milestones)
 
@@ -38,7 +38,7 @@ def multistep(milestones: Sequence[int], factor: float, warm_epochs: int = 0) ->
 
 
 def cosine(last_epoch: int, base_rate: float) -> Schedule:
-    """Half a cosine from ``base_rate`` at epoch 0 to 1e-4 at ``last_epoch``, where it stays, as a multiple of ``base_rate``.
+    """Half a cosine from ``base_rate`` at epoch 0 to 1e-4 at ``last_epoch``, where it stays; divided by ``base_rate``.
 
     The published code came up again after ``last_epoch``.
     """

@@ -27,7 +27,7 @@ class Stream:
 
 
 def shared_generator(seed: int, epoch: int) -> torch.Generator:
-    """For draws that all ranks must agree on; on the CPU whatever the device, so that hardware does not change the draw."""
+    """For draws that all ranks agree on; always on the CPU, so that the hardware does not change the draw."""
     return torch.Generator().manual_seed(spawn_seeds((seed, epoch), 1)[0])
 
 

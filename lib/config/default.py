@@ -1,0 +1,159 @@
+"""THE configuration tree: every key there is, with its default, meaning, choices and unit.
+
+A section named after a registered component holds that component's options and reaches its constructor as lower-case
+keyword arguments: ``LOSS.LDAMLoss.MAX_MARGIN`` is ``LDAMLoss(..., max_margin=...)``.
+"""
+from lib.config.node import Config as Node
+
+TREE = Node()
+TREE.NAME = "default"                 # name of the run; its files are in OUTPUT_DIR/NAME
+TREE.OUTPUT_DIR = "./output"          # folder of all runs
+TREE.SEED = 42                        # seed of everything random but the long-tailed subset (DATASET.IMBALANCECIFAR.RANDOM_SEED)
+TREE.DETERMINISTIC = True             # deterministic CUDA kernels only; False lets cuDNN search for the fastest ones
+TREE.VALID_STEP = 5                   # epochs from one validation to the next; the last epoch is always validated
+TREE.SAVE_STEP = 5                    # epochs from one epoch_N.pth to the next; last.pth is written every epoch
+TREE.SHOW_STEP = 20                   # batches from one progress line to the next
+TREE.PIN_MEMORY = True                # page-locked host memory for batches that go to a GPU
+TREE.INPUT_SIZE = [224, 224]          # height, width of what the network sees, in pixels
+TREE.COLOR_SPACE = "RGB"              # RGB | BGR, order of the channels
+TREE.RESUME_MODEL = ""                # checkpoint to go on from: a name in the run's models/, or a path with a "/"
+TREE.RESUME_MODE = "all"              # all: weights, optimizer, epoch, best | state_dict: weights only, from epoch 1
+TREE.EVAL_MODE = False                # train with the network in eval mode (BatchNorm and dropout as in validation)
+
+TREE.DATASET = Node()
+TREE.DATASET.DATASET = "IMBALANCEDIGITS"   # a registered data set
+TREE.DATASET.ROOT = ""                # folder of the data; empty: the data set's usual place
+TREE.DATASET.TRAIN_JSON = ""          # annotations of the training images (data sets from files)
+TREE.DATASET.VALID_JSON = ""          # annotations of the validation images
+TREE.DATASET.IN_MEMORY = "auto"       # auto: all images of one size and below 2 GB | always | never: read by workers
+TREE.DATASET.MEAN = []                # mean per channel, R G B, in units of [0, 1]; empty: the data set's own
+TREE.DATASET.STD = []                 # standard deviation per channel, likewise
+TREE.DATASET.GENERATE_CAM_BASED_DATASET = False   # make the images of CAM-based sampling instead of training
+TREE.DATASET.USE_CAM_BASED_DATASET = False        # train with the images of CAM-based sampling added
+TREE.DATASET.CAM_DATA_JSON_SAVE_PATH = ""         # annotations of the added images
+TREE.DATASET.CAM_DATA_SAVE_PATH = ""              # folder of the added images
+TREE.DATASET.CAM_NUMBER_THRES = 0                 # most images added to a class; 0: no threshold
+TREE.DATASET.IMBALANCECIFAR = Node()              # the long-tailed subset of every IMBALANCE* data set
+TREE.DATASET.IMBALANCECIFAR.RATIO = 0.01          # images of the rarest class / images of the most frequent one
+TREE.DATASET.IMBALANCECIFAR.RANDOM_SEED = 0       # which images are kept
+TREE.DATASET.IMBALANCECIFAR.TYPE = "exp"          # exp: exponential profile | step: half the classes are rare
+
+TREE.NETWORK = Node()
+TREE.NETWORK.PRETRAINED = False       # load NETWORK.PRETRAINED_MODEL before training
+TREE.NETWORK.PRETRAINED_MODEL = ""    # checkpoint of a whole network
+
+TREE.BACKBONE = Node()
+TREE.BACKBONE.TYPE = "res50"          # a registered backbone
+TREE.BACKBONE.FREEZE = False          # train the classifier only
+TREE.BACKBONE.FREEZE_BN = False       # with FREEZE: BatchNorm statistics of the backbone stop as well
+TREE.BACKBONE.PRETRAINED_MODEL = ""   # checkpoint whose backbone is loaded
+
+TREE.MODULE = Node()
+TREE.MODULE.TYPE = "GAP"              # GAP: mean over the positions | Identity: all positions go to the classifier
+
+TREE.CLASSIFIER = Node()
+TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss)
+TREE.CLASSIFIER.BIAS = True           # bias of FC
+
+TREE.LOSS = Node()
+TREE.LOSS.LOSS_TYPE = "CrossEntropy"  # a registered loss
+TREE.LOSS.CostSensitiveCE = Node()
+TREE.LOSS.CostSensitiveCE.GAMMA = 1.0            # class weight (n_min / n_c) ** GAMMA; 0.5: "square"
+TREE.LOSS.ClassBalanceCE = Node()
+TREE.LOSS.ClassBalanceCE.BETA = 0.999            # class weight (1 - BETA) / (1 - BETA ** n_c)
+TREE.LOSS.ClassBalanceFocal = Node()
+TREE.LOSS.ClassBalanceFocal.BETA = 0.999
+TREE.LOSS.ClassBalanceFocal.GAMMA = 0.5          # focusing power (1 - p_t) ** GAMMA
+TREE.LOSS.CrossEntropyLabelSmooth = Node()
+TREE.LOSS.CrossEntropyLabelSmooth.EPSILON = 0.1  # share of the label spread over all classes
+TREE.LOSS.CrossEntropyLabelAwareSmooth = Node()
+TREE.LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD = 0.4   # share spread for the most frequent class
+TREE.LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL = 0.1   # share spread for the rarest class
+TREE.LOSS.CrossEntropyLabelAwareSmooth.SHAPE = "concave"   # concave | linear | convex, between them
+TREE.LOSS.FocalLoss = Node()
+TREE.LOSS.FocalLoss.GAMMA = 2.0
+TREE.LOSS.LDAMLoss = Node()
+TREE.LOSS.LDAMLoss.SCALE = 30.0                  # factor of the cosines
+TREE.LOSS.LDAMLoss.MAX_MARGIN = 0.5              # margin of the rarest class
+TREE.LOSS.CDT = Node()
+TREE.LOSS.CDT.GAMMA = 0.2                        # class temperature (n_max / n_c) ** GAMMA
+TREE.LOSS.SEQL = Node()
+TREE.LOSS.SEQL.GAMMA = 0.9                       # probability that a rare negative class is left out
+TREE.LOSS.SEQL.LAMBDA = 0.005                    # a class is rare below this share of the images
+TREE.LOSS.InfluenceBalancedLoss = Node()
+TREE.LOSS.InfluenceBalancedLoss.ALPHA = 1000.0
+TREE.LOSS.DiVEKLD = Node()
+TREE.LOSS.DiVEKLD.POWER_NORM = False             # sharpen or flatten the teacher's distribution
+TREE.LOSS.DiVEKLD.POWER = 0.5                    # by this power
+TREE.LOSS.DiVEKLD.TEMPERATURE = 3.0
+TREE.LOSS.DiVEKLD.ALPHA = 0.5                    # share of the distillation term
+TREE.LOSS.DiVEKLD.BASELOSS = "BalancedSoftmaxCE"   # a registered loss (published default: "BSCE", a name without a class)
+
+TREE.TRAIN = Node()
+TREE.TRAIN.BATCH_SIZE = 32            # images: per process under DDP, in total under DataParallel
+TREE.TRAIN.MAX_EPOCH = 60             # epochs; they count from 1
+TREE.TRAIN.SHUFFLE = True             # False keeps the order of the data set (default sampler only)
+TREE.TRAIN.NUM_WORKERS = 8            # processes that read images (not used when the data set is in memory)
+TREE.TRAIN.NUM_THREADS = 0            # CPU threads of one process; 0: the cores shared out among the local processes
+TREE.TRAIN.MEMORY_FORMAT = "channels_last"   # channels_last | contiguous
+TREE.TRAIN.DISTRIBUTED = False        # kept from published files; torchrun's environment decides
+TREE.TRAIN.APEX = True                # mixed precision on CUDA; a CPU trains in float32
+TREE.TRAIN.AMP_BACKEND = "auto"       # auto: NVIDIA apex where it has amp, else torch | apex | torch
+TREE.TRAIN.SYNCBN = False             # BatchNorm over all ranks (CUDA with DDP)
+TREE.TRAIN.TENSORBOARD = Node()
+TREE.TRAIN.TENSORBOARD.ENABLE = True  # write event files for TensorBoard
+
+TREE.TRAIN.COMBINER = Node()
+TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | dive
+TREE.TRAIN.COMBINER.ALPHA = 1.0       # share of an image in a mixture ~ Beta(ALPHA, ALPHA)
+TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP = Node()
+TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION = "pool"   # layer1 ... layer4 | pool | fc
+TREE.TRAIN.COMBINER.REMIX = Node()
+TREE.TRAIN.COMBINER.REMIX.KAPPA = 3.0            # ratio of class sizes from which the rarer class takes the label
+TREE.TRAIN.COMBINER.REMIX.TAU = 0.5              # if the share of the image of the larger class is below TAU
+TREE.TRAIN.COMBINER.REMIX.PER_SAMPLE = True      # False: one averaged share per batch, as in the published tables
+TREE.TRAIN.COMBINER.DIVE = Node()
+TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher
+
+TREE.TRAIN.TWO_STAGE = Node()
+TREE.TRAIN.TWO_STAGE.DRW = False      # re-weight from epoch START_EPOCH + 1 on
+TREE.TRAIN.TWO_STAGE.DRS = False      # re-sample from epoch START_EPOCH + 1 on
+TREE.TRAIN.TWO_STAGE.START_EPOCH = 1  # last epoch of the first stage
+
+TREE.TRAIN.SAMPLER = Node()
+TREE.TRAIN.SAMPLER.TYPE = "default"   # default | weighted sampler | bbn sampler
+TREE.TRAIN.SAMPLER.WEIGHTED_SAMPLER = Node()
+TREE.TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE = "balance"   # balance | square | progressive
+TREE.TRAIN.SAMPLER.BBN_SAMPLER = Node()
+TREE.TRAIN.SAMPLER.BBN_SAMPLER.TYPE = "reverse"        # second row: reverse | balance | uniform
+
+TREE.TRAIN.OPTIMIZER = Node()
+TREE.TRAIN.OPTIMIZER.TYPE = "SGD"     # SGD (Nesterov) | ADAM
+TREE.TRAIN.OPTIMIZER.BASE_LR = 0.001  # rate, multiplied by the schedule
+TREE.TRAIN.OPTIMIZER.MOMENTUM = 0.9   # of SGD
+TREE.TRAIN.OPTIMIZER.WEIGHT_DECAY = 0.0001   # L2, on all parameters
+
+TREE.TRAIN.LR_SCHEDULER = Node()
+TREE.TRAIN.LR_SCHEDULER.TYPE = "multistep"   # multistep | warmup (multistep after a linear climb) | cosine
+TREE.TRAIN.LR_SCHEDULER.LR_STEP = [40, 50]   # first epochs of the lower rates
+TREE.TRAIN.LR_SCHEDULER.LR_FACTOR = 0.1      # by which they are lower
+TREE.TRAIN.LR_SCHEDULER.WARM_EPOCH = 5       # epochs of the climb (warmup); 0: none
+TREE.TRAIN.LR_SCHEDULER.COSINE_DECAY_END = 0   # epoch at which the cosine ends; 0: MAX_EPOCH
+
+TREE.TEST = Node()
+TREE.TEST.BATCH_SIZE = 32
+TREE.TEST.NUM_WORKERS = 8
+TREE.TEST.MODEL_FILE = ""             # checkpoint to validate: a name in the run's models/, or a path; empty: last.pth
+TREE.TEST.TAU_NORM = Node()
+TREE.TEST.TAU_NORM.USE_TAU_NORM = False
+TREE.TEST.TAU_NORM.TAU = 1.0          # classifier rows are divided by their norm ** TAU
+
+TREE.TRANSFORMS = Node()
+TREE.TRANSFORMS.TRAIN_TRANSFORMS = ["random_resized_crop", "random_horizontal_flip"]
+TREE.TRANSFORMS.TEST_TRANSFORMS = ["shorter_resize_for_crop", "center_crop"]
+TREE.TRANSFORMS.PROCESS_DETAIL = Node()
+TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP = Node()
+TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING = 4            # black pixels on each side
+TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP = Node()
+TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE = [0.08, 1.0]          # share of the image's area
+TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.RATIO = [0.75, 1.333333333]  # width / height
