@@ -8,7 +8,7 @@ from lib.config.node import Config as Node
 TREE = Node()
 TREE.NAME = "default"                 # name of the run; its files are in OUTPUT_DIR/NAME
 TREE.OUTPUT_DIR = "./output"          # folder of all runs
-TREE.SEED = 42                        # seed of everything random but the long-tailed subset (DATASET.IMBALANCECIFAR.RANDOM_SEED)
+TREE.SEED = 42                        # of everything random but the subset (DATASET.IMBALANCECIFAR.RANDOM_SEED)
 TREE.DETERMINISTIC = True             # deterministic CUDA kernels only; False lets cuDNN search for the fastest ones
 TREE.VALID_STEP = 5                   # epochs from one validation to the next; the last epoch is always validated
 TREE.SAVE_STEP = 5                    # epochs from one epoch_N.pth to the next; last.pth is written every epoch
@@ -87,7 +87,7 @@ TREE.LOSS.DiVEKLD.POWER_NORM = False             # sharpen or flatten the teache
 TREE.LOSS.DiVEKLD.POWER = 0.5                    # by this power
 TREE.LOSS.DiVEKLD.TEMPERATURE = 3.0
 TREE.LOSS.DiVEKLD.ALPHA = 0.5                    # share of the distillation term
-TREE.LOSS.DiVEKLD.BASELOSS = "BalancedSoftmaxCE"   # a registered loss (published default: "BSCE", a name without a class)
+TREE.LOSS.DiVEKLD.BASELOSS = "BalancedSoftmaxCE"   # a registered loss (published: BSCE, which has none)
 
 TREE.TRAIN = Node()
 TREE.TRAIN.BATCH_SIZE = 32            # images: per process under DDP, in total under DataParallel
