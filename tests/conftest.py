@@ -1,9 +1,12 @@
-"""What all tests share: one thread each, so that two workers do not fight, and the repository's root."""
+"""What all tests share: one thread each, so that two workers do not fight, the repository's root, and a tiny training."""
 import os
+import subprocess
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # before torch is loaded, and for every process that a test starts
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore_glob = [] if torch.cuda.is_available() else ["cuda/*"]
+
+DIGITS = "configs/test/digits_lt.yaml"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -21,3 +26,27 @@ def single_thread():
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    """Overrides that make any configuration a training of seconds on the digits, below ``tmp_path``/run."""
+    pairs = {
+        "OUTPUT_DIR": tmp_path, "NAME": "run", "DATASET.DATASET": "IMBALANCEDIGITS", "DATASET.ROOT": "''",
+        "DATASET.IMBALANCECIFAR.RATIO": 0.1, "INPUT_SIZE": "[8, 8]", "BACKBONE.TYPE": "res20_cifar", "TRAIN.MAX_EPOCH": 3,
+        "TRAIN.BATCH_SIZE": 64, "TEST.BATCH_SIZE": 50, "TRAIN.NUM_WORKERS": 0, "TEST.NUM_WORKERS": 0, "VALID_STEP": 1,
+        "SAVE_STEP": 2, "TRANSFORMS.TRAIN_TRANSFORMS": "['random_crop']", "TRANSFORMS.TEST_TRANSFORMS": "[]",
+        "TRAIN.TENSORBOARD.ENABLE": False,
+    }
+    return [str(word) for pair in pairs.items() for word in pair]
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs words as a user would type them at the repository's root, with this interpreter as ``python``."""
+    def run(*words: object, timeout: int = 300) -> subprocess.CompletedProcess:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.run([str(word) for word in words], cwd=ROOT, env={**os.environ, "PATH": path}, text=True,
+                              capture_output=True, timeout=timeout, check=False)
+
+    return run

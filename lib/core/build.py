@@ -1,0 +1,112 @@
+"""From the config to objects. The only module of lib/core that reads it."""
+import logging
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+from yacs.config import CfgNode as Config
+
+from lib.backbone import BACKBONES
+from lib.core.checkpoint import Start, read_start
+from lib.core.combiner import COMBINERS, Combiner
+from lib.core.engine import Loader
+from lib.core.precision import Precision, choose_precision
+from lib.core.run import LAST, Run
+from lib.core.runtime import Runtime
+from lib.data_transform import TRANSFORMS, Transform
+from lib.dataset import DATASETS, SAMPLERS, EpochBatches, EvalBatches, ImageSet, make_loader
+from lib.loss import LOSSES, LongTailLoss
+from lib.modules import CLASSIFIERS, POOLINGS
+from lib.net import Network
+from lib.utils.schedule import Deferred, Schedule, cosine, multistep
+
+log = logging.getLogger(__name__)
+
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def memory_format(cfg: Config) -> torch.memory_format:
+    return MEMORY_FORMATS[cfg.TRAIN.MEMORY_FORMAT]
+
+
+def build_datasets(cfg: Config) -> tuple[ImageSet, ImageSet]:
+    """The training set and the validation set."""
+    size = tuple(cfg.INPUT_SIZE)
+    return tuple(DATASETS.build(cfg.DATASET.DATASET, cfg.DATASET, train, cfg.DATASET.ROOT, size) for train in (True, False))
+
+
+def build_network(cfg: Config, num_classes: int) -> Network:
+    """The network with fresh weights, on the CPU. Raises InputError for an INPUT_SIZE that the backbone cannot take."""
+    backbone = BACKBONES.build(cfg.BACKBONE.TYPE, cfg.BACKBONE)
+    backbone.check_input(tuple(cfg.INPUT_SIZE))
+    pooling = POOLINGS.build(cfg.MODULE.TYPE, cfg.MODULE)
+    num_features = pooling.num_outputs(backbone.num_features, *backbone.output_size(tuple(cfg.INPUT_SIZE)))
+    classifier = CLASSIFIERS.build(cfg.CLASSIFIER.TYPE, cfg.CLASSIFIER, num_features, num_classes)
+    network = Network(backbone, pooling, classifier)
+    network.always_eval = cfg.EVAL_MODE
+    if cfg.BACKBONE.FREEZE:
+        network.freeze_backbone(batchnorm=cfg.BACKBONE.FREEZE_BN)
+    return network
+
+
+def find_start(cfg: Config, run: Run, auto_resume: bool) -> Start:
+    """Where training begins, in this order: this run's own checkpoint (only with ``auto_resume``), RESUME_MODEL,
+    NETWORK.PRETRAINED_MODEL, BACKBONE.PRETRAINED_MODEL, scratch. What is named and missing is an error."""
+    if auto_resume:
+        if run.holds_a_run():
+            return read_start("run", run.models / LAST, "--ar")
+        log.info("--ar: no checkpoint in %s yet, so this run begins with epoch 1", run.models)
+    if cfg.RESUME_MODEL:
+        kind = "run" if cfg.RESUME_MODE == "all" else "weights"
+        return read_start(kind, run.find_model(cfg.RESUME_MODEL), "RESUME_MODEL")
+    if cfg.NETWORK.PRETRAINED:
+        return read_start("weights", run.find_model(cfg.NETWORK.PRETRAINED_MODEL), "NETWORK.PRETRAINED_MODEL")
+    if cfg.BACKBONE.PRETRAINED_MODEL:
+        return read_start("backbone", run.find_model(cfg.BACKBONE.PRETRAINED_MODEL), "BACKBONE.PRETRAINED_MODEL")
+    return Start()
+
+
+def build_criterion(cfg: Config, class_counts: Tensor) -> LongTailLoss:
+    stage = cfg.TRAIN.TWO_STAGE
+    deferred = Deferred(stage.START_EPOCH) if stage.DRW else None
+    return LOSSES.build(cfg.LOSS.LOSS_TYPE, cfg.LOSS, class_counts, deferred)
+
+
+def build_combiner(cfg: Config, class_counts: Tensor) -> Combiner:
+    return COMBINERS.build(cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.COMBINER, class_counts)
+
+
+def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedule]:
+    """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch.
+
+    Fused optimizers, since they are the fastest on CPU and GPU, and step under mixed precision without asking the host.
+    """
+    options = cfg.TRAIN.OPTIMIZER
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    common = {"lr": options.BASE_LR, "weight_decay": options.WEIGHT_DECAY, "fused": True}
+    if options.TYPE == "SGD":
+        nesterov = options.MOMENTUM > 0   # torch refuses it without momentum
+        optimizer = SGD(parameters, momentum=options.MOMENTUM, nesterov=nesterov, **common)
+    else:
+        optimizer = Adam(parameters, betas=(0.9, 0.999), **common)
+    return optimizer, build_schedule(cfg)
+
+
+def build_schedule(cfg: Config) -> Schedule:
+    options = cfg.TRAIN.LR_SCHEDULER
+    if options.TYPE == "cosine":
+        return cosine(options.COSINE_DECAY_END or cfg.TRAIN.MAX_EPOCH, cfg.TRAIN.OPTIMIZER.BASE_LR)
+    warm_epochs = options.WARM_EPOCH if options.TYPE == "warmup" else 0
+    return multistep(options.LR_STEP, options.LR_FACTOR, warm_epochs)
+
+
+def build_precision(cfg: Config, device: torch.device) -> Precision:
+    return choose_precision(device, cfg.TRAIN.APEX, cfg.TRAIN.AMP_BACKEND)
+
+
+def build_transforms(cfg: Config, names: list[str]) -> list[Transform]:
+    return [TRANSFORMS.build(name, cfg.TRANSFORMS.PROCESS_DETAIL, tuple(cfg.INPUT_SIZE)) for name in names]
+
+
+def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime: Runtime) -> tuple[Loader, Loader]:
+    """The loader of the training epochs and the one of validation, of this rank."""

@@ -1,0 +1,139 @@
+"""Checkpoints: written whole or not at all, read without executing anything that is in them."""
+import io
+import logging
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.utils.errors import InputError, MissingPathError
+from lib.utils.files import write_bytes_atomically
+
+log = logging.getLogger(__name__)
+
+# Published checkpoints hold their best accuracy as a numpy scalar; its three parts, under old and new module names.
+SCALAR = np.float64(0).__reduce__()[0]
+PUBLISHED_GLOBALS = [(SCALAR, "numpy.core.multiarray.scalar"), (SCALAR, "numpy._core.multiarray.scalar"),
+                     np.dtype, type(np.dtype(np.float64))]
+
+
+def save(state: dict[str, Any], paths: Sequence[Path]) -> None:
+    """Writes one state to each path; serialised once, and each file is replaced in one step."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    for path in paths:
+        write_bytes_atomically(path, buffer.getbuffer())
+
+
+def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
+    """Reads a checkpoint to the CPU. Only tensors and plain values are accepted; code in a pickle is refused, not run.
+
+    Args:
+        key: the config key that named the file, for messages.
+
+    Raises:
+        MissingPathError: no such file.
+        InputError: not a checkpoint, cut off, or with anything but tensors and plain values in it.
+    """
+    if not path.is_file():
+        raise MissingPathError(f"{key}: no file {path}; {neighbours(path)}")
+    try:
+        with torch.serialization.safe_globals(PUBLISHED_GLOBALS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{key}: {path} cannot be read as a checkpoint ({reason})") from error
+    if not isinstance(state, Mapping):
+        raise InputError(f"{key}: {path} holds a {type(state).__name__}, not the mapping of a checkpoint")
+    return dict(state)
+
+
+def neighbours(path: Path) -> str:
+    """The end of a "no file" message: what is there instead."""
+    names = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
+    return f"{path.parent} has {', '.join(names)}" if names else "train that stage first, or correct the path"
+
+
+def weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The parameters and buffers of a checkpoint or of a bare state_dict, without the ``module.`` of a wrapper."""
+    tensors = state.get("state_dict", state)
+    return {name.removeprefix("module."): value for name, value in tensors.items() if isinstance(value, Tensor)}
+
+
+def load_network(network: nn.Module, state: Mapping[str, Any], source: str, may_differ: Sequence[str] = ()) -> None:
+    """Loads all weights of a network.
+
+    Args:
+        source: key and path, for messages.
+        may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained anew).
+    """
+    load_tensors(network, weights(state), source, may_differ)
+
+
+def load_backbone(backbone: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Loads a backbone from a checkpoint of a whole network, or from the file of a backbone with or without its head."""
+    tensors = weights(state)
+    inner = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    head = [name for name in tensors if name.startswith("fc.")]
+    load_tensors(backbone, inner or {name: value for name, value in tensors.items() if name not in head}, source)
+
+
+def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, may_differ: Sequence[str] = ()) -> None:
+    """Copies ``tensors`` into ``module``; every missing, unexpected and mismatched name is an error, all at once."""
+    own = module.state_dict()
+    mismatched = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
+    problems = {
+        "missing": own.keys() - tensors.keys(),
+        "unexpected": tensors.keys() - own.keys(),
+        "of another shape": mismatched,
+    }
+    free = tuple(may_differ)
+    found = []
+    for what, names in problems.items():
+        names = sorted(names)
+        strict = [name for name in names if not (free and name.startswith(free)) and not name.endswith("num_batches_tracked")]
+        if strict:
+            more = f" and {len(strict) - 5} more" if len(strict) > 5 else ""
+            shapes = [f"{n} {tuple(tensors[n].shape)} for {tuple(own[n].shape)}" if n in mismatched else n for n in strict]
+            found.append(f"{what}: {', '.join(shapes[:5])}{more}")
+        elif names:
+            log.info("%s: %s (allowed): %s", source, what, ", ".join(names))
+    if found:
+        raise InputError(f"{source} does not fit this network; " + "; ".join(found))
+    module.load_state_dict({name: tensors[name] for name in own if name in tensors and name not in mismatched}, strict=False)
+
+
+class Start(NamedTuple):
+    """Where a training begins: from scratch, from loaded weights, or from a checkpoint that it goes on with."""
+
+    kind: str = "scratch"      # scratch | run | weights | backbone
+    source: str = ""           # config key and path, for messages
+    state: dict[str, Any] = {}
+
+    @property
+    def resumes(self) -> bool:
+        return self.kind == "run"
+
+    def load_weights(self, network: nn.Module) -> None:
+        if self.kind == "backbone":
+            load_backbone(network.backbone, self.state, self.source)
+        elif self.kind != "scratch":
+            load_network(network, self.state, self.source)
+
+    def describe(self) -> str:
+        return "weights: from scratch" if self.kind == "scratch" else f"{self.kind} loaded from {self.source}"
+
+
+def read_start(kind: str, path: Path, key: str) -> Start:
+    """Raises InputError where a run is to go on from a file that holds weights only."""
+    state = load(path, key)
+    lacking = [name for name in ("optimizer", "epoch") if name not in state]
+    if kind == "run" and lacking:
+        raise InputError(f"{key}: {path} has no {' and no '.join(lacking)}, so it cannot be gone on with; "
+                         "RESUME_MODE state_dict takes its weights only")
+    return Start(kind, f"{key} {path}", state)

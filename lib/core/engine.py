@@ -1,0 +1,86 @@
+"""One epoch of training, one of evaluation. The whole data path after the loader is here."""
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lib.core.combiner import Combiner, Step
+from lib.core.metrics import Predictions, describe
+from lib.core.precision import Precision
+from lib.core.runtime import Runtime, unwrap
+from lib.dataset import FileLoader, MemoryLoader
+
+Loader = MemoryLoader | FileLoader
+
+
+class Sums:
+    """Epoch totals that stay on the device: one synchronisation per epoch, none per batch."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.total = torch.zeros(3, dtype=torch.double, device=device)   # loss · images, correct, images
+
+    @torch.no_grad()
+    def add(self, step: Step) -> None:
+        size = len(step.logits)
+        loss = step.loss.detach().double() * size
+        self.total += torch.stack([loss, num_correct(step.logits, step.targets).double(), loss.new_full((), size)])
+
+    def means(self, runtime: Runtime) -> tuple[float, float]:
+        """Mean loss and accuracy over the images of all ranks."""
+        loss, correct, images = runtime.all_reduce(self.total.clone()).tolist()
+        return loss / images, correct / images
+
+
+def num_correct(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of each example's credit: 1 or 0 for a label, the share of the predicted class where examples are mixed."""
+    predicted = logits.argmax(dim=1)
+    if targets.dim() == 2:
+        return targets.gather(1, predicted[:, None]).sum()
+    return (predicted == targets).sum()
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def train_one_epoch(network: nn.Module, criterion: nn.Module, combiner: Combiner, loader: Loader, optimizer: Optimizer,
+                    precision: Precision, after_batch: Callable[[int, Sums], None] | None = None) -> Sums:
+    """Trains on every batch of ``loader`` once. The host never waits for the device here, ``after_batch`` aside.
+
+    Args:
+        after_batch: told the number of batches done (from 1) and the totals so far.
+    """
+    network.train()
+    sums = Sums(loader.device)
+    for number, batch in enumerate(loader, start=1):
+        optimizer.zero_grad(set_to_none=True)
+        with precision.autocast():
+            step = combiner(network, criterion, batch)
+        precision.step(step.loss, optimizer)
+        sums.add(step)
+        if after_batch is not None:
+            after_batch(number, sums)
+    return sums
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, loader: Loader, precision: Precision, runtime: Runtime) -> Predictions:
+    """Predictions for every image of the set exactly once, in its order, on every rank, as CPU tensors.
+
+    Ranks take whole batches of the one-process order, so that each image meets the same neighbours in its batch, and
+    its logits the same rounding, however many ranks there are.
+    """
+    runtime.synchronise_buffers(network)
+    network = unwrap(network) if runtime.world_size > 1 else network   # no communication inside the forward pass
+    network.eval()
+    indices = [torch.empty(0, dtype=torch.long)]
+    described = [Predictions.empty(runtime.device)]
+    for batch in loader:
+        with precision.autocast():
+            logits = network(batch.images).logits
+        described.append(describe(logits, batch.labels))
+        indices.append(batch.indices)
+    order = runtime.gather_rows(torch.cat(indices).to(runtime.device)).argsort()
+    return Predictions(*(runtime.gather_rows(torch.cat(column))[order].cpu() for column in zip(*described)))

@@ -1,0 +1,119 @@
+"""Float32 or mixed precision behind one small interface: autocast, step, state."""
+import importlib
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lib.utils.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+class Precision:
+    """Plain float32; the base of the two mixed forms."""
+
+    name = "float32"
+
+    def prepare(self, network: nn.Module, optimizer: Optimizer) -> nn.Module:
+        """To be called once, after the optimizer is made and before the network is wrapped for several devices."""
+        return network
+
+    def autocast(self) -> AbstractContextManager:
+        return nullcontext()
+
+    def step(self, loss: Tensor, optimizer: Optimizer) -> None:
+        """Backward and update; gradients must be clear before."""
+        loss.backward()
+        optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """A state of another precision is not taken over: its loss scale would mean nothing here."""
+
+
+class TorchAmp(Precision):
+    """``torch.amp`` with float16 and a dynamic loss scale.
+
+    The optimizers are fused ones, which skip a step with overflown gradients on the device itself; others would make
+    the host wait for the answer.
+    """
+
+    name = "torch.amp"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device_type = device.type
+        self.scaler = torch.amp.GradScaler(device.type)
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device_type, dtype=torch.float16)
+
+    def step(self, loss: Tensor, optimizer: Optimizer) -> None:
+        self.scaler.scale(loss).backward()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {self.name: self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.name in state:
+            self.scaler.load_state_dict(state[self.name])
+
+
+class ApexAmp(Precision):
+    """NVIDIA apex, opt level O1: functions are patched, parameters stay float32."""
+
+    name = "apex O1"
+
+    def __init__(self, amp: Any) -> None:
+        self.amp = amp
+
+    def prepare(self, network: nn.Module, optimizer: Optimizer) -> nn.Module:
+        network, _ = self.amp.initialize(network, optimizer, opt_level="O1", verbosity=0)   # patches optimizer in place
+        return network
+
+    def step(self, loss: Tensor, optimizer: Optimizer) -> None:
+        with self.amp.scale_loss(loss, optimizer) as scaled:
+            scaled.backward()
+        optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {self.name: self.amp.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.name in state:
+            self.amp.load_state_dict(state[self.name])
+
+
+def choose_precision(device: torch.device, mixed: bool, backend: str = "auto") -> Precision:
+    """Args:
+        mixed: TRAIN.APEX, whether mixed precision is wanted.
+        backend: "apex", "torch", or "auto": apex where one is installed that still has ``amp`` (releases until 2025-05).
+
+    Raises:
+        InputError: "apex" was asked for and is not there.
+    """
+    if not mixed:
+        return Precision()
+    if device.type == "cpu":
+        log.info("TRAIN.APEX: float32, since this is a CPU")
+        return Precision()
+    amp = find_apex() if backend in ("auto", "apex") else None
+    if backend == "apex" and amp is None:
+        raise InputError("TRAIN.AMP_BACKEND: no apex with apex.amp is installed; 'torch' needs nothing")
+    return ApexAmp(amp) if amp else TorchAmp(device)
+
+
+def find_apex() -> Any | None:
+    """``apex.amp`` of NVIDIA's apex; None without one. The package called apex on PyPI is another project."""
+    try:
+        amp = importlib.import_module("apex.amp")
+    except ImportError:
+        return None
+    return amp if all(hasattr(amp, name) for name in ("initialize", "scale_loss", "state_dict")) else None

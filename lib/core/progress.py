@@ -1,0 +1,63 @@
+"""What a person sees while it trains: rate, loss, time left."""
+import logging
+import time
+
+import torch
+from torch import Tensor
+
+from lib.core.engine import Sums
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Progress lines of one training, ``every`` batches and once per epoch.
+
+    Args:
+        epochs: last epoch.
+        num_images: images per epoch, over all ranks.
+    """
+
+    def __init__(self, first_epoch: int, epochs: int, num_images: int, every: int) -> None:
+        self.first, self.epochs, self.num_images, self.every = first_epoch, epochs, num_images, every
+        self.started = time.monotonic()
+        self.snapshot: Snapshot | None = None
+
+    def start_epoch(self, epoch: int, num_batches: int) -> None:
+        self.epoch, self.num_batches, self.epoch_started, self.snapshot = epoch, num_batches, time.monotonic(), None
+
+    def after_batch(self, number: int, sums: Sums) -> None:
+        if number % self.every == 0 and number < self.num_batches:
+            self.snapshot = Snapshot(number, sums.total)
+        if self.snapshot is not None and self.snapshot.arrived():
+            self._show(self.snapshot)
+            self.snapshot = None
+
+    def _show(self, snapshot: "Snapshot") -> None:
+        loss, correct, images = snapshot.values.tolist()
+        rate = snapshot.number / self.num_batches * self.num_images / (time.monotonic() - self.epoch_started)
+        log.info("epoch %d/%d  batch %d/%d  loss %.4f  accuracy %.2f %%  %.0f images/s  ETA %s", self.epoch, self.epochs,
+                 snapshot.number, self.num_batches, loss / images, 100 * correct / images, rate,
+                 self.remaining(self.epoch - 1 + snapshot.number / self.num_batches))
+
+    def remaining(self, done: float) -> str:
+        """Time left as h:mm:ss, if the epochs to come take as long as those of this session; ``done`` in epochs."""
+        elapsed = time.monotonic() - self.started
+        left = elapsed / (done - self.first + 1) * (self.epochs - done)
+        return f"{int(left // 3600)}:{int(left // 60 % 60):02d}:{int(left % 60):02d}"
+
+
+class Snapshot:
+    """Totals on their way to the host; on a GPU the copy is waited for by nobody."""
+
+    def __init__(self, number: int, total: Tensor) -> None:
+        self.number = number
+        self.values, self.event = total.clone(), None
+        if total.is_cuda:
+            self.values = torch.empty(total.shape, dtype=total.dtype, pin_memory=True)
+            self.values.copy_(total, non_blocking=True)
+            self.event = torch.cuda.Event()
+            self.event.record()
+
+    def arrived(self) -> bool:
+        return self.event is None or self.event.query()

@@ -1,0 +1,187 @@
+"""Where this process runs: device, rank, threads, and what the other ranks hold."""
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from lib.utils.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One process of a training: the CPU, one GPU, all GPUs of DataParallel, or one rank of DDP."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+    replicas: int = 1      # GPUs that DataParallel spreads a batch over
+
+    @classmethod
+    def start(cls, gpus: str = "cpu", num_threads: int = 0, deterministic: bool = True) -> "Runtime":
+        """Reads torchrun's environment (RANK, WORLD_SIZE, …); without it, this is the only process.
+
+        Args:
+            gpus: "cpu", GPU numbers such as "0" or "0,1" (then this must be the first use of CUDA in this process), or
+                "auto": every GPU that is visible, else the CPU.
+            num_threads: CPU threads of this process; 0 shares the cores out among the local processes, unless
+                OMP_NUM_THREADS says otherwise.
+
+        Raises:
+            InputError: GPUs that are not there.
+        """
+        rank, world_size, local_rank, local_size = (
+            int(os.environ.get(name, default))
+            for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+        num_gpus = select_gpus(gpus, local_size)
+        set_threads(num_threads, local_size)
+        device = torch.device("cuda", local_rank if world_size > 1 else 0) if num_gpus else torch.device("cpu")
+        if num_gpus:
+            torch.cuda.set_device(device)
+            choose_kernels(deterministic)
+        if world_size > 1:
+            dist.init_process_group("nccl" if num_gpus else "gloo", device_id=device if num_gpus else None)
+        return cls(device, rank, world_size, replicas=max(num_gpus, 1) if world_size == 1 else 1)
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def describe(self) -> str:
+        if self.device.type == "cpu":
+            where = f"CPU, {torch.get_num_threads()} threads"
+        else:
+            where = torch.cuda.get_device_name(self.device)
+        if self.world_size > 1:
+            return f"{self.world_size} processes (DDP), each on {where}"
+        return f"{self.replicas} × {where} (DataParallel)" if self.replicas > 1 else where
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network as the training step calls it.
+
+        DDP does not broadcast buffers at every step: in training nothing reads them, and ``synchronise_buffers`` gives
+        every rank those of rank 0, which is what the broadcasts would have left.
+        """
+        if self.world_size > 1:
+            return DistributedDataParallel(network, broadcast_buffers=False)
+        return DataParallel(network) if self.replicas > 1 else network
+
+    def synchronise_buffers(self, network: nn.Module) -> None:
+        """Gives all ranks the buffers of rank 0 (BatchNorm statistics), before evaluation and checkpoints."""
+        if self.world_size > 1:
+            for buffer in unwrap(network).buffers():
+                dist.broadcast(buffer, src=0)
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Sums over the ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """Concatenates the ranks' rows (n_r, ...) in rank order, on every rank; n_r may differ and may be 0."""
+        if self.world_size == 1:
+            return rows
+        sizes = self.gather_objects(len(rows))
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[:len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Every rank's small Python value, in rank order."""
+        if self.world_size == 1:
+            return [value]
+        values = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Rank 0's value, on every rank."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    @contextmanager
+    def agree(self) -> Iterator[None]:
+        """Ranks leave this block together: where one meets an InputError, all raise it, and none waits for a lost one."""
+        error = None
+        try:
+            yield
+        except InputError as caught:
+            error = caught
+        messages = self.gather_objects(str(error) if error else "")
+        if any(messages):
+            if len(set(messages)) == 1:
+                raise error
+            lines = [f"rank {rank}: {message}" for rank, message in enumerate(messages) if message]
+            raise InputError("\n".join(lines)) from error
+
+    def stop(self) -> None:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def select_gpus(gpus: str, local_size: int) -> int:
+    """Makes only the GPUs asked for visible; returns how many there are, 0 for the CPU."""
+    if gpus == "cpu":
+        return 0
+    if gpus == "auto":
+        return torch.cuda.device_count()
+    wanted = gpus.split(",")
+    if not all(number.strip().isdigit() for number in wanted):
+        raise InputError(f"GPUS: {gpus!r} is neither 'cpu' nor numbers such as 0 or 0,1")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(number.strip() for number in wanted)
+    found = torch.cuda.device_count()
+    if found < len(wanted):
+        raise InputError(f"GPUS: asked for {gpus}, but CUDA finds {found} of these {len(wanted)}; "
+                         "nvidia-smi lists what is there, 'cpu' trains without")
+    if local_size > 1 and found < local_size:
+        raise InputError(f"NUM_GPUS: {local_size} processes here for {found} GPUs ({gpus}); each needs its own")
+    return found
+
+
+def set_threads(num_threads: int, local_size: int) -> None:
+    if num_threads == 0 and "OMP_NUM_THREADS" in os.environ:
+        return
+    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // local_size))
+
+
+def choose_kernels(deterministic: bool) -> None:
+    """Deterministic CUDA kernels, or the fastest that cuDNN finds."""
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")   # read when cuBLAS starts
+        torch.utils.deterministic.fill_uninitialized_memory = False   # costs time, and nothing reads such memory
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
+
+
+def to_device(network: nn.Module, runtime: Runtime, memory_format: torch.memory_format,
+              sync_batchnorm: bool) -> nn.Module:
+    """The network on its device, before the optimizer takes its parameters.
+
+    SyncBN needs CUDA and several ranks; elsewhere it is BatchNorm, and the log says so once.
+    """
+    network = network.to(runtime.device, memory_format=memory_format)
+    if sync_batchnorm and runtime.world_size > 1 and runtime.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if sync_batchnorm:
+        why = "torch has none on a CPU" if runtime.device.type == "cpu" else "there is one process"
+        log.info("TRAIN.SYNCBN: plain BatchNorm, since %s", why)
+    return network

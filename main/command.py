@@ -1,0 +1,61 @@
+"""What the scripts share: their options, and how errors end as one message and an exit status."""
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lib.config import Config, load_config, split_words
+from lib.core.run import Run
+from lib.utils.errors import InputError, RunFailedError
+from lib.utils.log import start_logging
+
+log = logging.getLogger(__name__)
+
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cfg", nargs="+", required=True, metavar="YAML",
+                        help="one or several yaml files, later ones win; words after the last yaml are KEY VALUE pairs")
+    parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
+    parser.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE", help="configuration keys to override")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config, argparse.Namespace]:
+    args = parser.parse_intermixed_args(argv)
+    paths, words = split_words(args.cfg)
+    args.cfg = paths
+    return load_config(paths, [*words, *args.overrides]), args
+
+
+def run_directory(cfg: Config) -> Run:
+    return Run(Path(cfg.OUTPUT_DIR) / cfg.NAME)
+
+
+def run_command(command: Callable[[Config, argparse.Namespace], None], parser: argparse.ArgumentParser,
+                argv: Sequence[str]) -> int:
+    """Runs a script's command; returns its exit status: 0 done, 1 the run failed, 2 a mistake in the input."""
+    rank = int(os.environ.get("RANK", 0))
+    start_logging(rank)
+    try:
+        cfg, args = parse(parser, argv)
+        if args.show:
+            print(cfg.to_yaml(), end="")
+        else:
+            command(cfg, args)
+        return DONE
+    except InputError as error:
+        if rank == 0:   # ranks agree on mistakes before they stop, see Runtime.agree
+            print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
+    except RunFailedError as error:
+        log.error("error: %s", error)
+        return FAILED
+    except KeyboardInterrupt:
+        log.warning("interrupted; the same command with --ar True goes on after the last epoch that was finished")
+        return INTERRUPTED

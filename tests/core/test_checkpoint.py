@@ -1,0 +1,156 @@
+"""Round trips, files of the published code, and files that nobody should trust."""
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lib.core import checkpoint
+from lib.utils.errors import InputError, MissingPathError
+
+
+class Small(nn.Module):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.classifier = nn.Linear(4, num_classes)
+
+
+def filled(network: nn.Module, value: float) -> nn.Module:
+    for tensor in network.state_dict().values():
+        tensor.fill_(value)
+    return network
+
+
+def equal(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values())
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_round_trip_keeps_every_bit(tmp_path):
+    network = Small()
+    path = tmp_path / "last.pth"
+    checkpoint.save({"state_dict": network.state_dict(), "epoch": 7, "best_result": 1 / 3}, [path])
+    state = checkpoint.load(path)
+    other = filled(Small(), 0)
+    checkpoint.load_network(other, state, "last")
+    assert equal(network, other)
+    assert (state["epoch"], state["best_result"]) == (7, 1 / 3)
+
+
+def test_one_state_goes_to_several_files(tmp_path):
+    paths = [tmp_path / "best_model.pth", tmp_path / "last.pth"]
+    checkpoint.save({"epoch": 1}, paths)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_published_file_with_module_prefix_and_numpy_scalar(tmp_path):
+    """The published code saved DataParallel's names, its best accuracy as numpy.float64 and a scheduler's state."""
+    network = Small()
+    published = {
+        "state_dict": {f"module.{name}": value for name, value in network.state_dict().items()},
+        "epoch": 200, "best_result": np.float64(0.7195), "best_epoch": 180, "scheduler": {"last_epoch": 200},
+        "optimizer": torch.optim.SGD(network.parameters(), 0.1, momentum=0.9).state_dict(),
+    }
+    path = tmp_path / "best_model.pth"
+    torch.save(published, path)
+    other = filled(Small(), 0)
+    start = checkpoint.read_start("run", path, "RESUME_MODEL")
+    start.load_weights(other)
+    assert equal(network, other)
+    assert start.state["best_result"] == 0.7195
+
+
+def test_numpy_scalar_under_its_old_module_name(tmp_path):
+    path = tmp_path / "old.pth"
+    torch.save({"best_result": np.float64(0.5)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert checkpoint.load(path)["best_result"] == 0.5
+
+
+def test_whole_network_file_gives_its_backbone(tmp_path):
+    network, other = Small(), Small(num_classes=5)
+    path = tmp_path / "first.pth"
+    checkpoint.save({"state_dict": network.state_dict()}, [path])
+    before = other.classifier.weight.clone()
+    checkpoint.read_start("backbone", path, "BACKBONE.PRETRAINED_MODEL").load_weights(other)
+    assert equal(network.backbone, other.backbone)
+    assert torch.equal(other.classifier.weight, before)
+
+
+def test_bare_backbone_file_with_a_head(tmp_path):
+    network, other = Small(), Small()
+    tensors = network.backbone.state_dict() | {"fc.weight": torch.ones(1000, 4)}
+    checkpoint.load_backbone(other.backbone, tensors, "file")
+    assert equal(network.backbone, other.backbone)
+
+
+def test_what_does_not_fit_is_named_all_at_once():
+    tensors = Small(num_classes=5).state_dict()
+    del tensors["backbone.0.bias"]
+    tensors["extra"] = torch.ones(1)
+    with pytest.raises(InputError) as caught:
+        checkpoint.load_network(Small(), tensors, "NETWORK.PRETRAINED_MODEL first.pth")
+    message = str(caught.value)
+    for part in ("NETWORK.PRETRAINED_MODEL first.pth", "missing: backbone.0.bias", "unexpected: extra",
+                 "classifier.weight (5, 4) for (3, 4)"):
+        assert part in message
+
+
+def test_nothing_is_loaded_from_what_does_not_fit():
+    network = filled(Small(), 1)
+    with pytest.raises(InputError):
+        checkpoint.load_network(network, filled(Small(num_classes=5), 2).state_dict(), "file")
+    assert equal(network, filled(Small(), 1))
+
+
+def test_only_announced_names_may_differ():
+    network = filled(Small(), 1)
+    checkpoint.load_network(network, filled(Small(num_classes=5), 2).state_dict(), "file", may_differ=["classifier."])
+    assert (network.backbone[0].weight == 2).all()
+    assert (network.classifier.weight == 1).all()
+
+
+class Payload:
+    def __init__(self, target) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path):
+    target, path = tmp_path / "owned", tmp_path / "evil.pth"
+    torch.save({"state_dict": {}, "best_result": Payload(target)}, path)
+    with pytest.raises(InputError, match=r"evil\.pth cannot be read"):
+        checkpoint.load(path)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "text", "pickle", "list"])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    path = tmp_path / "last.pth"
+    checkpoint.save({"state_dict": Small().state_dict()}, [path])
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "half": whole[:len(whole) // 2], "text": b"not a checkpoint\n",
+                      "pickle": pickle.dumps({"a": 1})[:-1], "list": b""}[damage])
+    if damage == "list":
+        torch.save([1, 2], path)
+    with pytest.raises(InputError, match=r"TEST\.MODEL_FILE: .*last\.pth"):
+        checkpoint.load(path, "TEST.MODEL_FILE")
+
+
+def test_a_missing_file_tells_what_is_there(tmp_path):
+    checkpoint.save({"epoch": 5}, [tmp_path / "epoch_5.pth"])
+    with pytest.raises(MissingPathError, match=r"RESUME_MODEL: no file .*epoch_6\.pth; .* has epoch_5\.pth"):
+        checkpoint.load(tmp_path / "epoch_6.pth", "RESUME_MODEL")
+
+
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    path = tmp_path / "weights.pth"
+    checkpoint.save({"state_dict": Small().state_dict()}, [path])
+    with pytest.raises(InputError, match=r"no optimizer and no epoch.*RESUME_MODE state_dict"):
+        checkpoint.read_start("run", path, "RESUME_MODEL")
+    checkpoint.read_start("weights", path, "RESUME_MODEL")

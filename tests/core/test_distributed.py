@@ -1,0 +1,117 @@
+"""Several gloo ranks against one process, in processes of their own."""
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from lib.core.engine import evaluate
+from lib.core.precision import Precision
+from lib.core.runtime import Runtime
+from lib.dataset import Batch, EvalBatches
+from lib.net import Output
+from lib.utils.errors import InputError
+from lib.utils.seed import Stream
+from main import train
+
+DIGITS = "configs/test/digits_lt.yaml"
+CPU = torch.device("cpu")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def on_ranks(world_size: int, function, *args) -> list:
+    """Calls ``function(runtime, *args)`` in each of several gloo ranks; returns their results."""
+    with mp.get_context("spawn").Manager() as manager:
+        results = manager.dict()
+        mp.spawn(rank_main, (world_size, free_port(), results, function, args), nprocs=world_size)
+        return [results[rank] for rank in range(world_size)]
+
+
+def rank_main(rank, world_size, port, results, function, args):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    results[rank] = function(Runtime(CPU, rank, world_size), *args)
+    dist.destroy_process_group()
+
+
+class Rows(nn.Module):
+    """A network whose logits depend on its images, and on a buffer that differs by rank until it is synchronised."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(12, 5)
+        self.register_buffer("offset", torch.full((5,), float(rank)))
+
+    def forward(self, images):
+        return Output(self.linear(images.flatten(1)) + self.offset * torch.arange(5), images)
+
+
+def evaluated(runtime: Runtime, num_images: int):
+
+    images = torch.randn(num_images, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    labels = torch.randint(5, (num_images,), generator=torch.Generator().manual_seed(2))
+    batches = EvalBatches(num_images, 8, runtime.rank, runtime.world_size).batches()
+    loader = [Batch(images[rows], labels[rows], rows, Stream(0)) for rows in batches]
+    return evaluate(Rows(runtime.rank), loader, Precision(), runtime)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world_size", "num_images"), [(2, 37), (3, 41), (2, 5)])
+def test_evaluation_over_ranks_is_that_of_one_process(world_size, num_images):
+    """Exactly equal on every rank: no image missing, doubled or out of order; (2, 5) leaves a rank without a batch."""
+    alone = evaluated(Runtime(CPU), num_images)
+    assert len(alone.labels) == num_images
+    for predictions in on_ranks(world_size, evaluated, num_images):
+        for one, several in zip(alone, predictions):
+            assert torch.equal(one, several)
+
+
+def communicated(runtime: Runtime):
+    rows = torch.arange(runtime.rank, dtype=torch.float).repeat_interleave(2).view(-1, 2)   # rank r has r rows
+    gathered = runtime.gather_rows(rows)
+    total = runtime.all_reduce(torch.tensor([runtime.rank + 1.0]))
+    return gathered, total.item(), runtime.broadcast_object(f"rank {runtime.rank}"), runtime.gather_objects(runtime.rank)
+
+
+def disagreeing(runtime: Runtime):
+    try:
+        with runtime.agree():
+            if runtime.rank == 1:
+                raise InputError("no data here")
+    except InputError as error:
+        return str(error)
+
+
+@pytest.mark.slow
+def test_what_ranks_tell_each_other():
+    for gathered, total, heard, ranks in on_ranks(3, communicated):
+        assert gathered.tolist() == [[0, 0], [0, 0], [1, 1]]   # none of rank 0, one of rank 1, two of rank 2
+        assert (total, heard, ranks) == (6.0, "rank 0", [0, 1, 2])
+
+
+@pytest.mark.slow
+def test_a_mistake_on_one_rank_is_raised_on_all():
+    assert on_ranks(2, disagreeing) == ["rank 1: no data here"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["TRAIN.OPTIMIZER.TYPE", "ADAM", "TRAIN.OPTIMIZER.BASE_LR", "1e-4"]])
+def test_two_ranks_train_what_one_process_trains_with_the_doubled_batch(tmp_path, tiny, command, words):
+    """BatchNorm in eval mode, no augmentation, an unweighted loss: equal to float tolerance."""
+    common = [*tiny, "EVAL_MODE", "True", "TRANSFORMS.TRAIN_TRANSFORMS", "[]", *words]
+    one = [*common, "OUTPUT_DIR", str(tmp_path / "one"), "TRAIN.BATCH_SIZE", "64"]
+    two = [*common, "OUTPUT_DIR", str(tmp_path / "two"), "TRAIN.BATCH_SIZE", "32"]
+    assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *one]) == 0
+    result = command("bash", "distributed_data_parallel_train.sh", DIGITS, 2, "cpu", *two)
+    assert result.returncode == 0, result.stdout + result.stderr
+    first, second = (torch.load(tmp_path / name / "run/models/last.pth")["state_dict"] for name in ("one", "two"))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5, msg=name)

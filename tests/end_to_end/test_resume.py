@@ -1,0 +1,122 @@
+"""A run that was stopped and resumed is, bit for bit, the run that never was."""
+import json
+
+import pytest
+import torch
+
+from lib.core.run import Run
+from main import train
+
+DIGITS = "configs/test/digits_lt.yaml"
+FAMILIES = {
+    "plain": [],
+    "adam and cosine": ["TRAIN.OPTIMIZER.TYPE", "ADAM", "TRAIN.OPTIMIZER.BASE_LR", "1e-3", "TRAIN.LR_SCHEDULER.TYPE", "cosine"],
+    "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
+    "DRS": ["TRAIN.SAMPLER.TYPE", "weighted sampler", "TRAIN.TWO_STAGE.DRS", "True", "TRAIN.TWO_STAGE.START_EPOCH", "2"],
+    "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True",
+                 "TRAIN.TWO_STAGE.START_EPOCH", "2"],
+    "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix", "TRAIN.BATCH_SIZE", "32"],
+    "files": ["DATASET.IN_MEMORY", "never"],
+}
+
+
+def run(tmp_path, name: str, words: list[str]) -> int:
+    return train.main(["--cfg", DIGITS, "--gpus", "cpu", *words, "OUTPUT_DIR", str(tmp_path / name), "TRAIN.MAX_EPOCH", "4"])
+
+
+def results(tmp_path, name: str) -> tuple[dict, list[dict]]:
+    folder = tmp_path / name / "run"
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return torch.load(folder / "models/last.pth"), [
+        {key: value for key, value in entry.items() if key not in ("seconds", "images_per_second")} for entry in history]
+
+
+def same(first, second) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first if key != "OUTPUT_DIR")
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+@pytest.mark.parametrize("moment", ["record", "save"])
+@pytest.mark.parametrize("family", ["plain", *[pytest.param(name, marks=pytest.mark.slow) for name in list(FAMILIES)[1:]]])
+def test_interrupted_in_the_third_epoch(tmp_path, tiny, monkeypatch, family, moment):
+    words = [*tiny, *FAMILIES[family]]
+    assert run(tmp_path, "whole", words) == 0
+
+    original, calls = getattr(Run, moment), []
+
+    def interrupted(self, *args):
+        calls.append(moment)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(Run, moment, interrupted)
+    assert run(tmp_path, "parts", words) == 130
+    monkeypatch.undo()
+    assert results(tmp_path, "parts")[0]["epoch"] == 2
+    assert run(tmp_path, "parts", [*words, "--ar", "True"]) == 0
+
+    (state, history), (resumed_state, resumed_history) = results(tmp_path, "whole"), results(tmp_path, "parts")
+    assert same(state, resumed_state)
+    assert history == resumed_history
+    assert [entry["epoch"] for entry in resumed_history] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_memory_and_files_train_the_same_network(tmp_path, tiny, workers):
+    run(tmp_path, "memory", [*tiny, "DATASET.IN_MEMORY", "always"])
+    run(tmp_path, "files", [*tiny, "DATASET.IN_MEMORY", "never", "TRAIN.NUM_WORKERS", str(workers)])
+    (memory, memory_history), (files, files_history) = results(tmp_path, "memory"), results(tmp_path, "files")
+    assert same(memory["state_dict"], files["state_dict"])
+    assert memory_history == files_history
+
+
+def test_another_seed_is_another_network(tmp_path, tiny):
+    run(tmp_path, "first", tiny)
+    run(tmp_path, "second", [*tiny, "SEED", "43"])
+    assert not same(results(tmp_path, "first")[0]["state_dict"], results(tmp_path, "second")[0]["state_dict"])
+
+
+def test_resume_model_takes_all_or_weights_only(tmp_path, tiny):
+    assert run(tmp_path, "first", tiny) == 0
+    source = str(tmp_path / "first/run/models/epoch_2.pth")
+    assert run(tmp_path, "all", [*tiny, "RESUME_MODEL", source]) == 0
+    assert [entry["epoch"] for entry in results(tmp_path, "all")[1]] == [3, 4]
+    assert same(results(tmp_path, "all")[0]["state_dict"], results(tmp_path, "first")[0]["state_dict"])
+    assert run(tmp_path, "weights", [*tiny, "RESUME_MODEL", source, "RESUME_MODE", "state_dict"]) == 0
+    assert [entry["epoch"] for entry in results(tmp_path, "weights")[1]] == [1, 2, 3, 4]
+
+
+def test_pretrained_network_beats_chance_before_it_is_trained(tmp_path, tiny):
+    """At rate 1e-12 nothing is learned, so what the second run knows came out of the file."""
+    assert run(tmp_path, "first", tiny) == 0
+    source = str(tmp_path / "first/run/models/last.pth")
+    frozen = ["TRAIN.OPTIMIZER.BASE_LR", "1e-12", "EVAL_MODE", "True"]
+    for name, words in (("network", ["NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", source]),
+                        ("backbone", ["BACKBONE.PRETRAINED_MODEL", source])):
+        assert run(tmp_path, name, [*tiny, *words, *frozen]) == 0
+    first, network, backbone = (results(tmp_path, name)[0]["state_dict"] for name in ("first", "network", "backbone"))
+    for name, tensor in first.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(network[name], tensor)
+            if name.startswith("backbone."):
+                torch.testing.assert_close(backbone[name], tensor)
+    assert not torch.allclose(backbone["classifier.weight"], first["classifier.weight"])
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path, tiny, capsys):
+    assert run(tmp_path, "x", [*tiny, "NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", "./nowhere/last.pth"]) == 2
+    assert "NETWORK.PRETRAINED_MODEL: no file nowhere/last.pth" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny, caplog, capsys):
+    assert run(tmp_path, "x", [*tiny, "TRAIN.OPTIMIZER.BASE_LR", "1e30"]) == 1
+    output = capsys.readouterr().out
+    assert "the training loss is" in output
+    assert "epoch" in output
