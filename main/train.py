@@ -16,14 +16,14 @@ import argparse
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
 from torch.optim import Optimizer
 
 from lib.config import Config
-from lib.core import build, checkpoint
+from lib.core import build
 from lib.core.combiner import Combiner
 from lib.core.engine import Loader, evaluate, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves

@@ -1,5 +1,6 @@
 """From the config to objects. The only module of lib/core that reads it."""
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from lib.core.engine import Loader
 from lib.core.precision import Precision, choose_precision
 from lib.core.run import LAST, Run
 from lib.core.runtime import Runtime
-from lib.data_transform import TRANSFORMS, Transform
-from lib.dataset import DATASETS, SAMPLERS, EpochBatches, EvalBatches, ImageSet, make_loader
+from lib.data_transform import TRANSFORMS, Transform, normalize
+from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, make_loader
 from lib.loss import LOSSES, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS
 from lib.net import Network
@@ -110,3 +111,37 @@ def build_transforms(cfg: Config, names: list[str]) -> list[Transform]:
 
 def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime: Runtime) -> tuple[Loader, Loader]:
     """The loader of the training epochs and the one of validation, of this rank."""
+    train_batches = EpochBatches(
+        build_draw(cfg, train_set), cfg.TRAIN.BATCH_SIZE, first_stage=build_first_draw(cfg, train_set),
+        deferred=Deferred(cfg.TRAIN.TWO_STAGE.START_EPOCH) if cfg.TRAIN.TWO_STAGE.DRS else None,
+        seed=cfg.SEED, rank=runtime.rank, world_size=runtime.world_size)
+    valid_batches = EvalBatches(len(valid_set.labels), cfg.TEST.BATCH_SIZE, runtime.rank, runtime.world_size)
+    parts = ((train_set, train_batches, cfg.TRANSFORMS.TRAIN_TRANSFORMS, cfg.TRAIN.NUM_WORKERS),
+             (valid_set, valid_batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS))
+    return tuple(make_loader(images, batches, build_transforms(cfg, names), build_normalize(cfg, images, runtime.device),
+                             runtime.device, in_memory=cfg.DATASET.IN_MEMORY, num_workers=workers, pin_memory=cfg.PIN_MEMORY)
+                 for images, batches, names, workers in parts)
+
+
+def build_draw(cfg: Config, train_set: ImageSet) -> Draw:
+    counts, epochs = train_set.class_counts, cfg.TRAIN.MAX_EPOCH
+    if not cfg.TRAIN.SHUFFLE:
+        return Ordered(train_set.labels, counts, epochs)
+    return SAMPLERS.build(cfg.TRAIN.SAMPLER.TYPE, cfg.TRAIN.SAMPLER, train_set.labels, counts, epochs)
+
+
+def build_first_draw(cfg: Config, train_set: ImageSet) -> Draw | None:
+    """The plain permutation of DRS's first stage."""
+    if not cfg.TRAIN.TWO_STAGE.DRS:
+        return None
+    return SAMPLERS.build("default", cfg.TRAIN.SAMPLER, train_set.labels, train_set.class_counts, cfg.TRAIN.MAX_EPOCH)
+
+
+def build_normalize(cfg: Config, images: ImageSet, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Scales to [0, 1] and normalises on the device; BGR turns the channels, with their mean and deviation."""
+    mean, std = (torch.tensor(own) if own else usual for own, usual in
+                 ((list(cfg.DATASET.MEAN), images.mean), (list(cfg.DATASET.STD), images.std)))
+    mean, std, layout = mean.to(device), std.to(device), memory_format(cfg)
+    if cfg.COLOR_SPACE == "BGR":
+        return lambda batch: normalize(batch.flip(1), mean.flip(0), std.flip(0), layout)
+    return lambda batch: normalize(batch, mean, std, layout)

@@ -1,6 +1,7 @@
 """What a person sees while it trains: rate, loss, time left."""
 import logging
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,16 @@ class Progress:
         log.info("epoch %d/%d  batch %d/%d  loss %.4f  accuracy %.2f %%  %.0f images/s  ETA %s", self.epoch, self.epochs,
                  snapshot.number, self.num_batches, loss / images, 100 * correct / images, rate,
                  self.remaining(self.epoch - 1 + snapshot.number / self.num_batches))
+
+    def line(self, entry: dict[str, Any]) -> str:
+        """An epoch's entry of the history as a line to read."""
+        parts = [f"epoch {entry['epoch']}/{self.epochs}", f"rate {entry['rate']:.4g}",
+                 f"train: loss {entry['train_loss']:.4f} accuracy {100 * entry['train_accuracy']:.2f} %"]
+        if "valid_accuracy" in entry:
+            shots = "".join(f" {name} {100 * entry[name]:.1f}" for name in ("many", "medium", "few") if name in entry)
+            parts.append(f"valid: loss {entry['valid_loss']:.4f} accuracy {100 * entry['valid_accuracy']:.2f} %{shots}")
+        parts += [f"{entry['images_per_second']:.0f} images/s", f"ETA {self.remaining(entry['epoch'])}"]
+        return "  ".join(parts)
 
     def remaining(self, done: float) -> str:
         """Time left as h:mm:ss, if the epochs to come take as long as those of this session; ``done`` in epochs."""

@@ -1,0 +1,40 @@
+"""The contract every backbone follows."""
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+from lib.utils.errors import InputError
+from lib.utils.registry import Registry
+
+BACKBONES = Registry("backbone")
+Stage = tuple[str, Callable[[Tensor], Tensor]]
+
+
+class Backbone(nn.Module):
+    """Images (B, 3, H, W) to feature maps (B, num_features, H / stride, W / stride), through named stages.
+
+    Attributes:
+        num_features: channels of the last stage, D.
+        stride: by which the last stage's maps are smaller than the image.
+    """
+
+    num_features: int
+    stride: int
+
+    def stages(self) -> Iterator[Stage]:
+        """(name, function) in the order of computation; mixing methods refer to the names."""
+        raise NotImplementedError(f"{type(self).__name__} must name its stages")
+
+    def forward(self, images: Tensor) -> Tensor:
+        for _, stage in self.stages():
+            images = stage(images)
+        return images
+
+    def check_input(self, size: tuple[int, int]) -> None:
+        """Raises InputError for an INPUT_SIZE (height, width) that this backbone cannot take."""
+        if any(side < self.stride or side % self.stride for side in size):
+            raise InputError(f"INPUT_SIZE: {type(self).__name__} takes sides divisible by {self.stride}, got {list(size)}")
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the last feature maps."""
+        return size[0] // self.stride, size[1] // self.stride

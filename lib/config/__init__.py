@@ -1,0 +1,34 @@
+"""Configurations: one tree, yaml files over it, KEY VALUE pairs last."""
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.config.default import TREE
+from lib.config.node import Config, ConfigError, merge_files, merge_pairs
+from lib.config.validate import validate
+
+__all__ = ["TREE", "Config", "ConfigError", "load_config", "split_words", "validate"]
+
+
+def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
+    """The tree with yaml files and KEY VALUE pairs merged in, later ones winning; validated and frozen.
+
+    Raises:
+        ConfigError: every mistake of all files, of the pairs, and of their combination, in one message.
+    """
+    cfg = TREE.clone()
+    paths = [paths] if isinstance(paths, (str, Path)) else paths
+    problems = merge_files(cfg, [Path(path) for path in paths]) + merge_pairs(cfg, list(overrides))
+    problems += validate(cfg)
+    if problems:
+        raise ConfigError("\n  ".join(["the configuration has mistakes:", *dict.fromkeys(problems)]))
+    cfg.freeze()
+    return cfg
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What follows --cfg: yaml files (each word may be several, joined by commas) up to the first word that is none, and
+    the KEY VALUE pairs after them."""
+    files = [all(part.endswith((".yaml", ".yml")) for part in word.split(",")) for word in words]
+    count = files.index(False) if False in files else len(words)
+    count = max(count, 1)   # the first word is meant as a file, whatever it is called
+    return [part for word in words[:count] for part in word.split(",") if part], list(words[count:])

@@ -1,0 +1,223 @@
+"""A yacs tree that inherits (``_BASE_``), reports every mistake at once, and says what was meant."""
+import copy
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from lib.utils.errors import InputError
+
+BASE = "_BASE_"
+COMMAND_LINE = "command line"
+
+
+class ConfigError(InputError):
+    """All mistakes of a configuration, a line each."""
+
+
+class Config(CfgNode):
+    """A configuration tree; keys are known by their full names, such as ``TRAIN.OPTIMIZER.BASE_LR``."""
+
+    def flat(self) -> dict[str, Any]:
+        """Full key to value, for every leaf."""
+        return dict(leaves(self))
+
+    def to_yaml(self) -> str:
+        """Text that loads back to the same tree."""
+        return yaml.safe_dump(plain(self), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+    def differences(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Full key to (own value, value in ``other``), for a flat tree that may lack keys or have more."""
+        own = self.flat()
+        return {key: (own.get(key), other.get(key)) for key in [*own, *(other.keys() - own.keys())]
+                if own.get(key) != other.get(key)}
+
+    def put(self, key: str, value: Any) -> None:
+        """Sets a leaf by its full key."""
+        *sections, leaf = key.split(".")
+        node = self
+        for section in sections:
+            node = node[section]
+        node[leaf] = value
+
+
+def leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(full key, value) of everything that is not a section; an empty section is a leaf."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), value
+
+
+def plain(value: Any) -> Any:
+    """The tree in yaml's own types."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def merge_files(tree: Config, paths: Sequence[Path]) -> list[str]:
+    """Merges yaml files into ``tree``, bases first, later files last; returns what is wrong with them."""
+    problems = []
+    for path in paths:
+        merge_file(tree, path, problems, below=())
+    return problems
+
+
+def merge_file(tree: Config, path: Path, problems: list[str], below: tuple[Path, ...]) -> None:
+    """``below``: the files that this one is a base of, outermost first."""
+    if path.resolve() in below:
+        chain = " → ".join(str(file) for file in (*below, path.resolve()))
+        problems.append(f"{path}: {BASE} goes in a circle: {chain}")
+        return
+    try:
+        content = read_yaml(path)
+    except ConfigError as error:
+        problems.append(str(error))
+        return
+    bases = content.pop(BASE, [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        problems.append(f"{path}: {BASE} is a path or a list of paths, got {bases!r}")
+        bases = []
+    for base in bases:
+        merge_file(tree, path.parent / base, problems, (*below, path.resolve()))
+    problems += [f"{path}: {problem}" for problem in merge_leaves(tree, dict(leaves(content)))]
+
+
+def merge_pairs(tree: Config, words: Sequence[str]) -> list[str]:
+    """Merges KEY VALUE pairs of the command line; returns what is wrong with them."""
+    problems = [f"{COMMAND_LINE}: {words[-1]!r} has no value; give KEY VALUE pairs"] if len(words) % 2 else []
+    pairs = zip(words[::2], words[1::2])
+    return problems + [f"{COMMAND_LINE}: {p}" for key, text in pairs for p in merge_leaves(tree, {key: Typed(text)})]
+
+
+def merge_leaves(tree: Config, values: dict[str, Any]) -> list[str]:
+    known, problems = tree.flat(), []
+    for key, value in values.items():
+        if key not in known:
+            inside = [name for name in known if name.startswith(f"{key}.")]
+            what = f"{key} is a section, with {', '.join(inside[:3])}…" if inside else f"unknown key {key}; {nearest(key, known)}"
+            if not inside or value != {}:
+                problems.append(what)
+            continue
+        try:
+            tree.put(key, coerce(value, known[key]))
+        except TypeError as error:
+            problems.append(f"{key} {error}")
+    return problems
+
+
+def nearest(key: str, known: dict[str, Any]) -> str:
+    """The known key that is meant: first by the name of the leaf, which may be in the wrong section or above a leaf."""
+    by_leaf = {name.rpartition(".")[2]: name for name in known}
+    above = [name for name in known if key.startswith(f"{name}.")]
+    leaf = key.rpartition(".")[2]
+    similar = (difflib.get_close_matches(key, known, n=1, cutoff=0.8) or above
+               or [by_leaf[name] for name in difflib.get_close_matches(leaf, by_leaf, n=1)])
+    return f"did you mean {similar[0]!r}?" if similar else "--show prints all keys"
+
+
+class Typed(str):
+    """A word of the command line: text, or what it is in yaml."""
+
+
+def coerce(value: Any, default: Any) -> Any:
+    """``value`` in the type of ``default``, or TypeError."""
+    if isinstance(value, Typed):
+        value = str(value) if isinstance(default, str) else read_word(value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        if type(value) is type(default):
+            return value
+    elif isinstance(default, float):
+        if isinstance(value, (int, float)):
+            return float(value)
+        if isinstance(value, str) and is_number(value):   # yaml 1.1 reads 2e-4 as text
+            return float(value)
+    elif isinstance(default, list):
+        if isinstance(value, (list, tuple)):
+            return [coerce_element(element, default) for element in value]
+    elif type(value) is type(default):
+        return value
+    raise TypeError(f"takes {describe(default)}, got {'nothing' if value is None else repr(value)}")
+
+
+def coerce_element(element: Any, default: list) -> Any:
+    if default:
+        return coerce(element, default[0])
+    return float(element) if isinstance(element, str) and is_number(element) else element
+
+
+def describe(default: Any) -> str:
+    names = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
+    return f"{names[type(default)]} (such as {default!r})" if default not in ("", []) else names[type(default)]
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_word(text: str) -> Any:
+    """A word of the command line as yaml or Python would read it; text that is neither stays text."""
+    if text.startswith("(") and text.endswith(")"):
+        text = f"[{text[1:-1].rstrip(', ')}]"
+    try:
+        return yaml.load(text, Loader=UniqueKeyLoader)
+    except yaml.YAMLError:
+        return str(text)
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Plain values only, and an error where a key comes twice, of which yaml would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None:
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} comes twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a yaml file, with names as keys. Raises ConfigError for anything else."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; {similar_files(path)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text ({error.__class__.__name__})") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not yaml ({getattr(error, 'problem', None) or error})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping of keys to values, not a {type(content).__name__}")
+    return names_only(copy.copy(content))
+
+
+def names_only(tree: dict) -> dict:
+    """The same tree with text as keys; yaml would read a key ``on`` as True."""
+    return {str(key): names_only(value) if isinstance(value, dict) else value for key, value in tree.items()}
+
+
+def similar_files(path: Path) -> str:
+    """The end of a "no such file" message: what is there instead."""
+    folder = path.parent if path.parent.is_dir() else Path("configs")
+    names = {str(file): file.name for file in folder.rglob("*.yaml")}
+    matches = difflib.get_close_matches(path.name, set(names.values()), n=1, cutoff=0.5)
+    files = [file for file, name in names.items() if name in matches]
+    return f"did you mean {files[0]}?" if files else f"{folder} has no yaml file of such a name"

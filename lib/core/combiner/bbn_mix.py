@@ -1,0 +1,23 @@
+"""The two rows of the bbn sampler, mixed."""
+import torch
+from torch import nn
+
+from lib.core.combiner.base import COMBINERS, Step, mixed_step
+from lib.core.combiner.mix_up import InputMixup
+from lib.dataset import Batch
+
+
+@COMBINERS.register("bbn_mix")
+class DualMixup(InputMixup):
+    """Mixes each image of the shuffled row with one of the tail-favouring row, λ ~ Beta(alpha, alpha), one per batch.
+
+    Sampling of Zhou et al., BBN, CVPR 2020, arXiv:1912.02413, mixed as in Zhang et al., Bag of Tricks, AAAI 2021.
+    """
+
+    sampler = "bbn sampler"
+
+    def __call__(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+        share = self.share(batch)
+        (images, others), (labels, other_labels) = batch.images.chunk(2), batch.labels.chunk(2)
+        logits, features = network(torch.lerp(others, images, share))
+        return mixed_step(criterion, logits, features, labels, other_labels, share)

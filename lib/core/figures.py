@@ -1,0 +1,183 @@
+"""Pictures of a run. Each function returns a matplotlib Figure; nothing global is touched."""
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from lib.core.metrics import FEW, MANY, Confusion, Metrics
+from lib.utils.files import write_bytes_atomically
+
+# Okabe and Ito's colours, which colour-blind readers tell apart
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+SHOT_COLORS = {"many": BLUE, "medium": ORANGE, "few": RED}
+NAMED_CLASSES = 30     # more class names than this on an axis cannot be read
+CELL_NUMBERS = 20      # more rows than this, and the numbers do not fit into the cells
+DPI = 130
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    write_bytes_atomically(path, buffer.getvalue())
+
+
+def shot(count: int) -> str:
+    return "many" if count > MANY else "few" if count < FEW else "medium"
+
+
+def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[str]) -> Figure:
+    """Share of each true class (row) that is predicted as each class (column), frequent classes first."""
+    rows = len(matrix.counts)
+    shared = rows < len(matrix.order)
+    side = min(max(5.0, 0.42 * rows + 2.5), 10.0)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    totals = matrix.counts.sum(axis=1, keepdims=True)
+    shares = np.divide(100 * matrix.counts, totals, out=np.zeros(matrix.counts.shape), where=totals > 0)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
+    axes.set_title(f"Top-1 {100 * metrics.top1:.2f} %, balanced {100 * metrics.balanced_accuracy:.2f} %")
+    if rows <= NAMED_CLASSES and not shared:
+        names = [class_names[number] for number in matrix.order]
+        counts = metrics.train_images[matrix.order]
+        axes.set_xticks(range(rows), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(range(rows), [f"{name} ({count:,})" for name, count in zip(names, counts)])
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class (training images)")
+    else:
+        unit = "classes by training images" + f", about {len(matrix.order) / rows:.0f} to a cell" * shared
+        places = np.linspace(0, rows - 1, 6).round().astype(int)
+        counts = [metrics.train_images[matrix.order[matrix.edges[place]]] for place in places]
+        axes.set_xticks(places, [f"{matrix.edges[place] + 1:,}" for place in places])
+        axes.set_yticks(places, [f"{matrix.edges[place] + 1:,}\n({count:,})" for place, count in zip(places, counts)])
+        axes.set_xlabel(f"predicted, {unit}")
+        axes.set_ylabel("true, place (training images)")
+    if rows <= CELL_NUMBERS:
+        write_cells(axes, shares)
+    return figure
+
+
+def write_cells(axes: Axes, shares: np.ndarray) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color="white" if share > 55 else "black")
+
+
+def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
+    """Recall of each class, from frequent to rare, over its number of training images."""
+    order = np.argsort(-metrics.train_images, kind="stable")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    counts, recall = metrics.train_images[order], 100 * metrics.recall[order]
+    colors = [SHOT_COLORS[shot(count)] for count in counts]
+    if len(order) <= NAMED_CLASSES:
+        axes.bar(range(len(order)), np.nan_to_num(recall), color=colors)
+        names = [class_names[number] for number in order]
+        axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
+        axes.set_xlabel("class, from frequent to rare")
+    else:
+        axes.scatter(range(len(order)), recall, c=colors, s=max(2, 400 / len(order)), alpha=0.5, linewidths=0)
+        axes.plot(*moving_mean(recall), color="black", linewidth=1.5)
+        axes.set_xlabel("classes, from frequent to rare (line: moving mean)")
+    axes.set_ylabel("recall (%)")
+    axes.set_ylim(0, 100)
+    sizes = axes.twinx()
+    sizes.plot(range(len(order)), np.maximum(counts, 0.5), color=GREY, linewidth=1.5, linestyle="--")
+    sizes.set_yscale("log")
+    sizes.set_ylabel("training images (dashed)", color=GREY)
+    legend = [Patch(color=SHOT_COLORS[name], label=f"{name}-shot: {100 * value:.1f} % ({metrics.shot_sizes[name]})")
+              for name, value in metrics.shots.items()]
+    figure.legend(handles=legend, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def moving_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and means of blocks of about a fiftieth of all classes."""
+    blocks = np.array_split(np.arange(len(values)), min(50, max(1, len(values) // 4)))
+    means = [values[block][~np.isnan(values[block])] for block in blocks]
+    return (np.array([block.mean() for block in blocks]),
+            np.array([mean.mean() if len(mean) else math.nan for mean in means]))
+
+
+def class_counts_figure(class_counts: Tensor, class_names: Sequence[str]) -> Figure:
+    """Training images per class, from frequent to rare, on a logarithmic axis."""
+    counts = class_counts.numpy()
+    order = np.argsort(-counts, kind="stable")
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.add_subplot()
+    heights, colors = np.maximum(counts[order], 0.5), [SHOT_COLORS[shot(count)] for count in counts[order]]
+    if len(order) <= NAMED_CLASSES:
+        bars = axes.bar(range(len(order)), heights, color=colors)
+        axes.bar_label(bars, [f"{count:,}" for count in counts[order]], fontsize=8)
+        names = [class_names[number] for number in order]
+        axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
+    else:
+        for name, color in SHOT_COLORS.items():
+            members = np.array([shot(count) == name for count in counts[order]])
+            axes.fill_between(range(len(order)), 0.5, heights, where=members, color=color, step="mid", linewidth=0)
+    axes.set_yscale("log")
+    axes.set_ylim(0.5, 2 * counts.max())
+    axes.set_xlabel("classes, from frequent to rare")
+    axes.set_ylabel("training images")
+    axes.set_title(f"{counts.sum():,} images, {len(counts):,} classes, {counts.max():,} to {counts.min():,} per class")
+    numbers = {name: sum(shot(count) == name for count in counts) for name in SHOT_COLORS}
+    axes.legend(handles=[Patch(color=SHOT_COLORS[name], label=f"{name}-shot: {number:,} classes")
+                         for name, number in numbers.items() if number], frameon=False)
+    return figure
+
+
+def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int]) -> Figure:
+    """Loss, accuracy and rate by epoch.
+
+    Args:
+        history: entries of history.jsonl; what an epoch did not measure is absent.
+        marks: text and epoch of moments to point out.
+    """
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 4, 2])
+    curve(loss, history, "train_loss", "training", BLUE)
+    curve(loss, history, "valid_loss", "validation (plain cross-entropy)", ORANGE)
+    loss.set_ylabel("loss (nats)")
+    curve(accuracy, history, "train_accuracy", "training", BLUE, percent=True)
+    curve(accuracy, history, "valid_accuracy", "validation", ORANGE, percent=True, linewidth=2)
+    for name, color in SHOT_COLORS.items():
+        curve(accuracy, history, name, f"{name}-shot", color, percent=True, linestyle=":")
+    accuracy.set_ylabel("accuracy (%)")
+    accuracy.set_ylim(0, 100)
+    curve(rate, history, "rate", "learning rate", GREEN)
+    rate.set_yscale("log")
+    rate.set_ylabel("learning rate")
+    rate.set_xlabel("epoch")
+    mark_best(accuracy, history)
+    for text, epoch in marks.items():
+        for axes in (loss, accuracy, rate):
+            axes.axvline(epoch, color=GREY, linestyle="--", linewidth=1)
+        loss.annotate(f" {text}", (epoch, 0.98), xycoords=("data", "axes fraction"), va="top", color=GREY)
+    for axes in (loss, accuracy):
+        if axes.lines:
+            axes.legend(frameon=False, ncols=2)
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def curve(axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, color: str, percent: bool = False,
+          linewidth: float = 1.5, linestyle: str = "-") -> None:
+    points = [(entry["epoch"], entry[key] * (100 if percent else 1)) for entry in history if key in entry]
+    if points:
+        axes.plot(*zip(*points), color=color, label=label, marker="." if len(points) < 40 else "", linewidth=linewidth,
+                  linestyle=linestyle)
+
+
+def mark_best(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
+    validated = [entry for entry in history if "valid_accuracy" in entry]
+    if validated:
+        best = max(validated, key=lambda entry: entry["valid_accuracy"])
+        axes.plot(best["epoch"], 100 * best["valid_accuracy"], "o", color=ORANGE, fillstyle="none", markersize=10,
+                  label=f"best: {100 * best['valid_accuracy']:.2f} % (selected on the validation set)")

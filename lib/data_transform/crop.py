@@ -1,0 +1,55 @@
+"""Crops of a fixed size."""
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from lib.data_transform.base import TRANSFORMS, Transform
+from lib.utils.errors import InputError
+
+
+@TRANSFORMS.register("random_crop")
+class RandomCrop(Transform):
+    """A window of INPUT_SIZE at a uniformly random place of the image with ``padding`` black pixels on each side.
+
+    Padding comes before normalising, so that the border is black and not grey.
+    """
+
+    fixes_size = True
+
+    def __init__(self, size: tuple[int, int], *, padding: int = 4) -> None:
+        super().__init__(size)
+        self.padding = padding
+
+    def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        rooms = [side + 2 * self.padding - wanted for side, wanted in zip(images.shape[2:], self.size)]
+        if min(rooms) < 0:
+            raise InputError(f"random_crop: an image of {list(images.shape[2:])} with PADDING {self.padding} has no window of "
+                             f"INPUT_SIZE {list(self.size)}; resize it before (normal_resize)")
+        top, left = (torch.randint(room + 1, (len(images), 1), generator=generator, device=images.device) for room in rooms)
+        return windows(images, top, left, self.size, self.padding)
+
+
+def windows(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], padding: int) -> Tensor:
+    """Cuts a window of ``size`` out of each zero-padded image.
+
+    Args:
+        images: (B, C, H, W).
+        top, left: corners in the padded images, (B, 1) each.
+    """
+    padded = F.pad(images, [padding] * 4)
+    rows = top + torch.arange(size[0], device=images.device)
+    columns = left + torch.arange(size[1], device=images.device)
+    image = torch.arange(len(images), device=images.device)
+    # advanced indices on dims 0, 2, 3 put the sliced channel dim last, which is channels-last memory
+    return padded[image[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@TRANSFORMS.register("center_crop")
+class CenterCrop(Transform):
+    """The window of INPUT_SIZE in the middle; a smaller image is padded with black."""
+
+    fixes_size = True
+
+    def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        return tv.center_crop(images, list(self.size))

@@ -1,0 +1,10 @@
+"""Data sets, draws and loaders; a data set in a file of this folder registers itself."""
+from lib.dataset.base import DATASETS, ArraySet, ImageSet
+from lib.dataset.loader import Batch, FileLoader, MemoryLoader, make_loader
+from lib.dataset.sampler import SAMPLERS, Draw, EpochBatches, EvalBatches, Ordered
+from lib.utils.registry import import_submodules
+
+import_submodules("lib.dataset")
+
+__all__ = ["DATASETS", "SAMPLERS", "ArraySet", "Batch", "Draw", "EpochBatches", "EvalBatches", "FileLoader", "ImageSet",
+           "MemoryLoader", "Ordered", "make_loader"]

@@ -1,0 +1,72 @@
+"""What a data set is to the rest: labels, and images by number."""
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lib.utils.errors import InputError
+from lib.utils.registry import Registry
+
+DATASETS = Registry("data set")
+
+
+class ImageSet:
+    """A labelled set of images. A member overrides ``read``, and ``pixels`` where all images are of one size.
+
+    Args:
+        name: for messages.
+        labels: class of every image, (N,).
+        class_names: one per class, (C,).
+        mean, std: of each channel R, G, B, in units of [0, 1].
+        image_size: height and width of all images, None where they differ.
+        indices: which images of a source set these are, (N,), None where all are.
+
+    Attributes:
+        class_counts: images per class, (C,). A class without images is legal; a set without images is not.
+    """
+
+    def __init__(self, name: str, labels: Tensor, class_names: Sequence[str], mean: Sequence[float], std: Sequence[float],
+                 image_size: tuple[int, int] | None = None, indices: Tensor | None = None) -> None:
+        if len(labels) == 0:
+            raise InputError(f"{name}: no images")
+        self.name, self.labels, self.class_names = name, labels.long(), list(class_names)
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.image_size, self.indices = image_size, indices
+        self.num_classes = len(self.class_names)
+        self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
+        if len(self.class_counts) > self.num_classes or self.labels.min() < 0:
+            raise InputError(f"{name}: labels go from {self.labels.min()} to {self.labels.max()}, "
+                             f"but there are {self.num_classes} classes")
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all images as uint8, where they are of one size."""
+        height, width = self.image_size or (0, 0)
+        return len(self.labels) * 3 * height * width
+
+    def read(self, index: int) -> Tensor:
+        """Image number ``index``, uint8 (3, H, W), in R, G, B."""
+        raise NotImplementedError(f"{type(self).__name__} must read an image")
+
+    def pixels(self) -> Tensor:
+        """All images, uint8 (N, 3, H, W); only where ``image_size`` is not None."""
+        return torch.stack([self.read(index) for index in range(len(self.labels))])
+
+
+class ArraySet(ImageSet):
+    """A set whose images lie in one array.
+
+    Args:
+        images: uint8, (N, C, H, W); one channel stands for three equal ones.
+    """
+
+    def __init__(self, name: str, images: Tensor, labels: Tensor, class_names: Sequence[str], mean: Sequence[float],
+                 std: Sequence[float], indices: Tensor | None = None) -> None:
+        super().__init__(name, labels, class_names, mean, std, tuple(images.shape[2:]), indices)
+        self.images = images
+
+    def read(self, index: int) -> Tensor:
+        return self.images[index].expand(3, -1, -1)
+
+    def pixels(self) -> Tensor:
+        return self.images.expand(-1, 3, -1, -1)

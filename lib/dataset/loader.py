@@ -1,0 +1,174 @@
+"""From indices to normalised batches on the training device, from memory or from files.
+
+Both loaders give the same images in the same order, and every batch brings its own random numbers, so that neither the number of
+workers nor reading ahead changes anything. Where all images are of one size a worker does nothing but read, all transforms
+work on whole batches on the device, and the two loaders agree to the last bit.
+"""
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lib.data_transform import Transform
+from lib.dataset.base import ImageSet
+from lib.dataset.sampler import EpochBatches, EvalBatches
+from lib.utils.errors import InputError
+from lib.utils.seed import Stream, spawn_seeds
+
+MEMORY_LIMIT = 2e9   # bytes of a set that IN_MEMORY auto puts on the device
+
+Normalize = Callable[[Tensor], Tensor]   # uint8 (B, 3, H, W) to float
+
+
+class Batch(NamedTuple):
+    """What a training or evaluation step gets."""
+
+    images: Tensor    # (B, 3, H, W), float, normalised, on the training device
+    labels: Tensor    # (B,), int64, on the training device
+    indices: Tensor   # (B,), which images of the set, on the CPU
+    stream: Stream    # random numbers of this batch
+
+
+class Loader:
+    """What the two loaders share: which images, in which order, and what becomes of them on the device."""
+
+    def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
+                 normalize: Normalize, device: torch.device) -> None:
+        self.set, self.batches, self.transforms, self.normalize = images, batches, transforms, normalize
+        self.device = device
+        sizes = [len(rows) for rows in batches.batches()]   # the same in every epoch
+        self.num_batches, self.num_images = len(sizes), sum(sizes)
+
+    def on_epoch(self, epoch: int) -> None:
+        self.batches.on_epoch(epoch)
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def plan(self) -> Iterator[tuple[Tensor, int]]:
+        """Indices and seed of each batch of this epoch."""
+        batches = self.batches.batches()
+        return zip(batches, self.batches.seeds(len(batches)))
+
+    def finish(self, images: Tensor, labels: Tensor, indices: Tensor, seed: int) -> Batch:
+        """Device-side transforms and normalisation of uint8 images."""
+        stream = Stream(seed, self.device)
+        for transform in self.transforms:
+            images = transform.batch(images, stream.generator)
+        return Batch(self.normalize(images), labels, indices, stream)
+
+
+class MemoryLoader(Loader):
+    """Batches of images that all lie on the device as uint8.
+
+    Args:
+        images: a set whose images are of one size.
+        batches: which of them, in which order.
+        transforms: what is done to a batch of them, in this order.
+    """
+
+    def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
+                 normalize: Normalize, device: torch.device) -> None:
+        super().__init__(images, batches, transforms, normalize, device)
+        self.pixels = images.pixels().to(device).contiguous(memory_format=torch.channels_last)
+        self.labels = images.labels.to(device)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for indices, seed in self.plan():
+            chosen = indices.to(self.device, non_blocking=True)
+            yield self.finish(self.pixels[chosen], self.labels[chosen], indices, seed)
+
+
+class FileLoader(Loader):
+    """Batches read image by image in worker processes.
+
+    Where sizes differ, a worker also runs the transforms up to the last one that brings an image to its fixed size.
+
+    Args:
+        num_workers: processes that read; 0 reads in this one.
+        pin_memory: page-locked batches, for a GPU.
+
+    Raises:
+        InputError: images of different sizes, and no transform that makes them equal.
+    """
+
+    def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
+                 normalize: Normalize, device: torch.device, num_workers: int, pin_memory: bool = True) -> None:
+        cut = worker_part(images, transforms)
+        super().__init__(images, batches, transforms[cut:], normalize, device)
+        self.requests = Requests(bool(cut))
+        self.loader = DataLoader(
+            Reader(images, transforms[:cut]), batch_sampler=self.requests, num_workers=num_workers,
+            pin_memory=pin_memory and device.type == "cuda", persistent_workers=num_workers > 0,
+            multiprocessing_context="spawn" if num_workers else None, worker_init_fn=single_thread)
+
+    def __iter__(self) -> Iterator[Batch]:
+        labels = self.set.labels
+        self.requests.plan = list(self.plan())
+        for images, (indices, seed) in zip(self.loader, self.requests.plan):
+            images = images.to(self.device, non_blocking=True)
+            yield self.finish(images, labels[indices].to(self.device, non_blocking=True), indices, seed)
+
+
+class Reader(Dataset):
+    """Image by image, what a worker does; requests are (index, seed)."""
+
+    def __init__(self, images: ImageSet, transforms: Sequence[Transform]) -> None:
+        self.images, self.transforms = images, transforms
+
+    def __getitem__(self, request: tuple[int, int]) -> Tensor:
+        index, seed = request
+        image = self.images.read(index)
+        if self.transforms:
+            generator = torch.Generator().manual_seed(seed)
+            for transform in self.transforms:
+                image = transform.image(image, generator)
+        return image
+
+
+class Requests:
+    """The plan of the epoch that begins, as lists of (index, seed of this image)."""
+
+    def __init__(self, random: bool) -> None:
+        self.random = random
+        self.plan: list[tuple[Tensor, int]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for indices, seed in self.plan:
+            seeds = spawn_seeds(seed, len(indices)) if self.random else [0] * len(indices)
+            yield list(zip(indices.tolist(), seeds))
+
+
+def worker_part(images: ImageSet, transforms: Sequence[Transform]) -> int:
+    """How many transforms must run image by image: none where sizes are equal, else up to the last that fixes the size."""
+    if images.image_size is not None:
+        return 0
+    fixing = [number for number, transform in enumerate(transforms, start=1) if transform.fixes_size]
+    if not fixing:
+        raise InputError(f"TRANSFORMS: the images of {images.name} differ in size; name one that fixes it, such as "
+                         "random_resized_crop, center_crop or normal_resize")
+    return fixing[-1]
+
+
+def single_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def make_loader(images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
+                normalize: Normalize, device: torch.device, *, in_memory: str, num_workers: int,
+                pin_memory: bool) -> MemoryLoader | FileLoader:
+    """Args:
+        in_memory: "auto" (images of one size, and below 2 GB in all), "always" or "never".
+
+    Raises:
+        InputError: "always" with images of different sizes.
+    """
+    if in_memory == "always" and images.image_size is None:
+        raise InputError(f"DATASET.IN_MEMORY: the images of {images.name} differ in size, so they cannot lie in one array; "
+                         "'auto' reads them by workers")
+    fits = images.image_size is not None and images.num_bytes < MEMORY_LIMIT
+    if in_memory == "always" or (in_memory == "auto" and fits):
+        return MemoryLoader(images, batches, transforms, normalize, device)
+    return FileLoader(images, batches, transforms, normalize, device, num_workers, pin_memory)

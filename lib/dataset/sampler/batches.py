@@ -1,0 +1,70 @@
+"""How an epoch's draw falls into ranks and batches."""
+import torch
+from torch import Tensor
+
+from lib.dataset.sampler.base import Draw
+from lib.utils.errors import InputError
+from lib.utils.schedule import Deferred
+from lib.utils.seed import batch_seeds, shared_generator
+
+
+class EpochBatches:
+    """This rank's batches of one epoch, V · batch_size indices each, row after row of the draw.
+
+    All ranks make the same draw and take every world_size-th of it, so that step k sees, over the ranks, just what
+    one process with the world_size-fold batch would see. The last partial batch is dropped; a share that is smaller
+    than a batch is one batch.
+
+    Args:
+        draw: what is drawn, with DRS in the second stage.
+        batch_size: of this rank.
+        first_stage, deferred: the draw before DRS begins, and when that is; None and None without DRS.
+        seed: the draws are functions of (seed, epoch), the batches' streams of (seed, rank, epoch).
+
+    Raises:
+        InputError: fewer images than ranks.
+    """
+
+    def __init__(self, draw: Draw, batch_size: int, *, first_stage: Draw | None = None, deferred: Deferred | None = None,
+                 seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.draw, self.first_stage, self.deferred = draw, first_stage or draw, deferred or Deferred()
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        self.epoch = 1
+        if len(draw.labels) < world_size:
+            raise InputError(f"{len(draw.labels)} training images cannot be shared out among {world_size} processes")
+
+    def on_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def batches(self) -> list[Tensor]:
+        """(V · b,) indices each."""
+        draw = self.draw if self.deferred.active(self.epoch) else self.first_stage
+        rows = draw(self.epoch, shared_generator(self.seed, self.epoch))
+        share = rows.shape[1] // self.world_size
+        rows = rows[:, :share * self.world_size][:, self.rank::self.world_size]
+        size = min(self.batch_size, share)
+        return [part.reshape(-1) for part in rows.split(size, dim=1) if part.shape[1] == size]
+
+    def seeds(self, count: int) -> list[int]:
+        """One for each batch of this epoch."""
+        return batch_seeds(self.seed, self.rank, self.epoch, count)
+
+
+class EvalBatches:
+    """Consecutive images in whole batches, dealt out to the ranks in turn.
+
+    The batches are those of one process, so that an image's logits do not depend on the number of ranks by a single bit.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.num_images, self.batch_size, self.rank, self.world_size = num_images, batch_size, rank, world_size
+
+    def on_epoch(self, epoch: int) -> None:
+        """Every epoch has the same batches."""
+
+    def batches(self) -> list[Tensor]:
+        return list(torch.arange(self.num_images).split(self.batch_size))[self.rank::self.world_size]
+
+    def seeds(self, count: int) -> list[int]:
+        """Nothing is drawn in validation."""
+        return [0] * count

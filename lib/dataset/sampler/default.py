@@ -1,0 +1,20 @@
+"""Every image once."""
+import torch
+from torch import Generator, Tensor
+
+from lib.dataset.sampler.base import SAMPLERS, Draw
+
+
+@SAMPLERS.register("default")
+class Shuffled(Draw):
+    """A permutation of the training set."""
+
+    def __call__(self, epoch: int, generator: Generator) -> Tensor:
+        return torch.randperm(len(self.labels), generator=generator)[None]
+
+
+class Ordered(Draw):
+    """The training set in its own order (TRAIN.SHUFFLE False)."""
+
+    def __call__(self, epoch: int, generator: Generator) -> Tensor:
+        return torch.arange(len(self.labels))[None]

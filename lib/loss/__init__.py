@@ -1,0 +1,7 @@
+"""Losses, one file each; a file in this folder registers itself."""
+from lib.loss.base import LOSSES, LongTailLoss, WeightedLoss
+from lib.utils.registry import import_submodules
+
+import_submodules("lib.loss")
+
+__all__ = ["LOSSES", "LongTailLoss", "WeightedLoss"]

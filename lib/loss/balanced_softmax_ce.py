@@ -1,0 +1,31 @@
+"""Cross-entropy under the prior of the training set."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.loss.base import LOSSES, LongTailLoss, at_least_float32, weighted_mean
+from lib.utils.schedule import Deferred
+
+
+@LOSSES.register("BalancedSoftmaxCE")
+class BalancedSoftmaxCE(LongTailLoss):
+    """−log softmax(z + log n)_y, averaged over the batch; plain cross-entropy in DRW's first stage.
+
+    An empty class has the logit −inf, so it takes no part. A label of an empty class (a partner in a mixture cannot have
+    one, since it is a training image) would cost infinity; it costs nothing instead.
+    Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, arXiv:2007.10740, Eq. 3.
+    """
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
+        super().__init__(class_counts, deferred)
+        self.register_buffer("log_counts", class_counts.double().log().float(), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
+                sample_weight: Tensor | None = None) -> Tensor:
+        logits = at_least_float32(logits)
+        if not self.active:
+            return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), None, sample_weight)
+        known = self.class_counts[targets] > 0
+        prior = torch.where(F.one_hot(targets, logits.shape[1]).bool() & ~known[:, None], 0, self.log_counts)
+        losses = F.cross_entropy(logits + prior, targets, reduction="none")
+        return weighted_mean(torch.where(known, losses, 0), None, sample_weight)

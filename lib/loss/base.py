@@ -1,0 +1,110 @@
+"""The contract every loss follows, and the weighted mean that most of them share."""
+import torch
+from torch import Tensor, nn
+
+from lib.utils.errors import InputError
+from lib.utils.registry import Registry
+from lib.utils.schedule import Deferred
+
+LOSSES = Registry("loss")
+
+
+class LongTailLoss(nn.Module):
+    """A classification loss that may re-balance classes, from the first epoch on or later (DRW).
+
+    ``criterion(logits, targets, features=None, sample_weight=None)`` takes (B, C) logits and (B,) labels to a scalar, in
+    float32 whatever the precision of the network (float64 stays). ``sample_weight`` (B,) multiplies each example's
+    term inside the mean and leaves the divisor as it is, so that a constant λ gives λ · loss.
+
+    Class attributes:
+        rebalances: whether the loss re-balances when DRW is off.
+        deferrable: whether there is anything that DRW could defer.
+        needs_classifier: the only classifier that the loss makes sense with, or None.
+
+    Args:
+        class_counts: training images per class, (C,); a class may be empty, not all of them.
+        deferred: when re-balancing starts (DRW); None leaves it to ``rebalances``.
+
+    Raises:
+        InputError: DRW with a loss that cannot be deferred; no training images at all.
+    """
+
+    rebalances = True
+    deferrable = True
+    needs_classifier: str | None = None
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
+        super().__init__()
+        if deferred and not self.deferrable:
+            raise InputError(f"TRAIN.TWO_STAGE.DRW: {type(self).__name__} has nothing to defer; switch DRW off")
+        if class_counts.sum() == 0:
+            raise InputError("a loss needs at least one training image")
+        self.register_buffer("class_counts", class_counts.long(), persistent=False)
+        self.deferred = deferred
+        self.on_epoch(1)
+
+    def on_epoch(self, epoch: int) -> None:
+        """Tells the loss which epoch (from 1) is about to begin."""
+        self.active = self.deferred.active(epoch) if self.deferred else self.rebalances
+
+    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
+                sample_weight: Tensor | None = None) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must say what it computes")
+
+
+class WeightedLoss(LongTailLoss):
+    """The weighted mean Σ w_y ℓ / Σ w_y over a batch, of whatever ``per_example`` computes.
+
+    With all weights of a batch zero (only labels of empty classes) it is zero.
+
+    Args:
+        class_weights: weights of the re-balanced stage, (C,); n_min / n_c unless given.
+    """
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None,
+                 class_weights: Tensor | None = None) -> None:
+        super().__init__(class_counts, deferred)
+        weights = rarity(class_counts) if class_weights is None else class_weights
+        self.register_buffer("class_weights", weights.float(), persistent=False)
+
+    def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(B, C) logits, at least float32, and (B,) labels to (B,) losses."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it computes")
+
+    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
+                sample_weight: Tensor | None = None) -> Tensor:
+        losses = self.per_example(at_least_float32(logits), targets)
+        weights = self.class_weights.to(losses.dtype)[targets] if self.active else None
+        return weighted_mean(losses, weights, sample_weight)
+
+
+def weighted_mean(losses: Tensor, weights: Tensor | None, sample_weight: Tensor | None) -> Tensor:
+    """Σ s w ℓ / Σ w over the batch, (B,) each; Σ s ℓ / B without weights; 0 where all weights are 0."""
+    weighted = losses if weights is None else torch.where(weights > 0, weights * losses, 0)
+    if sample_weight is not None:
+        weighted = sample_weight * weighted
+    if weights is None:
+        return weighted.mean()
+    return weighted.sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def rarity(class_counts: Tensor, power: float = 1.0) -> Tensor:
+    """(n_min / n_c) ** power, (C,) in float64; n_min is over the non-empty classes, and an empty class has 0."""
+    counts = class_counts.double()
+    filled = counts > 0
+    return torch.where(filled, (counts[filled].min() / counts.clamp_min(1)) ** power, 0)
+
+
+def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
+    """Class-balanced weights, which sum to C, (C,) in float64; an empty class has 0.
+
+    w_c is proportional to (1 − β) / (1 − β ** n_c): Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
+    CVPR 2019, arXiv:1901.05555, section 3.2.
+    """
+    counts = class_counts.double()
+    weights = torch.where(counts > 0, (1 - beta) / (1 - beta ** counts.clamp_min(1)), 0)
+    return weights * len(weights) / weights.sum()

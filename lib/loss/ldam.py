@@ -1,0 +1,32 @@
+"""Margins that grow as the class shrinks."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.loss.base import LOSSES, WeightedLoss, effective_number_weights, rarity
+from lib.utils.schedule import Deferred
+
+DRW_BETA = 0.9999   # of the class-balanced weights in the second stage, as in the paper's code
+
+
+@LOSSES.register("LDAMLoss")
+class LDAMLoss(WeightedLoss):
+    """Cross-entropy of scale · (z − m_y at the true class), m_c = max_margin · (n_min / n_c) ** ¼.
+
+    z are cosines, so the classifier must be FCNorm. Under DRW, class-balanced weights (β = .9999) from the second stage on;
+    the published code began one epoch early. Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware
+    Margin Loss, NeurIPS 2019, arXiv:1906.07413, Eq. 13.
+    """
+
+    rebalances = False
+    needs_classifier = "FCNorm"
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, max_margin: float = 0.5,
+                 scale: float = 30.0) -> None:
+        super().__init__(class_counts, deferred, effective_number_weights(class_counts, DRW_BETA))
+        self.scale = scale
+        self.register_buffer("margins", (max_margin * rarity(class_counts, 0.25)).float(), persistent=False)
+
+    def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
+        margins = torch.zeros_like(logits).scatter_(1, targets[:, None], self.margins.to(logits.dtype)[targets][:, None])
+        return F.cross_entropy(self.scale * (logits - margins), targets, reduction="none")
