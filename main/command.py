@@ -28,9 +28,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config, argparse.Namespace]:
     args = parser.parse_intermixed_args(argv)
-    paths, words = split_words(args.cfg)
-    args.cfg = paths
-    return load_config(paths, [*words, *args.overrides]), args
+    args.cfg, words = split_words(args.cfg)
+    args.words = [*words, *args.overrides]
+    return load_config(args.cfg, args.words), args
 
 
 def run_directory(cfg: Config) -> Run:
@@ -39,7 +39,7 @@ def run_directory(cfg: Config) -> Run:
 
 def run_command(command: Callable[[Config, argparse.Namespace], None], parser: argparse.ArgumentParser,
                 argv: Sequence[str]) -> int:
-    """Runs a script's command; returns its exit status: 0 done, 1 the run failed, 2 a mistake in the input."""
+    """Runs a script's command; returns its exit status: 0 done, 1 the run failed, 2 a mistake in the input, 130 Ctrl-C."""
     rank = int(os.environ.get("RANK", 0))
     start_logging(rank)
     try:

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import argparse
 import logging
 import math
+import shlex
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -221,10 +222,10 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
     log.info("Best epoch %d: Top1 %.2f %%, %s (selected on the validation set)",
              point.best_epoch, 100 * point.best_result, BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
-    configs, gpus = [str(path) for path in args.cfg], args.gpus
-    log.info("Next:\n    python main/valid.py --cfg %s --gpus %s\n"
-             "    bash data_parallel_train.sh %s %s LOSS.LOSS_TYPE BalancedSoftmaxCE NAME %s_bsce",
-             " ".join(configs), gpus, ",".join(configs), gpus, cfg.NAME)
+    words = shlex.join(args.words)   # later words win, so a trick can follow them
+    log.info("Next:\n    python main/valid.py --cfg %s --gpus %s %s\n"
+             "    bash data_parallel_train.sh %s %s %s LOSS.LOSS_TYPE BalancedSoftmaxCE NAME %s_bsce",
+             " ".join(args.cfg), args.gpus, words, ",".join(args.cfg), args.gpus, words, cfg.NAME)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -33,10 +33,10 @@ class ImageSet:
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.image_size, self.indices = image_size, indices
         self.num_classes = len(self.class_names)
-        self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
-        if len(self.class_counts) > self.num_classes or self.labels.min() < 0:
+        if self.labels.min() < 0 or self.labels.max() >= self.num_classes:
             raise InputError(f"{name}: labels go from {self.labels.min()} to {self.labels.max()}, "
-                             f"but there are {self.num_classes} classes")
+                             f"but there are {self.num_classes} classes, numbered from 0")
+        self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
 
     @property
     def num_bytes(self) -> int:

@@ -1,6 +1,7 @@
 """One log: to the screen and to the run's file, from rank 0 only; other ranks report warnings."""
 import logging
 import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 FORMAT = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
@@ -9,23 +10,30 @@ LOGGERS = ("lib", "main", "tools")
 
 
 def start_logging(rank: int = 0) -> None:
-    """Sends the project's log records to standard output; may be called again."""
+    """Sends the project's log records to standard output, and keeps them for ``log_to_file``; may be called again."""
     screen = logging.StreamHandler(sys.stdout)
     screen.setFormatter(FORMAT if rank == 0 else logging.Formatter(f"rank {rank}: %(message)s"))
+    waiting = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL, flushOnClose=False)
     for name in LOGGERS:
         logger = logging.getLogger(name)
         close_handlers(logger)
         logger.addHandler(screen)
+        logger.addHandler(waiting)
         logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
         logger.propagate = False
 
 
 def log_to_file(path: Path) -> None:
-    """Appends the log to ``path`` as well, from now on."""
+    """Appends the log to ``path`` as well: what was logged since ``start_logging``, and from now on."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(FILE_FORMAT)
     for name in LOGGERS:
-        logging.getLogger(name).addHandler(handler)
+        logger = logging.getLogger(name)
+        for waiting in [kept for kept in logger.handlers if isinstance(kept, MemoryHandler)]:
+            waiting.setTarget(handler)
+            waiting.flush()   # shared by all loggers, so it is empty after the first
+            logger.removeHandler(waiting)
+        logger.addHandler(handler)
 
 
 def close_handlers(logger: logging.Logger) -> None:

@@ -1,0 +1,157 @@
+"""Batched transforms against plain loops, and the reference library where it has the same operation."""
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional as tv
+
+from lib.data_transform import TRANSFORMS, normalize
+from lib.data_transform.color import ColorJitter
+from lib.data_transform.crop import windows
+from lib.data_transform.resize import resize
+from lib.utils.errors import InputError
+
+IMAGES = torch.randint(256, (16, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+OPTIONS = {"random_crop": {"padding": 4}, "random_resized_crop": {"scale": (0.08, 1.0), "ratio": (0.75, 4 / 3)}}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def build(name: str, size=(8, 8)):
+    return TRANSFORMS[name](size, **OPTIONS.get(name, {}))
+
+
+def test_windows_are_those_of_a_plain_loop():
+    top, left = (torch.randint(n, (16, 1), generator=generator(n)) for n in (9, 7))
+    cut = windows(IMAGES, top, left, (12, 12), padding=4)
+    for image, y, x, window in zip(IMAGES.numpy(), top.flatten(), left.flatten(), cut.numpy()):
+        padded = np.pad(image, ((0, 0), (4, 4), (4, 4)))
+        assert np.array_equal(window, padded[:, y:y + 12, x:x + 12])
+
+
+def test_random_crop_reaches_every_place_and_no_other():
+    """Each pixel holds its own position, so a crop without padding tells its corner."""
+    image = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4).expand(4000, 3, 4, 4)
+    corners = TRANSFORMS["random_crop"]((2, 3), padding=0).batch(image, generator())[:, 0, 0, 0]
+    counts = torch.bincount(corners.long(), minlength=16)
+    legal = [0, 1, 4, 5, 8, 9]   # 3 rows × 2 columns
+    assert counts[legal].min() > 550
+    assert counts.sum() == counts[legal].sum()
+
+
+def test_random_crop_pads_with_black():
+    crop = TRANSFORMS["random_crop"]((20, 18), padding=4).batch(torch.full((1, 3, 12, 10), 9, dtype=torch.uint8), generator())
+    assert crop.long().sum() == 9 * 3 * 12 * 10
+    assert (crop[:, :, :4] == 0).all()
+
+
+def test_an_image_too_small_for_the_window_is_an_error():
+    with pytest.raises(InputError, match=r"INPUT_SIZE \[32, 32\]"):
+        TRANSFORMS["random_crop"]((32, 32), padding=4).batch(IMAGES, generator())
+
+
+def test_flip_mirrors_half_of_the_images_and_leaves_the_others():
+    images = torch.randint(256, (2000, 3, 2, 3), dtype=torch.uint8, generator=generator())
+    flipped = build("random_horizontal_flip").batch(images, generator())
+    mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
+    same = (flipped == images).flatten(1).all(1)
+    assert (mirrored | same).all()
+    assert 900 < mirrored.sum() < 1100
+
+
+@pytest.mark.parametrize("name", sorted(TRANSFORMS))
+def test_result_is_uint8_and_decided_by_the_generator(name):
+    first, again, other = (build(name).batch(IMAGES, generator(seed)) for seed in (1, 1, 2))
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) != name.startswith(("random_", "color_"))
+
+
+@pytest.mark.parametrize("name", sorted(TRANSFORMS))
+def test_one_image_is_a_batch_of_one(name):
+    if name == "random_resized_crop":   # a batch draws a generator for each image
+        expected = build(name).image(IMAGES[0], generator(int(torch.randint(2**62, (1,), generator=generator(1)))))
+    else:
+        expected = build(name).image(IMAGES[0], generator(1))
+    assert torch.equal(build(name).batch(IMAGES[:1], generator(1))[0], expected)
+
+
+@pytest.mark.parametrize("name", sorted(TRANSFORMS))
+@pytest.mark.parametrize("shape", [(12, 10), (9, 30), (8, 8), (40, 17)])
+def test_fixes_size_means_what_it_says(name, shape):
+    image = torch.zeros(3, *shape, dtype=torch.uint8)
+    result = build(name).image(image, generator())
+    assert (result.shape[1:] == (8, 8)) or not build(name).fixes_size
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((100, 200), (256, 512)), ((300, 200), (384, 256)), ((256, 256), (256, 256))])
+def test_shorter_side(shape, expected):
+    image = torch.zeros(3, *shape, dtype=torch.uint8)
+    assert tuple(build("shorter_resize_for_crop", (224, 224)).image(image).shape[1:]) == expected
+
+
+def test_center_crop_takes_the_middle():
+    assert torch.equal(build("center_crop", (4, 4)).batch(IMAGES), IMAGES[:, :, 4:8, 3:7])
+
+
+def test_resize_to_the_same_size_is_the_image_itself():
+    assert resize(IMAGES, (12, 10)) is IMAGES
+    assert resize(torch.full((1, 3, 5, 5), 77, dtype=torch.uint8), (9, 4)).unique().tolist() == [77]
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (40, 400), (400, 40), (7, 7)])
+def test_windows_of_random_resized_crop_stay_in_their_ranges(shape):
+    transform = build("random_resized_crop", (224, 224))
+    draws = [transform.window(*shape, generator(seed)) for seed in range(2000)]
+    for top, left, height, width in draws:
+        assert 0 <= top <= shape[0] - height
+        assert 0 <= left <= shape[1] - width
+    if min(shape) > 300:   # rounding to whole pixels aside
+        areas = np.array([h * w for _, _, h, w in draws]) / (shape[0] * shape[1])
+        ratios = np.array([w / h for _, _, h, w in draws])
+        assert areas.min() > 0.078
+        assert areas.max() <= 1
+        assert ratios.min() > 0.74
+        assert ratios.max() < 1.35
+        torch.manual_seed(0)
+        image = torch.zeros(3, *shape, dtype=torch.uint8)
+        reference = [RandomResizedCrop.get_params(image, [0.08, 1.0], [0.75, 4 / 3]) for _ in range(len(draws))]
+        theirs = np.array([h * w for _, _, h, w in reference]) / (shape[0] * shape[1])
+        assert areas.mean() == pytest.approx(theirs.mean(), abs=0.02)   # standard error of each: .23 / sqrt(2000) = .005
+        assert ratios.mean() == pytest.approx(np.mean([w / h for _, _, h, w in reference]), abs=0.02)
+
+
+def test_random_resized_crop_resizes_the_window_that_was_drawn():
+    transform = build("random_resized_crop")
+    top, left, height, width = transform.window(12, 10, generator(3))
+    expected = tv.resize(IMAGES[0, :, top:top + height, left:left + width], [8, 8], antialias=True)
+    assert torch.equal(transform.image(IMAGES[0], generator(3)), expected)
+
+
+@pytest.mark.parametrize(("number", "reference"), [(0, tv.adjust_brightness), (1, tv.adjust_contrast), (2, tv.adjust_saturation)])
+@pytest.mark.parametrize("factor", [0.6, 0.95, 1.0, 1.4])
+def test_colours_are_those_of_the_reference(number, reference, factor):
+    ours = ColorJitter.blend(IMAGES, number, torch.full((16, 1, 1, 1), factor))
+    difference = (ours.int() - reference(IMAGES, factor).int()).abs()
+    assert difference.max() <= 1   # of 255: the grey is rounded before or after
+    assert (difference > 0).float().mean() < 0.02 or number == 2
+
+
+def test_jitter_differs_between_images_and_keeps_the_middle():
+    grey = torch.full((500, 3, 2, 2), 100, dtype=torch.uint8)
+    values = build("color_jitter").batch(grey, generator())[:, 0, 0, 0].float()
+    assert 58 <= values.min() < 65
+    assert 135 < values.max() <= 141
+    assert values.mean().item() == pytest.approx(100, abs=3)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_normalize(layout):
+    mean, std = torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.2, 0.19, 0.21])
+    result = normalize(IMAGES, mean, std, layout)
+    expected = tv.normalize(IMAGES.float() / 255, mean.tolist(), std.tolist())
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+    assert result.is_contiguous(memory_format=layout)
+    assert result.dtype == torch.float32
