@@ -43,7 +43,7 @@ class Run:
 
     def holds_a_run(self) -> bool:
         """Whether something would be lost: a history or checkpoints. A start that failed before them is no run."""
-        return self.history_file.exists() or any(self.models.glob("*.pth"))
+        return bool(self.history()) or any(self.models.glob("*.pth"))
 
     def check_free(self) -> None:
         """Raises InputError if this directory already holds a run, or is no directory."""

@@ -1,0 +1,41 @@
+"""A component's section in the tree and its constructor's keyword arguments agree."""
+import inspect
+
+import pytest
+
+from lib.backbone import BACKBONES
+from lib.config import TREE
+from lib.core.combiner import COMBINERS
+from lib.data_transform import TRANSFORMS
+from lib.dataset import DATASETS, SAMPLERS
+from lib.loss import LOSSES
+from lib.modules import CLASSIFIERS, POOLINGS
+
+FAMILIES = {
+    "LOSS": (LOSSES, TREE.LOSS), "TRAIN.COMBINER": (COMBINERS, TREE.TRAIN.COMBINER),
+    "TRAIN.SAMPLER": (SAMPLERS, TREE.TRAIN.SAMPLER), "DATASET": (DATASETS, TREE.DATASET),
+    "BACKBONE": (BACKBONES, TREE.BACKBONE), "CLASSIFIER": (CLASSIFIERS, TREE.CLASSIFIER), "MODULE": (POOLINGS, TREE.MODULE),
+    "TRANSFORMS.PROCESS_DETAIL": (TRANSFORMS, TREE.TRANSFORMS.PROCESS_DETAIL),
+}
+COMPONENTS = [(family, name) for family, (registry, _) in FAMILIES.items() for name in registry]
+
+
+@pytest.mark.parametrize(("family", "name"), COMPONENTS)
+def test_section_keys_are_keyword_arguments(family, name):
+    registry, node = FAMILIES[family]
+    options, section = registry.options(name), node.get(registry.section(name), {})
+    assert set(section) <= set(options), "a key that reaches nothing"
+    for key in options:
+        assert key in section or key in node, "an argument that no key sets"
+
+
+@pytest.mark.parametrize(("family", "name"), COMPONENTS)
+def test_defaults_agree_where_both_have_one(family, name):
+    registry, node = FAMILIES[family]
+    section = node.get(registry.section(name), {})
+    for parameter in inspect.signature(registry[name]).parameters.values():
+        key = parameter.name.rstrip("_").upper()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
+            value = section.get(key, node.get(key))
+            default = list(parameter.default) if isinstance(value, list) else parameter.default
+            assert value == (default if isinstance(default, str) else pytest.approx(default, rel=1e-6))

@@ -1,0 +1,62 @@
+"""Totals and rates of the training loop."""
+import pytest
+import torch
+from torch import nn
+
+from lib.core.combiner import Step
+from lib.core.engine import Sums, num_correct, set_rate, train_one_epoch
+from lib.core.precision import Precision
+from lib.core.runtime import Runtime
+
+CPU = torch.device("cpu")
+
+
+def test_credit_of_labels_and_of_shares():
+    logits = torch.tensor([[5.0, 1, 0], [0, 1, 3], [0, 2, 1]])
+    assert num_correct(logits, torch.tensor([0, 1, 1])) == 2
+    shares = torch.tensor([[0.7, 0.3, 0], [0.4, 0.6, 0], [0, 1, 0]])
+    assert num_correct(logits, shares).item() == pytest.approx(0.7 + 0 + 1)
+
+
+def test_totals_are_means_over_images_not_over_batches():
+    sums = Sums(CPU)
+    sums.add(Step(torch.tensor(1.0), torch.tensor([[1.0, 0]] * 3), torch.tensor([0, 0, 1])))
+    sums.add(Step(torch.tensor(5.0), torch.tensor([[1.0, 0]]), torch.tensor([1])))
+    assert sums.means(Runtime(CPU)) == (2.0, 0.5)
+    assert sums.means(Runtime(CPU)) == (2.0, 0.5)   # asking changes nothing
+
+
+def test_totals_of_a_million_batches_keep_their_digits():
+    sums = Sums(CPU)
+    sums.total += torch.tensor([1e9, 0, 1e9], dtype=torch.double)
+    sums.add(Step(torch.tensor(3.0), torch.zeros(1, 2), torch.tensor([0])))
+    assert sums.total[0].item() == 1e9 + 3
+
+
+def test_rate_reaches_all_groups():
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.ones(1))]}, {"params": [nn.Parameter(torch.ones(1))]}], 0.5)
+    set_rate(optimizer, 0.1)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]
+
+
+class Loader(list):
+    device = CPU
+
+
+def test_one_epoch_is_a_step_per_batch():
+    """A parameter p with loss p · mean(images) falls by rate · mean(images) at each batch."""
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.p = nn.Parameter(torch.tensor(1.0))
+
+    def combiner(network, criterion, batch):
+        return Step(network.p * batch, torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
+
+    network, seen = Linear(), []
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    train_one_epoch(network, nn.Identity(), combiner, Loader([torch.tensor(1.0), torch.tensor(3.0)]), optimizer, Precision(),
+                    lambda number, sums: seen.append((number, sums.total[2].item())))
+    assert network.p.item() == pytest.approx(1 - 0.1 - 0.3)
+    assert seen == [(1, 1.0), (2, 2.0)]
+    assert network.training

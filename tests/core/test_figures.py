@@ -1,0 +1,83 @@
+"""Figures hold the data they were given."""
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from lib.core.figures import class_counts_figure, confusion_figure, recall_figure, save_figure, training_curves
+from lib.core.metrics import Predictions, confusion, measure
+
+
+def validation(classes: int, per_class: int = 3, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    wrong = torch.rand(len(labels), generator=generator) < 0.4
+    predicted = torch.where(wrong, torch.randint(classes, labels.shape, generator=generator), labels)
+    confidence, nll = torch.full(labels.shape, 0.7), torch.ones(labels.shape)
+    predictions = Predictions(labels, predicted, (labels != predicted).long(), confidence, nll)
+    counts = (1000 * 0.002 ** (torch.arange(classes) / max(classes - 1, 1))).long().clamp_min(1)
+    return predictions, measure(predictions, counts), [f"class {c}" for c in range(classes)], counts
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000, 8142])
+def test_confusion_figure_shows_row_shares(classes, tmp_path):
+    predictions, metrics, names, counts = validation(classes)
+    matrix = confusion(predictions, counts)
+    figure = confusion_figure(matrix, metrics, names)
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown, 100 * matrix.counts / matrix.counts.sum(1, keepdims=True))
+    assert shown.shape[0] == min(classes, 100)
+    assert f"{100 * metrics.top1:.2f}" in figure.axes[0].get_title()
+    save_figure(figure, tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_few_classes_are_named_with_their_counts():
+    predictions, metrics, names, counts = validation(10)
+    axes = confusion_figure(confusion(predictions, counts), metrics, names).axes[0]
+    assert axes.get_yticklabels()[0].get_text() == f"class 0 ({counts[0]:,})"
+    assert len(axes.texts) >= 10
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 8142])
+def test_recall_and_counts_figures(classes):
+    _, metrics, names, counts = validation(classes)
+    figure = recall_figure(metrics, names)
+    line = figure.axes[1].lines[0].get_ydata()
+    assert np.array_equal(line, np.sort(counts.numpy())[::-1])
+    legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert all(f"{name}-shot" in legend for name in metrics.shots)
+    assert f"{counts.sum():,} images" in class_counts_figure(counts, names).axes[0].get_title()
+
+
+HISTORY = [
+    {"epoch": 1, "rate": 0.1, "train_loss": 2.0, "train_accuracy": 0.3},
+    {"epoch": 2, "rate": 0.1, "train_loss": 1.5, "train_accuracy": 0.5, "valid_loss": 1.8, "valid_accuracy": 0.45,
+     "many": 0.6, "few": 0.1},
+    {"epoch": 3, "rate": 0.01, "train_loss": 1.2, "train_accuracy": 0.6, "valid_loss": 1.9, "valid_accuracy": 0.4,
+     "many": 0.7, "few": 0.0},
+]
+
+
+def lines(axes) -> dict[str, list]:
+    return {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+
+
+def test_training_curves_are_the_history():
+    figure = training_curves(HISTORY, {"second stage": 3})
+    loss, accuracy, rate = figure.axes
+    assert lines(loss)["training"] == [[1, 2.0], [2, 1.5], [3, 1.2]]
+    assert lines(accuracy)["validation"] == [[2, 45.0], [3, 40.0]]
+    assert lines(accuracy)["few-shot"] == [[2, 10.0], [3, 0.0]]
+    assert "medium-shot" not in lines(accuracy)
+    assert lines(accuracy)["best: 45.00 % (selected on the validation set)"] == [[2, 45.0]]
+    assert lines(rate)["learning rate"] == [[1, 0.1], [2, 0.1], [3, 0.01]]
+    assert rate.get_yscale() == "log"
+    assert any("second stage" in text.get_text() for text in loss.texts)
+
+
+@pytest.mark.parametrize("history", [[], HISTORY[:1]])
+def test_curves_before_there_is_much_to_draw(history, tmp_path):
+    figure = training_curves(history, {})
+    assert isinstance(figure, Figure)
+    save_figure(figure, tmp_path / "x.png")

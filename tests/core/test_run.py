@@ -1,0 +1,105 @@
+"""The run's directory: what is refused, kept, and forgotten."""
+import json
+
+import pytest
+import torch
+
+from lib.core.run import Run, environment, git_state
+from lib.utils.errors import InputError
+from lib.utils.log import start_logging
+
+
+@pytest.fixture
+def run(tmp_path):
+    start_logging()
+    run = Run(tmp_path / "out" / "name")
+    run.open("NAME: name\n", 1, "CPU", tensorboard=False)
+    return run
+
+
+def entry(epoch: int) -> dict:
+    return {"epoch": epoch, "rate": 0.1, "train_loss": 1.0}
+
+
+def test_a_start_that_failed_before_anything_was_trained_is_no_run(run):
+    run.check_free()
+
+
+def test_history_and_checkpoints_are_a_run(run):
+    run.record(entry(1))
+    with pytest.raises(InputError, match=r"already holds a run.*--ar True.*--overwrite"):
+        run.check_free()
+    run.history_file.unlink()
+    run.save({"epoch": 1}, is_best=False, every=5)
+    with pytest.raises(InputError, match="already holds a run"):
+        run.check_free()
+
+
+def test_resuming_forgets_what_came_after_the_checkpoint(run):
+    for epoch in (1, 2, 3):
+        run.record(entry(epoch))
+    with run.history_file.open("a") as file:
+        file.write('{"epoch": 4, "ra')   # killed while writing
+    run.open("NAME: name\n", 3, "CPU", tensorboard=False)
+    assert [line["epoch"] for line in run.history()] == [1, 2]
+    run.record(entry(3))
+    assert [json.loads(line)["epoch"] for line in run.history_file.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_environment_has_an_entry_per_start(run):
+    run.open("NAME: name\n", 3, "one GPU", tensorboard=False)
+    sessions = json.loads((run.directory / "environment.json").read_text())
+    assert [session["first_epoch"] for session in sessions] == [1, 3]
+    assert sessions[1]["hardware"] == "one GPU"
+    assert sessions[0]["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+
+
+@pytest.mark.parametrize(("epoch", "best", "files"), [
+    (4, False, {"last.pth"}), (5, False, {"last.pth", "epoch_5.pth"}), (4, True, {"last.pth", "best_model.pth"})])
+def test_which_checkpoints_are_written(run, epoch, best, files):
+    run.save({"epoch": epoch}, best, every=5)
+    assert {path.name for path in run.models.iterdir()} == files
+
+
+def test_clear_takes_only_what_a_run_wrote(run):
+    run.record(entry(1))
+    (run.directory / "notes.txt").write_text("mine")
+    run.clear()
+    assert [path.name for path in run.directory.iterdir()] == ["notes.txt"]
+    run.check_free()
+
+
+def test_a_file_in_the_place_of_the_directory(tmp_path):
+    (tmp_path / "name").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Run(tmp_path / "name").check_free()
+    with pytest.raises(InputError, match="cannot write to"):
+        Run(tmp_path / "name" / "below").open("", 1, "CPU", tensorboard=False)
+
+
+def test_models_are_names_or_paths(run):
+    assert run.find_model("epoch_5.pth") == run.models / "epoch_5.pth"
+    assert str(run.find_model("./output/x/models/last.pth")) == "output/x/models/last.pth"
+
+
+def test_the_log_file_has_what_was_logged_before_it_was_there(tmp_path):
+    import logging
+    start_logging()
+    logging.getLogger("lib.core").info("before the directory")
+    run = Run(tmp_path / "name")
+    run.open("", 1, "CPU", tensorboard=False)
+    logging.getLogger("main.train").info("after it")
+    text = (run.directory / "log.txt").read_text()
+    assert text.count("before the directory") == text.count("after it") == 1
+
+
+def test_indices_are_written_in_their_order(run):
+    run.record_indices(torch.tensor([5, 2, 9]))
+    assert json.loads((run.directory / "indices.json").read_text()) == [5, 2, 9]
+
+
+def test_environment_is_json():
+    facts = environment("CPU")
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["versions"]["torch"]
+    assert git_state()[0] is None or set(git_state()[0]) == {"commit", "changed"}

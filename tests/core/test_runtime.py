@@ -1,0 +1,64 @@
+"""Devices and threads of one process; several ranks are in test_distributed."""
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from lib.core.runtime import Runtime, select_gpus, set_threads, to_device, unwrap
+from lib.utils.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("gpus", ["cpu0", "0,a", "", "-1"])
+def test_what_is_neither_cpu_nor_numbers(gpus):
+    with pytest.raises(InputError, match="neither 'cpu' nor numbers"):
+        select_gpus(gpus, 1)
+
+
+def test_gpus_that_are_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(InputError, match="asked for 0,1, but CUDA finds 1"):
+        select_gpus("0,1", 1)
+    with pytest.raises(InputError, match="2 processes here for 1 GPUs"):
+        select_gpus("0", 2)
+    assert select_gpus("3", 1) == 1
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_threads(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    set_threads(0, 1)          # OMP_NUM_THREADS is set in tests
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    set_threads(0, 1)
+    set_threads(0, 3)
+    set_threads(0, 16)
+    set_threads(5, 2)
+    assert chosen == [8, 2, 1, 5]
+
+
+def test_syncbn_on_a_cpu_is_batchnorm(caplog):
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    with caplog.at_level("INFO", logger="lib.core.runtime"):
+        moved = to_device(network, Runtime(CPU, world_size=2), torch.channels_last, sync_batchnorm=True)
+    assert isinstance(moved[1], nn.BatchNorm2d)
+    assert "TRAIN.SYNCBN" in caplog.text
+
+
+def test_one_process_wraps_nothing():
+    network = nn.Linear(2, 2)
+    assert Runtime(CPU).wrap(network) is network
+    assert unwrap(nn.DataParallel(network)) is network
+
+
+def test_one_process_agrees_with_itself():
+    with pytest.raises(InputError, match=r"^as it was$"):
+        with Runtime(CPU).agree():
+            raise InputError("as it was")
+    with pytest.raises(ZeroDivisionError):
+        with Runtime(CPU).agree():
+            _ = 1 / 0
