@@ -34,7 +34,7 @@ from lib.utils.seed import seed_globals
 from main.command import make_parser, run_command
 from main.train import Parts, assemble
 
-MIN_BATCHES = 30   # epochs are repeated until a timing covers this many
+MIN_BATCHES = 100   # epochs are repeated until a timing covers this many
 
 
 def random_set(num_images: int, num_classes: int, size: tuple[int, int]) -> ImageSet:
