@@ -19,6 +19,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7
 SHOT_COLORS = {"many": BLUE, "medium": ORANGE, "few": RED}
 NAMED_CLASSES = 30     # more class names than this on an axis cannot be read
 CELL_NUMBERS = 20      # more rows than this, and the numbers do not fit into the cells
+FULL = 102             # per cent, end of an axis, so that a line at 100 is seen
 DPI = 130
 
 
@@ -83,16 +84,16 @@ def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
         axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
         axes.set_xlabel("class, from frequent to rare")
     else:
-        axes.scatter(range(len(order)), recall, c=colors, s=max(2, 400 / len(order)), alpha=0.5, linewidths=0)
+        axes.scatter(range(len(order)), recall, c=colors, s=max(2, 1500 / len(order)), alpha=0.5, linewidths=0)
         axes.plot(*moving_mean(recall), color="black", linewidth=1.5)
         axes.set_xlabel("classes, from frequent to rare (line: moving mean)")
     axes.set_ylabel("recall (%)")
-    axes.set_ylim(0, 100)
+    axes.set_ylim(0, FULL)
     sizes = axes.twinx()
     sizes.plot(range(len(order)), np.maximum(counts, 0.5), color=GREY, linewidth=1.5, linestyle="--")
     sizes.set_yscale("log")
     sizes.set_ylabel("training images (dashed)", color=GREY)
-    legend = [Patch(color=SHOT_COLORS[name], label=f"{name}-shot: {100 * value:.1f} % ({metrics.shot_sizes[name]})")
+    legend = [Patch(color=SHOT_COLORS[name], label=f"{name}-shot: {100 * value:.1f} % ({metrics.shot_sizes[name]:,} classes)")
               for name, value in metrics.shots.items()]
     figure.legend(handles=legend, loc="outside upper center", ncols=3, frameon=False)
     return figure
@@ -120,15 +121,16 @@ def class_counts_figure(class_counts: Tensor, class_names: Sequence[str]) -> Fig
         axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
     else:
         for name, color in SHOT_COLORS.items():
-            members = np.array([shot(count) == name for count in counts[order]])
-            axes.fill_between(range(len(order)), 0.5, heights, where=members, color=color, step="mid", linewidth=0)
+            members = np.flatnonzero([shot(count) == name for count in counts[order]])   # side by side, since they are sorted
+            if len(members):
+                axes.stairs(heights[members], np.arange(members[0], members[-1] + 2), baseline=0.5, fill=True, color=color)
     axes.set_yscale("log")
     axes.set_ylim(0.5, 2 * counts.max())
     axes.set_xlabel("classes, from frequent to rare")
     axes.set_ylabel("training images")
     axes.set_title(f"{counts.sum():,} images, {len(counts):,} classes, {counts.max():,} to {counts.min():,} per class")
     numbers = {name: sum(shot(count) == name for count in counts) for name in SHOT_COLORS}
-    axes.legend(handles=[Patch(color=SHOT_COLORS[name], label=f"{name}-shot: {number:,} classes")
+    axes.legend(handles=[Patch(color=SHOT_COLORS[name], label=f"{name}-shot: {number:,} of {len(counts):,} classes")
                          for name, number in numbers.items() if number], frameon=False)
     return figure
 
@@ -142,16 +144,17 @@ def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int]) ->
     """
     figure = Figure(figsize=(9, 9), layout="constrained")
     loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 4, 2])
-    curve(loss, history, "train_loss", "training", BLUE)
-    curve(loss, history, "valid_loss", "validation (plain cross-entropy)", ORANGE)
+    curve(loss, history, "train_loss", "training", GREY)
+    curve(loss, history, "valid_loss", "validation (plain cross-entropy)", GREEN, linewidth=2)
+    loss.set_yscale("log")   # the first epochs at a high rate would hide all others
     loss.set_ylabel("loss (nats)")
-    curve(accuracy, history, "train_accuracy", "training", BLUE, percent=True)
-    curve(accuracy, history, "valid_accuracy", "validation", ORANGE, percent=True, linewidth=2)
+    curve(accuracy, history, "train_accuracy", "training", GREY, percent=True)
+    curve(accuracy, history, "valid_accuracy", "validation", GREEN, percent=True, linewidth=2)
     for name, color in SHOT_COLORS.items():
         curve(accuracy, history, name, f"{name}-shot", color, percent=True, linestyle=":")
     accuracy.set_ylabel("accuracy (%)")
-    accuracy.set_ylim(0, 100)
-    curve(rate, history, "rate", "learning rate", GREEN)
+    accuracy.set_ylim(0, FULL)
+    curve(rate, history, "rate", "learning rate", "black")
     rate.set_yscale("log")
     rate.set_ylabel("learning rate")
     rate.set_xlabel("epoch")
@@ -179,5 +182,5 @@ def mark_best(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
     validated = [entry for entry in history if "valid_accuracy" in entry]
     if validated:
         best = max(validated, key=lambda entry: entry["valid_accuracy"])
-        axes.plot(best["epoch"], 100 * best["valid_accuracy"], "o", color=ORANGE, fillstyle="none", markersize=10,
+        axes.plot(best["epoch"], 100 * best["valid_accuracy"], "o", color=GREEN, fillstyle="none", markersize=10,
                   label=f"best: {100 * best['valid_accuracy']:.2f} % (selected on the validation set)")

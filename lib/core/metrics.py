@@ -151,7 +151,7 @@ def nan_to_none(values: np.ndarray) -> list[float | None]:
 def summary(metrics: Metrics) -> str:
     """Top-k accuracies and shot groups, in two lines."""
     top = "  ".join(f"Top{k}: {100 * value:.2f}%" for k, value in metrics.top.items())
-    shots = "  ".join(f"{name.capitalize()}: {100 * value:.2f}% ({metrics.shot_sizes[name]} classes)"
+    shots = "  ".join(f"{name.capitalize()}: {100 * value:.2f}% ({metrics.shot_sizes[name]} of {len(metrics.recall)} classes)"
                       for name, value in metrics.shots.items())
     return f"{top}\n{shots}"
 

@@ -31,7 +31,6 @@ class ColorJitter(Transform):
         if number == 0:
             other = torch.zeros((), device=images.device)
         else:
-            luma = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
-            other = (x * luma).sum(1, keepdim=True)
+            other = sum(weight * x[:, channel, None] for channel, weight in enumerate(LUMA))
             other = other.floor().mean(dim=(1, 2, 3), keepdim=True) if number == 1 else other
         return (factor * x + (1 - factor) * other).clamp_(0, 255).byte()

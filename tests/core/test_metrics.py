@@ -118,7 +118,7 @@ def test_dictionary_is_json_without_nan():
 
 def test_summary_reads_as_promised():
     text = summary(case([0, 0, 1, 1], [0, 1, 1, 1], [500, 5]))
-    assert text == "Top1: 75.00%  Top2: 75.00%\nMany: 50.00% (1 classes)  Few: 100.00% (1 classes)"
+    assert text == "Top1: 75.00%  Top2: 75.00%\nMany: 50.00% (1 of 2 classes)  Few: 100.00% (1 of 2 classes)"
 
 
 def test_table_of_many_classes_is_cut():

@@ -1,0 +1,155 @@
+"""The same facts on a GPU; collected only where CUDA is."""
+import json
+
+import pytest
+import torch
+
+from lib.core import engine
+from lib.core.precision import TorchAmp
+from lib.core.runtime import Runtime
+from lib.data_transform import TRANSFORMS, normalize
+from lib.dataset import SAMPLERS, ArraySet, EpochBatches, FileLoader, MemoryLoader
+from lib.loss import LOSSES
+from lib.utils.schedule import Deferred
+from main import train, valid
+
+DIGITS = "configs/test/digits_lt.yaml"
+CUDA = torch.device("cuda")
+
+
+def run(tmp_path, name: str, words: list[str], gpus: str = "auto") -> int:
+    return train.main(["--cfg", DIGITS, "--gpus", gpus, *words, "OUTPUT_DIR", str(tmp_path / name)])
+
+
+def last(tmp_path, name: str) -> dict:
+    return torch.load(tmp_path / name / "run/models/last.pth", map_location="cpu")
+
+
+FAMILIES = {
+    "plain": [],
+    "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
+    "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True"],
+    "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix"],
+}
+
+
+@pytest.mark.parametrize("mixed", ["True", "False"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_trains_validates_and_repeats(tmp_path, tiny, family, mixed):
+    words = [*tiny, *FAMILIES[family], "TRAIN.APEX", mixed]
+    assert run(tmp_path, "first", words) == run(tmp_path, "second", words) == 0
+    first, second = last(tmp_path, "first")["state_dict"], last(tmp_path, "second")["state_dict"]
+    assert all(torch.equal(first[name], second[name]) for name in first), "deterministic kernels repeat"
+    assert all(tensor.isfinite().all() for tensor in first.values())
+    assert valid.main(["--cfg", DIGITS, "--gpus", "auto", *words, "OUTPUT_DIR", str(tmp_path / "first")]) == 0
+    metrics = json.loads((tmp_path / "first/run/metrics.json").read_text())
+    history = [json.loads(line) for line in (tmp_path / "first/run/history.jsonl").read_text().splitlines()]
+    assert metrics["top1"] == history[-1]["valid_accuracy"]
+
+
+def test_resumes_bit_for_bit(tmp_path, tiny):
+    words = [*tiny, "TRAIN.LR_SCHEDULER.TYPE", "multistep"]
+    assert run(tmp_path, "whole", [*words, "TRAIN.MAX_EPOCH", "4"]) == 0
+    assert run(tmp_path, "parts", [*words, "TRAIN.MAX_EPOCH", "2"]) == 0
+    assert run(tmp_path, "parts", [*words, "TRAIN.MAX_EPOCH", "4", "--ar", "True"]) == 0
+    whole, parts = last(tmp_path, "whole")["state_dict"], last(tmp_path, "parts")["state_dict"]
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_float32_on_the_gpu_is_near_the_cpu(tmp_path, tiny):
+    """One epoch without augmentation, BatchNorm in eval mode: the same draws, so the same losses up to rounding."""
+    words = [*tiny, "TRAIN.APEX", "False", "TRANSFORMS.TRAIN_TRANSFORMS", "[]", "TRAIN.MAX_EPOCH", "1", "EVAL_MODE", "True"]
+    for name, gpus in (("cpu", "cpu"), ("gpu", "auto")):
+        assert run(tmp_path, name, words, gpus) == 0
+    losses = [json.loads((tmp_path / name / "run/history.jsonl").read_text())["train_loss"] for name in ("cpu", "gpu")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)   # TF32 convolutions
+
+
+def sets() -> ArraySet:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (64, 3, 12, 12), dtype=torch.uint8, generator=generator)
+    return ArraySet("noise", pixels, torch.arange(64) % 4, list("abcd"), [0.5] * 3, [0.2] * 3)
+
+
+def test_memory_and_files_agree_on_the_gpu():
+    images = sets()
+    mean, std = images.mean.to(CUDA), images.std.to(CUDA)
+    chain = [TRANSFORMS["random_crop"]((12, 12), padding=2), TRANSFORMS["random_horizontal_flip"]((12, 12))]
+
+    def batches():
+        return EpochBatches(SAMPLERS["default"](images.labels, images.class_counts, 1), 16, seed=1)
+
+    def to_float(batch):
+        return normalize(batch, mean, std)
+
+    memory = MemoryLoader(images, batches(), chain, to_float, CUDA)
+    files = FileLoader(images, batches(), chain, to_float, CUDA, num_workers=0)
+    for one, other in zip(memory, files):
+        assert one.images.device.type == "cuda"
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_losses_agree_with_the_cpu(name):
+    logits, labels = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
+    loss = LOSSES[name](torch.tensor([50, 9, 3, 1]), Deferred(0))
+    expected = loss(logits, labels)
+    torch.testing.assert_close(loss.to(CUDA)(logits.to(CUDA), labels.to(CUDA)).cpu(), expected)
+
+
+def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch):
+    """CUDA's own detector of synchronising calls, on for every batch but the first."""
+    original = engine.Sums.add
+
+    def add(self, step):
+        torch.cuda.set_sync_debug_mode("error")
+        original(self, step)
+
+    def means(self, runtime, original=engine.Sums.means):
+        torch.cuda.set_sync_debug_mode("default")
+        return original(self, runtime)
+
+    monkeypatch.setattr(engine.Sums, "add", add)
+    monkeypatch.setattr(engine.Sums, "means", means)
+    assert run(tmp_path, "x", [*tiny, "TRAIN.COMBINER.TYPE", "mix_up", "SHOW_STEP", "1"]) == 0
+
+
+def test_an_overflown_step_is_skipped_and_the_scale_halved():
+    precision = TorchAmp(CUDA)
+    parameter = torch.nn.Parameter(torch.ones(1, device=CUDA))
+    optimizer = torch.optim.SGD([parameter], 0.1, fused=True)
+    scale = precision.scaler.get_scale()
+    precision.step(parameter.sum() * float("inf"), optimizer)
+    assert parameter.item() == 1
+    assert precision.scaler.get_scale() == scale / 2
+    state = precision.state_dict()
+    restored = TorchAmp(CUDA)
+    restored.load_state_dict(state)
+    optimizer.zero_grad()
+    restored.step(parameter.sum(), optimizer)
+    assert restored.scaler.get_scale() == scale / 2
+
+
+def test_the_runtime_names_the_gpu():
+    runtime = Runtime.start("auto")
+    assert runtime.device.type == "cuda"
+    assert torch.cuda.get_device_name(0) in runtime.describe()
+
+
+if torch.cuda.device_count() >= 2:
+    def test_dataparallel_trains(tmp_path, tiny):
+        assert run(tmp_path, "x", tiny, "0,1") == 0
+
+    def test_two_ranks_with_syncbn_train_what_one_process_trains_with_the_doubled_batch(tmp_path, tiny, command):
+        """In train mode: the statistics of SyncBN are those of the doubled batch."""
+        common = [*tiny, "TRAIN.APEX", "False", "TRANSFORMS.TRAIN_TRANSFORMS", "[]", "TRAIN.SYNCBN", "True"]
+        one = [*common, "OUTPUT_DIR", str(tmp_path / "one"), "TRAIN.BATCH_SIZE", "64"]
+        two = [*common, "OUTPUT_DIR", str(tmp_path / "two"), "TRAIN.BATCH_SIZE", "32"]
+        for script, *words in (("data_parallel_train.sh", DIGITS, "0", *one),
+                               ("distributed_data_parallel_train.sh", DIGITS, "2", "0,1", *two)):
+            result = command("bash", script, *words)
+            assert result.returncode == 0, result.stdout + result.stderr
+        first, second = (last(tmp_path, name)["state_dict"] for name in ("one", "two"))
+        for name, tensor in first.items():
+            torch.testing.assert_close(second[name], tensor, rtol=1e-2, atol=1e-3, msg=name)
