@@ -111,6 +111,8 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
         optimizer.load_state_dict(start.state["optimizer"])
         precision.load_state_dict(start.state.get("precision", {}))
         point = Point(*(start.state.get(name, default) for name, default in Point._field_defaults.items()))
+        for key, (new, old) in cfg.differences(start.state.get("config", cfg.flat())).items():
+            log.info("changed since the checkpoint: %s was %r, is %r", key, old, new)
     log.info("%s%s", start.describe(), f", going on with epoch {point.epoch + 1}" if start.resumes else "")
     criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
     combiner = build.build_combiner(cfg, train_set.class_counts)
@@ -222,17 +224,18 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
     log.info("Best epoch %d: Top1 %.2f %%, %s (selected on the validation set)",
              point.best_epoch, 100 * point.best_result, BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
-    words = shlex.join(args.words)   # later words win, so a trick can follow them
-    log.info("Next:\n    python main/valid.py --cfg %s --gpus %s %s\n"
-             "    bash data_parallel_train.sh %s %s %s LOSS.LOSS_TYPE BalancedSoftmaxCE NAME %s_bsce",
-             " ".join(args.cfg), args.gpus, words, ",".join(args.cfg), args.gpus, words, cfg.NAME)
+    validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
+    trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
+             "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", f"{cfg.NAME}_bsce"]
+    log.info("Next:\n    %s\n    %s", shlex.join(validation), shlex.join(trick))
 
 
 def main(argv: Sequence[str]) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument("--ar", type=yes_or_no, nargs="?", const=True, default=False, metavar="True",
-                        help="auto resume: go on with this run from its last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run that is already in the directory")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--ar", type=yes_or_no, nargs="?", const=True, default=False, metavar="True",
+                          help="auto resume: go on with this run from its last checkpoint")
+    existing.add_argument("--overwrite", action="store_true", help="replace the run that is already in the directory")
     return run_command(train, parser, argv)
 
 

@@ -3,7 +3,6 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-from lib.utils.errors import InputError
 from lib.utils.registry import Registry
 
 BACKBONES = Registry("backbone")
@@ -32,9 +31,7 @@ class Backbone(nn.Module):
 
     def check_input(self, size: tuple[int, int]) -> None:
         """Raises InputError for an INPUT_SIZE (height, width) that this backbone cannot take."""
-        if any(side < self.stride or side % self.stride for side in size):
-            raise InputError(f"INPUT_SIZE: {type(self).__name__} takes sides divisible by {self.stride}, got {list(size)}")
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the last feature maps."""
-        return size[0] // self.stride, size[1] // self.stride
+        """Height and width of the last feature maps; each halving rounds up."""
+        return -(-size[0] // self.stride), -(-size[1] // self.stride)

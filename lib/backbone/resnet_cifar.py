@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.backbone.base import BACKBONES, Backbone, Stage
+from lib.utils.errors import InputError
 
 
 class BasicBlock(nn.Module):
@@ -50,6 +51,10 @@ class ResNetCifar(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
+
+    def check_input(self, size: tuple[int, int]) -> None:
+        if any(side < self.stride or side % self.stride for side in size):
+            raise InputError(f"INPUT_SIZE: {type(self).__name__} takes sides divisible by {self.stride}, got {list(size)}")
 
     def stem(self, images: Tensor) -> Tensor:
         return F.relu(self.bn1(self.conv1(images)), inplace=True)

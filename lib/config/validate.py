@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
+
 from lib.backbone import BACKBONES
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
@@ -114,7 +116,8 @@ def combinations(cfg: Config) -> Iterator[str]:
 
 def fits(backbone: str, size: Sequence[Any]) -> Iterator[str]:
     try:
-        BACKBONES[backbone]().check_input(tuple(size))
+        with torch.device("meta"):   # no memory, no initialisation
+            BACKBONES[backbone]().check_input(tuple(size))
     except InputError as error:
         yield str(error)
 

@@ -80,7 +80,7 @@ class Run:
     def _record_environment(self, hardware: str, first_epoch: int) -> None:
         """environment.json has one entry per start, so that a resumed run tells all machines it was on."""
         path = self.directory / "environment.json"
-        sessions = json.loads(path.read_text()) if path.exists() else []
+        sessions = parse_json(path.read_text(encoding="utf-8"), path) if path.exists() else []
         git, diff = git_state()
         sessions.append(environment(hardware) | {"first_epoch": first_epoch, "git": git})
         write_text_atomically(path, json.dumps(sessions, indent=2) + "\n")
@@ -96,7 +96,7 @@ class Run:
         if not self.history_file.exists():
             return []
         lines = self.history_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]   # a torn last line was never finished
+        return [parse_json(line, self.history_file) for line in lines if line.endswith("\n")]   # a torn line never counted
 
     def record(self, entry: dict[str, Any]) -> None:
         """Appends one epoch to history.jsonl and to TensorBoard."""
@@ -120,6 +120,13 @@ class Run:
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
+
+
+def parse_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); mend it, or begin anew by --overwrite") from error
 
 
 def environment(hardware: str) -> dict[str, Any]:

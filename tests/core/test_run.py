@@ -46,6 +46,13 @@ def test_resuming_forgets_what_came_after_the_checkpoint(run):
     assert [json.loads(line)["epoch"] for line in run.history_file.read_text().splitlines()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["environment.json", "history.jsonl"])
+def test_a_damaged_file_is_named(run, name):
+    (run.directory / name).write_text("{damaged\n")
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        run.open("NAME: name\n", 3, "CPU", tensorboard=False)
+
+
 def test_environment_has_an_entry_per_start(run):
     run.open("NAME: name\n", 3, "one GPU", tensorboard=False)
     sessions = json.loads((run.directory / "environment.json").read_text())

@@ -1,0 +1,55 @@
+"""The ResNets for photographs: a 7×7 stem and four stages, each of half the size.
+
+He et al., Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385; ResNeXt: Xie et al., Aggregated Residual
+Transformations for Deep Neural Networks, CVPR 2017, arXiv:1611.05431. Blocks, names of parameters and initialisation
+(convolutions normal with variance 2 / (k² · out)) are torchvision's, which are the published ones.
+"""
+from collections.abc import Iterator
+
+from torch import Tensor
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
+
+from lib.backbone.base import BACKBONES, Backbone, Stage
+
+
+class ResNet(Backbone):
+    """Args:
+        block: torchvision's BasicBlock or Bottleneck.
+        num_blocks: blocks of the four stages.
+        groups, width: groups of the 3×3 convolutions, and channels of one in the first stage (ResNeXt).
+    """
+
+    stride = 32
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], num_blocks: list[int], groups: int = 1, width: int = 64) -> None:
+        super().__init__()
+        whole = TorchvisionResNet(block, num_blocks, groups=groups, width_per_group=width)
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            self.add_module(name, getattr(whole, name))
+        self.num_features = 512 * block.expansion
+
+    def stem(self, images: Tensor) -> Tensor:
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
+
+    def stages(self) -> Iterator[Stage]:
+        yield "stem", self.stem
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            yield name, getattr(self, name)
+
+
+@BACKBONES.register("res10")
+def res10() -> ResNet:
+    """One basic block per stage, as for ImageNet-LT in Liu et al., CVPR 2019, arXiv:1904.05160."""
+    return ResNet(BasicBlock, [1, 1, 1, 1])
+
+
+@BACKBONES.register("res50")
+def res50() -> ResNet:
+    return ResNet(Bottleneck, [3, 4, 6, 3])
+
+
+@BACKBONES.register("resnext50")
+def resnext50() -> ResNet:
+    """ResNeXt-50, 32×4d."""
+    return ResNet(Bottleneck, [3, 4, 6, 3], groups=32, width=4)
