@@ -108,7 +108,7 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
         network = precision.prepare(network, optimizer)
     point = Point()
     if start.resumes:
-        optimizer.load_state_dict(start.state["optimizer"])
+        start.load_optimizer(optimizer)
         precision.load_state_dict(start.state.get("precision", {}))
         point = Point(*(start.state.get(name, default) for name, default in Point._field_defaults.items()))
         for key, (new, old) in cfg.differences(start.state.get("config", cfg.flat())).items():
@@ -127,8 +127,12 @@ def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runt
     save_figure(class_counts_figure(train_set.class_counts, train_set.class_names), run.figures / "class_counts.png")
     log.info("%s: %d images, %d classes, %d to %d per class", train_set.name, len(train_set.labels), train_set.num_classes,
              train_set.class_counts.max(), train_set.class_counts.min())
-    per_step = cfg.TRAIN.BATCH_SIZE * runtime.world_size
-    log.info("%s; %d images per step; files in %s", runtime.describe(), per_step, run.directory)
+    if train_set.class_counts.min() == 0:
+        log.warning("%d classes have no training images", (train_set.class_counts == 0).sum())
+    distributed = runtime.world_size > 1
+    if distributed != cfg.TRAIN.DISTRIBUTED:
+        log.info("TRAIN.DISTRIBUTED: %s, but there are %d processes; torchrun decides", cfg.TRAIN.DISTRIBUTED, runtime.world_size)
+    log.info("%s; global batch %d; files in %s", runtime.describe(), cfg.TRAIN.BATCH_SIZE * runtime.world_size, run.directory)
 
 
 def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader, Loader],

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
 
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.files import write_bytes_atomically
@@ -124,6 +125,16 @@ class Start(NamedTuple):
             load_backbone(network.backbone, self.state, self.source)
         elif self.kind != "scratch":
             load_network(network, self.state, self.source)
+
+    def load_optimizer(self, optimizer: Optimizer) -> None:
+        """Takes the moments over; rate, momentum, decay and kernels stay those of this run's configuration."""
+        saved, own = self.state["optimizer"], optimizer.state_dict()
+        moment = "momentum_buffer" if isinstance(optimizer, SGD) else "exp_avg"
+        counts = [[len(group["params"]) for group in groups] for groups in (saved["param_groups"], own["param_groups"])]
+        if counts[0] != counts[1] or any(moment not in entry for entry in saved["state"].values()):
+            raise InputError(f"{self.source} holds the state of another optimizer or of other parameters than "
+                             f"{type(optimizer).__name__} of this run; RESUME_MODE state_dict takes its weights only")
+        optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})
 
     def describe(self) -> str:
         return "weights: from scratch" if self.kind == "scratch" else f"{self.kind} loaded from {self.source}"

@@ -154,3 +154,34 @@ def test_weights_alone_cannot_be_resumed(tmp_path):
     with pytest.raises(InputError, match=r"no optimizer and no epoch.*RESUME_MODE state_dict"):
         checkpoint.read_start("run", path, "RESUME_MODEL")
     checkpoint.read_start("weights", path, "RESUME_MODEL")
+
+
+def stepped(kind, network, **options):
+    optimizer = kind(network.parameters(), lr=0.5, **options)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return optimizer
+
+
+def start_with(optimizer) -> checkpoint.Start:
+    return checkpoint.Start("run", "RESUME_MODEL last.pth", {"optimizer": optimizer.state_dict()})
+
+
+def test_moments_come_from_the_file_and_options_from_the_configuration():
+    """A published optimizer knows nothing of fused kernels, and the rate of this run is in its own yaml."""
+    saved = stepped(torch.optim.SGD, Small(), momentum=0.9)
+    network = Small()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.8, fused=True)
+    start_with(saved).load_optimizer(optimizer)
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["fused"]) == (0.1, 0.8, True)
+    assert all((optimizer.state[p]["momentum_buffer"] == 1).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("saved", [lambda: stepped(torch.optim.Adam, Small()),
+                                   lambda: stepped(torch.optim.SGD, nn.Linear(2, 2), momentum=0.9)])
+def test_another_optimizer_is_refused(saved):
+    optimizer = torch.optim.SGD(Small().parameters(), lr=0.1, momentum=0.9)
+    with pytest.raises(InputError, match=r"RESUME_MODEL last\.pth holds the state of another optimizer"):
+        start_with(saved()).load_optimizer(optimizer)

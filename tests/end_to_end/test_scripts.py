@@ -2,6 +2,8 @@
 import csv
 import json
 import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -155,6 +157,25 @@ def test_two_ranks_train_and_resume(tmp_path, command):
         assert torch.equal(tensor, parts["state_dict"][name]), name
     history = (tmp_path / "parts/run/history.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in history] == [1, 2, 3, 4]
+
+
+def test_two_nodes_of_one_process_each(tmp_path, command):
+    """Both on this machine; each gets its place by environment variables, as on a cluster."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def node(rank: int):
+        variables = [f"{name}={value}" for name, value in (("NNODES", 2), ("NODE_RANK", rank), ("PORT", port))]
+        return command("env", *variables, "bash", "distributed_data_parallel_train.sh", DIGITS, 1, "cpu", "OUTPUT_DIR", tmp_path,
+                       "NAME", "run", "INPUT_SIZE", "[8, 8]", "TRAIN.MAX_EPOCH", 1)
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(node, (0, 1)))
+    assert [result.returncode for result in results] == [0, 0], results[0].stderr + results[1].stderr
+    assert "2 processes (DDP)" in results[0].stdout
+    assert "Top1" not in results[1].stdout   # one report
+    assert (tmp_path / "run/models/last.pth").exists()
 
 
 def test_a_mistake_under_two_ranks_is_one_message(tmp_path, command):

@@ -1,0 +1,133 @@
+"""What the configuration becomes."""
+import pytest
+import torch
+
+from lib.config import load_config
+from lib.core import build, checkpoint
+from lib.core.run import Run
+from lib.core.runtime import Runtime
+from lib.dataset import ArraySet
+
+DIGITS = "configs/test/digits_lt.yaml"
+CPU = torch.device("cpu")
+
+
+def config(*words):
+    return load_config(DIGITS, [str(word) for word in words])
+
+
+def small_set() -> ArraySet:
+    pixels = torch.randint(256, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ArraySet("noise", pixels, torch.arange(40) % 4, list("abcd"), [0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+
+
+def test_bgr_turns_channels_and_their_mean_alike():
+    images = small_set()
+    rgb, bgr = (build.build_normalize(config("COLOR_SPACE", space), images, CPU)(images.pixels()) for space in ("RGB", "BGR"))
+    assert torch.equal(bgr, rgb.flip(1))
+
+
+def test_mean_and_deviation_can_be_given():
+    images = small_set()
+    words = ["DATASET.MEAN", "[0.5, 0.5, 0.5]", "DATASET.STD", "[0.25, 0.25, 0.25]"]
+    result = build.build_normalize(config(*words), images, CPU)(images.pixels())
+    torch.testing.assert_close(result, images.pixels().float() / 255 * 4 - 2, rtol=1e-5, atol=1e-5)
+
+
+def test_sgd_is_nesterov_and_decays_everything():
+    cfg = config()
+    network = build.build_network(cfg, 10)
+    optimizer, _ = build.build_optimizer(cfg, network)
+    group, = optimizer.param_groups
+    assert len(group["params"]) == len(list(network.parameters()))
+    assert (group["nesterov"], group["momentum"], group["weight_decay"]) == (True, 0.9, 2e-4)
+
+
+def test_sgd_without_momentum_is_plain():
+    cfg = config("TRAIN.OPTIMIZER.MOMENTUM", 0)
+    optimizer, _ = build.build_optimizer(cfg, build.build_network(cfg, 10))
+    assert not optimizer.param_groups[0]["nesterov"]
+
+
+def test_adam_is_not_adamw():
+    cfg = config("TRAIN.OPTIMIZER.TYPE", "ADAM")
+    optimizer, _ = build.build_optimizer(cfg, build.build_network(cfg, 10))
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+    assert not optimizer.param_groups[0].get("decoupled_weight_decay", False)
+
+
+def test_a_frozen_backbone_is_not_optimised():
+    cfg = config("BACKBONE.FREEZE", True)
+    optimizer, _ = build.build_optimizer(cfg, build.build_network(cfg, 10))
+    assert [tuple(p.shape) for p in optimizer.param_groups[0]["params"]] == [(10, 64), (10,)]
+
+
+@pytest.mark.parametrize(("words", "first", "last"), [
+    (["TRAIN.LR_SCHEDULER.TYPE", "multistep"], 1.0, 1e-4), (["TRAIN.LR_SCHEDULER.TYPE", "warmup"], (1 + 2 / 5) / 3, 1e-4),
+    (["TRAIN.LR_SCHEDULER.TYPE", "cosine"], None, 1e-4 / 0.05),
+    (["TRAIN.LR_SCHEDULER.TYPE", "cosine", "TRAIN.LR_SCHEDULER.COSINE_DECAY_END", "50"], None, 1e-4 / 0.05)])
+def test_schedules(words, first, last):
+    schedule = build.build_schedule(config(*words))
+    assert schedule(100) == pytest.approx(last)
+    assert first is None or schedule(1) == pytest.approx(first)
+
+
+def test_order_is_kept_without_shuffling():
+    images = small_set()
+    loader, _ = build.build_loaders(config("TRAIN.SHUFFLE", False, "INPUT_SIZE", "[8, 8]"), images, images, Runtime(CPU))
+    for epoch in (1, 2):
+        loader.on_epoch(epoch)
+        assert torch.cat([batch.indices for batch in loader]).tolist() == list(range(32))
+
+
+def test_drs_draws_a_permutation_until_its_epoch():
+    images = small_set()
+    cfg = config("TRAIN.TWO_STAGE.DRS", True, "TRAIN.TWO_STAGE.START_EPOCH", 3, "TRAIN.SAMPLER.TYPE", "weighted sampler",
+                 "TRAIN.BATCH_SIZE", 40)
+    batches = build.build_loaders(cfg, images, images, Runtime(CPU))[0].batches
+    distinct = []
+    for epoch in (3, 4):
+        batches.on_epoch(epoch)
+        distinct.append(len(batches.batches()[0].unique()))
+    assert distinct[0] == 40
+    assert distinct[1] < 40
+
+
+def test_drw_reaches_the_loss():
+    counts = torch.tensor([90, 10])
+    criterion = build.build_criterion(config("TRAIN.TWO_STAGE.DRW", True, "TRAIN.TWO_STAGE.START_EPOCH", 70), counts)
+    assert criterion.deferred.start_epoch == 70
+    assert build.build_criterion(config(), counts).deferred is None
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run(tmp_path / "run")
+    run.models.mkdir(parents=True)
+    return run
+
+
+def test_precedence_of_where_to_start(run, tmp_path):
+    """This run's own checkpoint > RESUME_MODEL > NETWORK > BACKBONE > scratch."""
+    state = {"state_dict": {}, "optimizer": {}, "epoch": 1}
+    for name in ("resume", "network", "backbone"):
+        checkpoint.save(state, [tmp_path / f"{name}.pth"])
+    backbone = ["BACKBONE.PRETRAINED_MODEL", tmp_path / "backbone.pth"]
+    network = [*backbone, "NETWORK.PRETRAINED", True, "NETWORK.PRETRAINED_MODEL", tmp_path / "network.pth"]
+    resume = [*network, "RESUME_MODEL", tmp_path / "resume.pth"]
+
+    def start(words, auto=False):
+        found = build.find_start(config(*words), run, auto)
+        return found.kind, found.source.rpartition("/")[2]
+
+    assert start([]) == ("scratch", "")
+    assert start([], auto=True) == ("scratch", "")
+    assert start(backbone) == ("backbone", "backbone.pth")
+    assert start(network) == ("weights", "network.pth")
+    assert start(network[:2] + ["NETWORK.PRETRAINED_MODEL", tmp_path / "network.pth"]) == ("backbone", "backbone.pth")   # gated
+    assert start(resume) == ("run", "resume.pth")
+    assert start([*resume, "RESUME_MODE", "state_dict"]) == ("weights", "resume.pth")
+    checkpoint.save(state, [run.models / "last.pth"])
+    assert start(resume, auto=True) == ("run", "last.pth")
+    assert start(resume) == ("run", "resume.pth")
