@@ -1,4 +1,5 @@
 """Where this process runs: device, rank, threads, and what the other ranks hold."""
+import inspect
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from lib.utils.errors import InputError
 
 log = logging.getLogger(__name__)
+
+# DDP's switch of the broadcast at every step, which newer releases of torch call otherwise
+BUFFER_OPTION = next(name for name in ("forward_sync_buffers", "broadcast_buffers")
+                     if name in inspect.signature(DistributedDataParallel).parameters)
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Runtime:
         every rank those of rank 0, which is what the broadcasts would have left.
         """
         if self.world_size > 1:
-            return DistributedDataParallel(network, broadcast_buffers=False)
+            return DistributedDataParallel(network, **{BUFFER_OPTION: False})
         return DataParallel(network) if self.replicas > 1 else network
 
     def synchronise_buffers(self, network: nn.Module) -> None:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from lib.utils.errors import InputError
 from lib.utils.registry import Registry
 from lib.utils.schedule import Deferred
+from lib.utils.tensors import at_least_float32
 
 LOSSES = Registry("loss")
 
@@ -86,10 +87,6 @@ def weighted_mean(losses: Tensor, weights: Tensor | None, sample_weight: Tensor 
     if weights is None:
         return weighted.mean()
     return weighted.sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def rarity(class_counts: Tensor, power: float = 1.0) -> Tensor:

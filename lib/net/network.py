@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.backbone import Backbone
+from lib.utils.tensors import at_least_float32
 
 
 class Mix(NamedTuple):
@@ -16,7 +17,7 @@ class Mix(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Float32 under mixed precision too, so that losses and statistics are computed in it."""
+    """At least float32, under mixed precision too, so that losses and statistics are computed in it."""
 
     logits: Tensor    # (B, C)
     features: Tensor  # (B, D), what the classifier saw
@@ -43,7 +44,7 @@ class Network(nn.Module):
             x = blend(stage(x), mix, name)
         features = blend(self.module(x), mix, "pool").flatten(1)
         logits = blend(self.classifier(features), mix, "fc")
-        return Output(logits.float(), features.float())
+        return Output(at_least_float32(logits), at_least_float32(features))
 
     def freeze_backbone(self, batchnorm: bool) -> None:
         """Trains the classifier only. BatchNorm statistics of the backbone keep moving, as published, unless ``batchnorm``."""
