@@ -14,30 +14,38 @@ from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.sampler import bbn, weighted
-from lib.loss import LOSSES
+from lib.loss import LOSSES, label_aware_smooth
 from lib.modules import CLASSIFIERS, POOLINGS
 from lib.utils.errors import InputError
 from lib.utils.registry import closest
 
 REGISTRIES = {
     "DATASET.DATASET": DATASETS, "BACKBONE.TYPE": BACKBONES, "MODULE.TYPE": POOLINGS, "CLASSIFIER.TYPE": CLASSIFIERS,
-    "LOSS.LOSS_TYPE": LOSSES, "TRAIN.COMBINER.TYPE": COMBINERS, "TRAIN.SAMPLER.TYPE": SAMPLERS,
+    "LOSS.LOSS_TYPE": LOSSES, "LOSS.DiVEKLD.BASELOSS": LOSSES, "TRAIN.COMBINER.TYPE": COMBINERS, "TRAIN.SAMPLER.TYPE": SAMPLERS,
 }
 CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
     "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM"),
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine"), "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
-    "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES,
+    "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES, "LOSS.CrossEntropyLabelAwareSmooth.SHAPE": label_aware_smooth.SHAPES,
 }
 AT_LEAST_ONE = ("VALID_STEP", "SAVE_STEP", "SHOW_STEP", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TEST.BATCH_SIZE")
 NOT_NEGATIVE = (
     "SEED", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS", "TRAIN.TWO_STAGE.START_EPOCH",
     "TRAIN.LR_SCHEDULER.WARM_EPOCH", "TRAIN.LR_SCHEDULER.COSINE_DECAY_END", "TRAIN.OPTIMIZER.WEIGHT_DECAY",
     "DATASET.CAM_NUMBER_THRES", "TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING", "LOSS.CostSensitiveCE.GAMMA",
-    "LOSS.LDAMLoss.MAX_MARGIN",
+    "LOSS.LDAMLoss.MAX_MARGIN", "LOSS.FocalLoss.GAMMA", "LOSS.ClassBalanceFocal.GAMMA", "LOSS.CDT.GAMMA",
 )
-POSITIVE = ("TRAIN.OPTIMIZER.BASE_LR", "TRAIN.LR_SCHEDULER.LR_FACTOR", "TRAIN.COMBINER.ALPHA", "LOSS.LDAMLoss.SCALE")
+POSITIVE = (
+    "TRAIN.OPTIMIZER.BASE_LR", "TRAIN.LR_SCHEDULER.LR_FACTOR", "TRAIN.COMBINER.ALPHA", "LOSS.LDAMLoss.SCALE",
+    "LOSS.InfluenceBalancedLoss.ALPHA", "LOSS.DiVEKLD.POWER", "LOSS.DiVEKLD.TEMPERATURE",
+)
+SHARES = ("LOSS.SEQL.GAMMA", "LOSS.SEQL.LAMBDA", "LOSS.DiVEKLD.ALPHA")   # in [0, 1]
+BELOW_ONE = (   # in [0, 1)
+    "TRAIN.OPTIMIZER.MOMENTUM", "LOSS.ClassBalanceCE.BETA", "LOSS.ClassBalanceFocal.BETA", "LOSS.CrossEntropyLabelSmooth.EPSILON",
+    "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD", "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL",
+)
 LATER = ("DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET", "TEST.TAU_NORM.USE_TAU_NORM")
 
 
@@ -70,12 +78,12 @@ def ranges(cfg: Config) -> Iterator[str]:
     yield from (f"{key}: must be at least 1, got {values[key]}" for key in AT_LEAST_ONE if values[key] < 1)
     yield from (f"{key}: must not be negative, got {values[key]}" for key in NOT_NEGATIVE if values[key] < 0)
     yield from (f"{key}: must be above 0, got {values[key]}" for key in POSITIVE if values[key] <= 0)
+    yield from (f"{key}: must be in [0, 1], got {values[key]}" for key in SHARES if not 0 <= values[key] <= 1)
+    yield from (f"{key}: must be in [0, 1), got {values[key]}" for key in BELOW_ONE if not 0 <= values[key] < 1)
     if not 0 < cfg.DATASET.IMBALANCECIFAR.RATIO <= 1:
         yield f"DATASET.IMBALANCECIFAR.RATIO: must be above 0 and at most 1, got {cfg.DATASET.IMBALANCECIFAR.RATIO}"
     if not 0 <= cfg.DATASET.IMBALANCECIFAR.RANDOM_SEED < 2**32:
         yield f"DATASET.IMBALANCECIFAR.RANDOM_SEED: must be in [0, 2^32), got {cfg.DATASET.IMBALANCECIFAR.RANDOM_SEED}"
-    if not 0 <= cfg.TRAIN.OPTIMIZER.MOMENTUM < 1:
-        yield f"TRAIN.OPTIMIZER.MOMENTUM: must be in [0, 1), got {cfg.TRAIN.OPTIMIZER.MOMENTUM}"
     steps = cfg.TRAIN.LR_SCHEDULER.LR_STEP
     if steps != sorted(set(steps)) or (steps and steps[0] < 1):
         yield f"TRAIN.LR_SCHEDULER.LR_STEP: must be ascending epochs from 1 on, got {steps}"
@@ -103,13 +111,11 @@ def combinations(cfg: Config) -> Iterator[str]:
             yield f"{key}: is not there yet; set it to False"
     yield from paths(cfg)
     yield from stages(cfg)
-    combiner, sampler, loss = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE, cfg.LOSS.LOSS_TYPE
+    yield from losses(cfg)
+    combiner, sampler = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE
     if combiner in COMBINERS and COMBINERS[combiner].sampler not in (None, sampler):
         yield (f"TRAIN.COMBINER.TYPE: {combiner} mixes the rows of TRAIN.SAMPLER.TYPE {COMBINERS[combiner].sampler!r}, "
                f"got {sampler!r}")
-    classifier = LOSSES[loss].needs_classifier if loss in LOSSES else None
-    if classifier not in (None, cfg.CLASSIFIER.TYPE):
-        yield f"LOSS.LOSS_TYPE: {loss} needs CLASSIFIER.TYPE {classifier}, got {cfg.CLASSIFIER.TYPE}"
     if cfg.BACKBONE.TYPE in BACKBONES and len(cfg.INPUT_SIZE) == 2:
         yield from fits(cfg.BACKBONE.TYPE, cfg.INPUT_SIZE)
 
@@ -129,13 +135,28 @@ def paths(cfg: Config) -> Iterator[str]:
         yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True only"
 
 
+def losses(cfg: Config) -> Iterator[str]:
+    """What the loss, and the base loss of DiVEKLD, ask of the rest."""
+    combiner, loss, base = cfg.TRAIN.COMBINER.TYPE, cfg.LOSS.LOSS_TYPE, cfg.LOSS.DiVEKLD.BASELOSS
+    if base == "DiVEKLD":
+        yield "LOSS.DiVEKLD.BASELOSS: DiVEKLD stands beside another loss, such as BalancedSoftmaxCE"
+    if combiner in COMBINERS and COMBINERS[combiner].needs_loss not in (None, loss):
+        yield f"TRAIN.COMBINER.TYPE: {combiner} needs LOSS.LOSS_TYPE {COMBINERS[combiner].needs_loss}, got {loss}"
+    if loss in LOSSES and LOSSES[loss].needs_combiner not in (None, combiner):
+        yield f"LOSS.LOSS_TYPE: {loss} needs TRAIN.COMBINER.TYPE {LOSSES[loss].needs_combiner}, got {combiner}"
+    used = {"LOSS.LOSS_TYPE": loss, "LOSS.DiVEKLD.BASELOSS": base if loss == "DiVEKLD" else None}
+    for key, name in used.items():
+        if name in LOSSES and LOSSES[name].needs_classifier not in (None, cfg.CLASSIFIER.TYPE):
+            yield f"{key}: {name} needs CLASSIFIER.TYPE {LOSSES[name].needs_classifier}, got {cfg.CLASSIFIER.TYPE}"
+        if cfg.TRAIN.TWO_STAGE.DRW and name in LOSSES and not LOSSES[name].deferrable:
+            yield f"TRAIN.TWO_STAGE.DRW: {name} has nothing to defer"
+
+
 def stages(cfg: Config) -> Iterator[str]:
-    stage, sampler, loss = cfg.TRAIN.TWO_STAGE, cfg.TRAIN.SAMPLER.TYPE, cfg.LOSS.LOSS_TYPE
+    stage, sampler = cfg.TRAIN.TWO_STAGE, cfg.TRAIN.SAMPLER.TYPE
     if (stage.DRW or stage.DRS) and stage.START_EPOCH >= cfg.TRAIN.MAX_EPOCH:
         yield (f"TRAIN.TWO_STAGE.START_EPOCH: the second stage begins after epoch {stage.START_EPOCH}, "
                f"and TRAIN.MAX_EPOCH is {cfg.TRAIN.MAX_EPOCH}")
-    if stage.DRW and loss in LOSSES and not LOSSES[loss].deferrable:
-        yield f"TRAIN.TWO_STAGE.DRW: {loss} has nothing to defer"
     if stage.DRS and sampler == "default":
         yield "TRAIN.TWO_STAGE.DRS: there is nothing to defer with TRAIN.SAMPLER.TYPE default; take 'weighted sampler'"
     if stage.DRS and sampler == "bbn sampler":

@@ -16,7 +16,7 @@ from lib.core.run import LAST, Run
 from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, make_loader
-from lib.loss import LOSSES, LongTailLoss
+from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS
 from lib.net import Network
 from lib.utils.schedule import Deferred, Schedule, cosine, multistep
@@ -70,7 +70,10 @@ def find_start(cfg: Config, run: Run, auto_resume: bool) -> Start:
 def build_criterion(cfg: Config, class_counts: Tensor) -> LongTailLoss:
     stage = cfg.TRAIN.TWO_STAGE
     deferred = Deferred(stage.START_EPOCH) if stage.DRW else None
-    return LOSSES.build(cfg.LOSS.LOSS_TYPE, cfg.LOSS, class_counts, deferred)
+    criterion = LOSSES.build(cfg.LOSS.LOSS_TYPE, cfg.LOSS, class_counts, deferred)
+    if isinstance(criterion, DiVEKLD):   # its base loss takes the options of its own section
+        criterion.base = LOSSES.build(cfg.LOSS.DiVEKLD.BASELOSS, cfg.LOSS, class_counts, deferred)
+    return criterion
 
 
 def build_combiner(cfg: Config, class_counts: Tensor) -> Combiner:

@@ -56,6 +56,7 @@ def train_one_epoch(network: nn.Module, criterion: nn.Module, combiner: Combiner
     sums = Sums(loader.device)
     for number, batch in enumerate(loader, start=1):
         optimizer.zero_grad(set_to_none=True)
+        criterion.on_batch(batch.stream.seed)
         with precision.autocast():
             step = combiner(network, criterion, batch)
         precision.step(step.loss, optimizer)

@@ -21,6 +21,7 @@ class LongTailLoss(nn.Module):
         rebalances: whether the loss re-balances when DRW is off.
         deferrable: whether there is anything that DRW could defer.
         needs_classifier: the only classifier that the loss makes sense with, or None.
+        needs_combiner: the only combiner that gives the loss all that it needs, or None.
 
     Args:
         class_counts: training images per class, (C,); a class may be empty, not all of them.
@@ -33,6 +34,7 @@ class LongTailLoss(nn.Module):
     rebalances = True
     deferrable = True
     needs_classifier: str | None = None
+    needs_combiner: str | None = None
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
         super().__init__()
@@ -47,6 +49,9 @@ class LongTailLoss(nn.Module):
     def on_epoch(self, epoch: int) -> None:
         """Tells the loss which epoch (from 1) is about to begin."""
         self.active = self.deferred.active(epoch) if self.deferred else self.rebalances
+
+    def on_batch(self, seed: int) -> None:
+        """Tells the loss the seed of the batch that comes; whatever a loss draws is a function of it. Most draw nothing."""
 
     def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
                 sample_weight: Tensor | None = None) -> Tensor:
@@ -103,5 +108,8 @@ def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
     CVPR 2019, arXiv:1901.05555, section 3.2.
     """
     counts = class_counts.double()
-    weights = torch.where(counts > 0, (1 - beta) / (1 - beta ** counts.clamp_min(1)), 0)
+    return sum_to_num_classes(torch.where(counts > 0, (1 - beta) / (1 - beta ** counts.clamp_min(1)), 0))
+
+
+def sum_to_num_classes(weights: Tensor) -> Tensor:
     return weights * len(weights) / weights.sum()

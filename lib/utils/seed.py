@@ -1,9 +1,12 @@
 """Where random numbers come from: streams that are functions of seed, rank, epoch and batch, never of history."""
+import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 Device = torch.device | str
 
@@ -40,6 +43,25 @@ def spawn_seeds(key: int | tuple[int, ...], count: int) -> list[int]:
     """``count`` independent 63-bit seeds from a key of non-negative integers."""
     state = np.random.SeedSequence(key).generate_state(count, np.uint64)
     return (state >> np.uint64(1)).tolist()   # torch's seeds are signed
+
+
+def uniform(seed: Tensor, shape: Sequence[int]) -> Tensor:
+    """Numbers in [0, 1), float32 on the device of ``seed``, an int64 scalar that is all they depend on.
+
+    They are the first outputs of SplitMix64 in order, of each the top 24 bits: Steele et al., Fast Splittable Pseudorandom
+    Number Generators, OOPSLA 2014. No generator, so they are equal on all devices, and a CUDA graph that was captured
+    draws anew when the seed in its memory changes.
+    """
+    number = torch.arange(1, math.prod(shape) + 1, device=seed.device).view(tuple(shape))
+    state = seed + number * -0x61C8864680B583EB      # 2^64 / golden ratio; int64 wraps around, so signs mean nothing here
+    state = (state ^ shift_right(state, 30)) * -0x40A7B892E31B1A47
+    state = (state ^ shift_right(state, 27)) * -0x6B2FB644ECCEEE15
+    return shift_right(state ^ shift_right(state, 31), 40).float() / 2**24
+
+
+def shift_right(bits: Tensor, places: int) -> Tensor:
+    """Of int64 as plain bits; torch's own shift repeats the sign."""
+    return (bits >> places) & ((1 << (64 - places)) - 1)
 
 
 def seed_globals(seed: int, rank: int = 0, epoch: int = 0) -> None:

@@ -7,6 +7,8 @@ from lib.core.combiner import Step
 from lib.core.engine import Sums, num_correct, set_rate, train_one_epoch
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime
+from lib.dataset import Batch
+from lib.utils.seed import Stream
 
 CPU = torch.device("cpu")
 
@@ -43,19 +45,30 @@ class Loader(list):
     device = CPU
 
 
+class Seeds(nn.Module):
+    """A criterion that keeps the seed of the batch at hand."""
+
+    def on_batch(self, seed: int) -> None:
+        self.seed = seed
+
+
 def test_one_epoch_is_a_step_per_batch():
-    """A parameter p with loss p · mean(images) falls by rate · mean(images) at each batch."""
+    """A parameter p with loss p · mean(images) falls by rate · mean(images) at each batch, whose seed the criterion knows."""
     class Linear(nn.Module):
         def __init__(self):
             super().__init__()
             self.p = nn.Parameter(torch.tensor(1.0))
 
     def combiner(network, criterion, batch):
-        return Step(network.p * batch, torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
+        assert criterion.seed == batch.stream.seed
+        return Step(network.p * batch.images.mean(), torch.zeros(1, 2), batch.labels)
+
+    def batch(value, seed):
+        return Batch(torch.tensor([value]), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long), Stream(seed))
 
     network, seen = Linear(), []
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
-    train_one_epoch(network, nn.Identity(), combiner, Loader([torch.tensor(1.0), torch.tensor(3.0)]), optimizer, Precision(),
+    train_one_epoch(network, Seeds(), combiner, Loader([batch(1.0, seed=7), batch(3.0, seed=8)]), optimizer, Precision(),
                     lambda number, sums: seen.append((number, sums.total[2].item())))
     assert network.p.item() == pytest.approx(1 - 0.1 - 0.3)
     assert seen == [(1, 1.0), (2, 2.0)]

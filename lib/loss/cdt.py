@@ -1,0 +1,29 @@
+"""Temperatures that grow as the class shrinks."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.loss.base import LOSSES, LongTailLoss, at_least_float32, weighted_mean
+from lib.utils.schedule import Deferred
+
+
+@LOSSES.register("CDT")
+class CDT(LongTailLoss):
+    """Cross-entropy of z / a with the class-dependent temperatures a_c = (n_max / n_c) ** γ; plain in DRW's first stage.
+
+    The divisor of an empty class is 1. Predictions are those of z, undivided.
+    Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, 2020, arXiv:2001.01385.
+    """
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, gamma: float = 0.2) -> None:
+        super().__init__(class_counts, deferred)
+        counts = class_counts.double()
+        temperatures = torch.where(counts > 0, (counts.max() / counts.clamp_min(1)) ** gamma, 1)
+        self.register_buffer("temperatures", temperatures.float(), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
+                sample_weight: Tensor | None = None) -> Tensor:
+        logits = at_least_float32(logits)
+        if self.active:
+            logits = logits / self.temperatures
+        return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), None, sample_weight)

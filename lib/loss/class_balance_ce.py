@@ -1,0 +1,20 @@
+"""Cross-entropy weighted by the effective number of images."""
+from torch import Tensor
+
+from lib.loss.base import LOSSES, effective_number_weights
+from lib.loss.cross_entropy import CrossEntropy
+from lib.utils.schedule import Deferred
+
+
+@LOSSES.register("ClassBalanceCE")
+class ClassBalanceCE(CrossEntropy):
+    """Σ w_y CE / Σ w_y with w_c ∝ (1 − β) / (1 − β ** n_c), from the first epoch, or from DRW's second stage on.
+
+    β = 0 is cross-entropy, β → 1 weights by 1 / n_c. Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
+    CVPR 2019, arXiv:1901.05555, section 4.1.
+    """
+
+    rebalances = True
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, beta: float = 0.999) -> None:
+        super().__init__(class_counts, deferred, effective_number_weights(class_counts, beta))

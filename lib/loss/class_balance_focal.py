@@ -1,0 +1,21 @@
+"""Focal loss weighted by the effective number of images."""
+from torch import Tensor
+
+from lib.loss.base import LOSSES, effective_number_weights
+from lib.loss.focal import FocalLoss
+from lib.utils.schedule import Deferred
+
+
+@LOSSES.register("ClassBalanceFocal")
+class ClassBalanceFocal(FocalLoss):
+    """Focal loss of each example times its class-balanced weight, averaged over the batch; plain in DRW's first stage.
+
+    w_c ∝ (1 − β) / (1 − β ** n_c), summing to C. Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
+    CVPR 2019, arXiv:1901.05555, section 4.3.
+    """
+
+    rebalances = True
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, beta: float = 0.999,
+                 gamma: float = 0.5) -> None:
+        super().__init__(class_counts, deferred, effective_number_weights(class_counts, beta), gamma=gamma)

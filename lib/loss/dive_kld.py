@@ -1,0 +1,56 @@
+"""Distillation from a teacher that was trained before, beside another loss."""
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.loss.base import LOSSES, LongTailLoss, at_least_float32, weighted_mean
+from lib.utils.errors import InputError
+from lib.utils.schedule import Deferred
+
+
+@LOSSES.register("DiVEKLD")
+class DiVEKLD(LongTailLoss):
+    """α · T² · KL(q ‖ softmax(z / T)), averaged over the batch, + (1 − α) · base loss; DRW is that of the base loss.
+
+    q ∝ softmax(teacher / T) ** power over the classes; power is 1 unless ``power_norm``.
+    He et al., DiVE: Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
+
+    Attributes:
+        base: the base loss; it may be replaced by one with other options.
+
+    Args:
+        baseloss: the registered name of a loss, which is built with its usual options.
+
+    Raises:
+        InputError: a base loss that is this one, or DRW with one that cannot be deferred.
+        ValueError: called without ``teacher_logits``, (B, C).
+    """
+
+    needs_combiner = "dive"
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, power_norm: bool = False, power: float = 0.5,
+                 temperature: float = 3.0, alpha: float = 0.5, baseloss: str = "BalancedSoftmaxCE") -> None:
+        super().__init__(class_counts, deferred)
+        if LOSSES[baseloss] is type(self):
+            raise InputError("LOSS.DiVEKLD.BASELOSS: DiVEKLD stands beside another loss, such as BalancedSoftmaxCE")
+        self.power = power if power_norm else 1.0
+        self.temperature, self.alpha = temperature, alpha
+        self.base = LOSSES[baseloss](class_counts, deferred)
+
+    def on_epoch(self, epoch: int) -> None:
+        super().on_epoch(epoch)
+        for loss in self.children():   # none yet while this one is being made
+            loss.on_epoch(epoch)
+
+    def on_batch(self, seed: int) -> None:
+        self.base.on_batch(seed)
+
+    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None, sample_weight: Tensor | None = None,
+                teacher_logits: Tensor | None = None) -> Tensor:
+        if teacher_logits is None:
+            raise ValueError("DiVEKLD needs teacher_logits, which the combiner 'dive' gives")
+        logits = at_least_float32(logits)
+        student = F.log_softmax(logits / self.temperature, dim=1)
+        teacher = F.log_softmax(at_least_float32(teacher_logits) * (self.power / self.temperature), dim=1)
+        divergences = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+        distillation = self.temperature ** 2 * weighted_mean(divergences, None, sample_weight)
+        return self.alpha * distillation + (1 - self.alpha) * self.base(logits, targets, features, sample_weight)

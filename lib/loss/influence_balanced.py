@@ -1,0 +1,37 @@
+"""Cross-entropy divided by the influence of each example."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.loss.base import LOSSES, LongTailLoss, at_least_float32, rarity, sum_to_num_classes, weighted_mean
+from lib.utils.schedule import Deferred
+
+EPSILON = 1e-3   # added to the influence, as in the paper's code
+
+
+@LOSSES.register("InfluenceBalancedLoss")
+class InfluenceBalancedLoss(LongTailLoss):
+    """w_y · α · CE / (‖softmax(z) − onehot(y)‖₁ · ‖features‖₁ + .001), averaged over the batch; plain CE in DRW's first stage.
+
+    w_c ∝ 1 / n_c, summing to C. The gradient flows through the whole factor, as in the published code.
+    Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021, arXiv:2110.02444.
+
+    Raises:
+        ValueError: called in its influence-balanced stage without ``features``, what the classifier saw, (B, D).
+    """
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, alpha: float = 1000.0) -> None:
+        super().__init__(class_counts, deferred)
+        factors = alpha * sum_to_num_classes(rarity(class_counts))
+        self.register_buffer("factors", factors.float(), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
+                sample_weight: Tensor | None = None) -> Tensor:
+        losses = F.cross_entropy(at_least_float32(logits), targets, reduction="none")
+        if self.active:
+            if features is None:
+                raise ValueError("InfluenceBalancedLoss needs features, what the classifier saw")
+            distance = -2 * torch.expm1(-losses)   # ‖softmax(z) − onehot(y)‖₁ = 2 (1 − p_y), p_y = exp(−CE)
+            influence = distance * at_least_float32(features).abs().sum(dim=1)
+            losses = self.factors.to(losses.dtype)[targets] * losses / (influence + EPSILON)
+        return weighted_mean(losses, None, sample_weight)

@@ -1,0 +1,56 @@
+"""Label smoothing that is stronger for frequent classes."""
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.loss.base import LOSSES, WeightedLoss
+from lib.utils.errors import UnknownNameError
+from lib.utils.registry import closest
+from lib.utils.schedule import Deferred
+
+RISES = {   # from 0 for the rarest class to 1 for the most frequent one, over the place between them
+    "concave": lambda place: torch.sin(math.pi / 2 * place),
+    "linear": lambda place: place,
+    "convex": lambda place: 1 + torch.sin(3 * math.pi / 2 + math.pi / 2 * place),
+}
+SHAPES = tuple(RISES)
+
+
+@LOSSES.register("CrossEntropyLabelAwareSmooth")
+class CrossEntropyLabelAwareSmooth(WeightedLoss):
+    """(1 − ε_y) · CE + ε_y · mean over the classes of −log p; under DRW weighted by n_min / n_y in the second stage.
+
+    ε_c rises from ``smooth_tail`` at n_min to ``smooth_head`` at n_max as a function of (n_c − n_min) / (n_max − n_min); where
+    all classes are of one size it is ``smooth_head``. The published code ignored DRW.
+    Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021, arXiv:2104.00466.
+
+    Args:
+        shape: of the rise, "concave", "linear" or "convex".
+
+    Raises:
+        UnknownNameError: another shape.
+    """
+
+    rebalances = False
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, smooth_head: float = 0.4,
+                 smooth_tail: float = 0.1, shape: str = "concave") -> None:
+        super().__init__(class_counts, deferred)
+        if shape not in RISES:
+            raise UnknownNameError(f"unknown shape {shape!r} of label-aware smoothing; {closest(shape, RISES)}")
+        epsilon = smooth_tail + (smooth_head - smooth_tail) * RISES[shape](place_in_profile(class_counts))
+        self.register_buffer("epsilon", epsilon.float(), persistent=False)
+
+    def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
+        log_probabilities = F.log_softmax(logits, dim=1)
+        epsilon = self.epsilon.to(logits.dtype)[targets]
+        return (1 - epsilon) * F.nll_loss(log_probabilities, targets, reduction="none") - epsilon * log_probabilities.mean(dim=1)
+
+
+def place_in_profile(class_counts: Tensor) -> Tensor:
+    """(n_c − n_min) / (n_max − n_min), (C,) in float64; n_min is over the non-empty classes, and an empty class is at 0."""
+    counts = class_counts.double()
+    low, high = counts[counts > 0].min(), counts.max()
+    return (counts.clamp_min(low) - low) / (high - low) if high > low else torch.ones_like(counts)
