@@ -98,7 +98,8 @@ def rarity(class_counts: Tensor, power: float = 1.0) -> Tensor:
     """(n_min / n_c) ** power, (C,) in float64; n_min is over the non-empty classes, and an empty class has 0."""
     counts = class_counts.double()
     filled = counts > 0
-    return torch.where(filled, (counts[filled].min() / counts.clamp_min(1)) ** power, 0)
+    n_min = torch.where(filled, counts, torch.inf).min()
+    return torch.where(filled, (n_min / counts.clamp_min(1)) ** power, 0)
 
 
 def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:

@@ -2,8 +2,21 @@
 import pytest
 
 from lib.config import TREE, validate
+from lib.core.combiner import COMBINERS
+from lib.loss import LOSSES
 
 GOOD = {"BACKBONE.TYPE": "res32_cifar", "INPUT_SIZE": [32, 32]}
+
+SHARE, BELOW_ONE, NOT_NEGATIVE, POSITIVE = (-0.1, 1.1), (-0.1, 1.0), (-0.1, float("inf")), (0.0, -1.0)
+LOSS_OPTIONS = {   # values out of range, just outside where that can be
+    "CostSensitiveCE.GAMMA": NOT_NEGATIVE, "ClassBalanceCE.BETA": BELOW_ONE, "ClassBalanceFocal.BETA": BELOW_ONE,
+    "ClassBalanceFocal.GAMMA": NOT_NEGATIVE, "CrossEntropyLabelSmooth.EPSILON": BELOW_ONE,
+    "CrossEntropyLabelAwareSmooth.SMOOTH_HEAD": BELOW_ONE, "CrossEntropyLabelAwareSmooth.SMOOTH_TAIL": BELOW_ONE,
+    "CrossEntropyLabelAwareSmooth.SHAPE": ("concav", ""), "FocalLoss.GAMMA": NOT_NEGATIVE, "LDAMLoss.SCALE": POSITIVE,
+    "LDAMLoss.MAX_MARGIN": NOT_NEGATIVE, "CDT.GAMMA": NOT_NEGATIVE, "SEQL.GAMMA": SHARE, "SEQL.LAMBDA": SHARE,
+    "InfluenceBalancedLoss.ALPHA": POSITIVE, "DiVEKLD.POWER": POSITIVE, "DiVEKLD.TEMPERATURE": POSITIVE, "DiVEKLD.ALPHA": SHARE,
+    "DiVEKLD.BASELOSS": ("BSCE", "DiVEKLD"),
+}
 
 
 def check(changes: dict) -> list[str]:
@@ -61,10 +74,43 @@ def test_unknown_transform():
     ({"NETWORK.PRETRAINED": True}, "NETWORK.PRETRAINED", "PRETRAINED_MODEL"),
     ({"BACKBONE.FREEZE_BN": True}, "BACKBONE.FREEZE_BN", "FREEZE True"),
     ({"DATASET.USE_CAM_BASED_DATASET": True}, "DATASET.USE_CAM_BASED_DATASET", "not there yet"),
+    ({"LOSS.LOSS_TYPE": "SEQL", "TRAIN.TWO_STAGE.DRW": True}, "TRAIN.TWO_STAGE.DRW", "SEQL has nothing to defer"),
+    ({"LOSS.LOSS_TYPE": "DiVEKLD", "TRAIN.TWO_STAGE.DRW": True, "LOSS.DiVEKLD.BASELOSS": "SEQL"}, "TRAIN.TWO_STAGE.DRW", "SEQL"),
+    ({"LOSS.LOSS_TYPE": "DiVEKLD"}, "LOSS.LOSS_TYPE", "needs TRAIN.COMBINER.TYPE dive, got default"),
+    ({"LOSS.LOSS_TYPE": "DiVEKLD", "LOSS.DiVEKLD.BASELOSS": "LDAMLoss"}, "LOSS.DiVEKLD.BASELOSS", "FCNorm"),
     ({"TEST.TAU_NORM.USE_TAU_NORM": True}, "TEST.TAU_NORM.USE_TAU_NORM", "not there yet"),
 ])
 def test_combinations_that_make_no_sense(changes, key, reason):
     assert any(line.startswith(key) and reason in line for line in check(changes))
+
+
+def test_every_option_of_a_loss_has_a_range():
+    unchecked = {"LOSS_TYPE", "DiVEKLD.POWER_NORM"}   # a name, which is looked up, and True or False
+    assert {key for key in TREE.flat() if key.startswith("LOSS.")} == {f"LOSS.{key}" for key in LOSS_OPTIONS.keys() | unchecked}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_options_of_losses_out_of_range_are_all_found_at_once(number):
+    found = check({f"LOSS.{key}": values[number] for key, values in LOSS_OPTIONS.items()})
+    assert sorted(line.partition(":")[0] for line in found) == sorted(f"LOSS.{key}" for key in LOSS_OPTIONS)
+
+
+def test_a_combiner_may_need_a_loss(monkeypatch):
+    monkeypatch.setattr(COMBINERS["default"], "needs_loss", "CDT")
+    assert "TRAIN.COMBINER.TYPE: default needs LOSS.LOSS_TYPE CDT, got CrossEntropy" in check({})
+    assert check({"LOSS.LOSS_TYPE": "CDT"}) == []
+
+
+def test_options_of_losses_at_their_bounds_are_legal():
+    lowest = {key: 0.0 for key, values in LOSS_OPTIONS.items() if values in (SHARE, BELOW_ONE, NOT_NEGATIVE)}
+    highest = {key: 1.0 if values is SHARE else 0.999999 for key, values in LOSS_OPTIONS.items() if values in (SHARE, BELOW_ONE)}
+    for values in (lowest, highest):
+        assert check({f"LOSS.{key}": value for key, value in values.items()}) == []
+
+
+@pytest.mark.parametrize("name", sorted({*LOSSES} - {"LDAMLoss", "SEQL", "DiVEKLD"}))
+def test_losses_that_can_be_deferred_need_nothing_else(name):
+    assert check({"LOSS.LOSS_TYPE": name, "TRAIN.TWO_STAGE.DRW": True}) == []
 
 
 @pytest.mark.parametrize("changes", [

@@ -2,11 +2,13 @@
 import pytest
 import torch
 
-from lib.config import load_config
+from lib.config import TREE, load_config
 from lib.core import build, checkpoint
 from lib.core.run import Run
 from lib.core.runtime import Runtime
 from lib.dataset import ArraySet
+from lib.loss import LOSSES
+from lib.utils.schedule import Deferred
 
 DIGITS = "configs/test/digits_lt.yaml"
 CPU = torch.device("cpu")
@@ -99,6 +101,20 @@ def test_drw_reaches_the_loss():
     criterion = build.build_criterion(config("TRAIN.TWO_STAGE.DRW", True, "TRAIN.TWO_STAGE.START_EPOCH", 70), counts)
     assert criterion.deferred.start_epoch == 70
     assert build.build_criterion(config(), counts).deferred is None
+
+
+def test_the_base_loss_of_dive_takes_the_options_of_its_own_section():
+    cfg = TREE.clone()
+    for key, value in {"LOSS_TYPE": "DiVEKLD", "DiVEKLD.BASELOSS": "CDT", "DiVEKLD.ALPHA": 0.0, "CDT.GAMMA": 0.7}.items():
+        cfg.put(f"LOSS.{key}", value)
+    cfg.put("TRAIN.TWO_STAGE.DRW", True)
+    cfg.put("TRAIN.TWO_STAGE.START_EPOCH", 3)
+    counts, logits, labels = torch.tensor([90, 10]), torch.tensor([[1.0, 2.0]]), torch.tensor([0])
+    criterion, base = build.build_criterion(cfg, counts), LOSSES["CDT"](counts, Deferred(3), gamma=0.7)
+    for epoch in (3, 4):
+        criterion.on_epoch(epoch)
+        base.on_epoch(epoch)
+        assert torch.equal(criterion(logits, labels, teacher_logits=logits), base(logits, labels))
 
 
 @pytest.fixture

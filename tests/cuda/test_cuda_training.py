@@ -92,13 +92,31 @@ def test_memory_and_files_agree_on_the_gpu():
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_losses_agree_with_the_cpu(name):
+    logits, features, teacher = torch.randn(3, 16, 4, generator=torch.Generator().manual_seed(0))
+    inputs = [logits, torch.arange(16) % 4, features, torch.linspace(0, 1, 16)] + [teacher] * (name == "DiVEKLD")
+    loss = LOSSES[name](torch.tensor([50, 9, 3, 1]), Deferred(0) if LOSSES[name].deferrable else None)
+    loss.on_batch(2**62 + 1)
+    expected = loss(*inputs)
+    torch.testing.assert_close(loss.to(CUDA)(*(tensor.to(CUDA) for tensor in inputs)).cpu(), expected)
+
+
+def test_a_captured_graph_draws_anew_when_the_seed_changes():
     logits, labels = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
-    loss = LOSSES[name](torch.tensor([50, 9, 3, 1]), Deferred(0))
-    expected = loss(logits, labels)
-    torch.testing.assert_close(loss.to(CUDA)(logits.to(CUDA), labels.to(CUDA)).cpu(), expected)
+    expected, loss = (LOSSES["SEQL"](torch.tensor([50, 9, 3, 1]), gamma=0.5, lambda_=0.2) for _ in range(2))
+    loss, on_device = loss.to(CUDA), (logits.to(CUDA), labels.to(CUDA))
+    loss(*on_device)   # so that nothing is loaded while the graph is captured
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        value = loss(*on_device)
+    for seed in (3, 4):
+        for criterion in (expected, loss):
+            criterion.on_batch(seed)
+        graph.replay()
+        torch.testing.assert_close(value.cpu(), expected(logits, labels))
 
 
-def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch):
+@pytest.mark.parametrize("loss", sorted({*LOSSES} - {"LDAMLoss", "DiVEKLD"}))   # which need a classifier, a teacher
+def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch, loss):
     """CUDA's own detector of synchronising calls, on for every batch but the first."""
     original = engine.Sums.add
 
@@ -112,7 +130,7 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch):
 
     monkeypatch.setattr(engine.Sums, "add", add)
     monkeypatch.setattr(engine.Sums, "means", means)
-    assert run(tmp_path, "x", [*tiny, "TRAIN.COMBINER.TYPE", "mix_up", "SHOW_STEP", "1"]) == 0
+    assert run(tmp_path, "x", [*tiny, "LOSS.LOSS_TYPE", loss, "TRAIN.COMBINER.TYPE", "mix_up", "SHOW_STEP", "1"]) == 0
 
 
 def test_an_overflown_step_is_skipped_and_the_scale_halved():
