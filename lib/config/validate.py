@@ -140,8 +140,6 @@ def losses(cfg: Config) -> Iterator[str]:
     combiner, loss, base = cfg.TRAIN.COMBINER.TYPE, cfg.LOSS.LOSS_TYPE, cfg.LOSS.DiVEKLD.BASELOSS
     if base == "DiVEKLD":
         yield "LOSS.DiVEKLD.BASELOSS: DiVEKLD stands beside another loss, such as BalancedSoftmaxCE"
-    if combiner in COMBINERS and COMBINERS[combiner].needs_loss not in (None, loss):
-        yield f"TRAIN.COMBINER.TYPE: {combiner} needs LOSS.LOSS_TYPE {COMBINERS[combiner].needs_loss}, got {loss}"
     if loss in LOSSES and LOSSES[loss].needs_combiner not in (None, combiner):
         yield f"LOSS.LOSS_TYPE: {loss} needs TRAIN.COMBINER.TYPE {LOSSES[loss].needs_combiner}, got {combiner}"
     used = {"LOSS.LOSS_TYPE": loss, "LOSS.DiVEKLD.BASELOSS": base if loss == "DiVEKLD" else None}

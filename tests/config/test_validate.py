@@ -2,7 +2,6 @@
 import pytest
 
 from lib.config import TREE, validate
-from lib.core.combiner import COMBINERS
 from lib.loss import LOSSES
 
 GOOD = {"BACKBONE.TYPE": "res32_cifar", "INPUT_SIZE": [32, 32]}
@@ -93,12 +92,6 @@ def test_every_option_of_a_loss_has_a_range():
 def test_options_of_losses_out_of_range_are_all_found_at_once(number):
     found = check({f"LOSS.{key}": values[number] for key, values in LOSS_OPTIONS.items()})
     assert sorted(line.partition(":")[0] for line in found) == sorted(f"LOSS.{key}" for key in LOSS_OPTIONS)
-
-
-def test_a_combiner_may_need_a_loss(monkeypatch):
-    monkeypatch.setattr(COMBINERS["default"], "needs_loss", "CDT")
-    assert "TRAIN.COMBINER.TYPE: default needs LOSS.LOSS_TYPE CDT, got CrossEntropy" in check({})
-    assert check({"LOSS.LOSS_TYPE": "CDT"}) == []
 
 
 def test_options_of_losses_at_their_bounds_are_legal():

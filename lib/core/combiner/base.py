@@ -26,7 +26,6 @@ class Combiner:
     """
 
     sampler: str | None = None   # the only sampler whose batches it understands, None for any
-    needs_loss: str | None = None   # the only loss it makes sense with, None for any
 
     def __init__(self, class_counts: Tensor) -> None:
         self.class_counts = class_counts
