@@ -49,3 +49,9 @@ def test_features_are_asked_for_when_they_are_needed():
     make("InfluenceBalancedLoss", active=False)(LOGITS, LABELS)
     with pytest.raises(ValueError, match="needs features"):
         make("InfluenceBalancedLoss")(LOGITS, LABELS)
+
+
+def test_the_norm_of_features_is_taken_in_float32():
+    """2048 features of 64 have the 1-norm 131072, which float16 cannot hold."""
+    loss, features = make("InfluenceBalancedLoss"), torch.full((12, 2048), 64.0)
+    torch.testing.assert_close(loss(LOGITS.half(), LABELS, features.half()), loss(LOGITS.float(), LABELS, features))
