@@ -12,7 +12,7 @@ class DiVEKLD(LongTailLoss):
     """α · T² · KL(q ‖ softmax(z / T)), averaged over the batch, + (1 − α) · base loss; DRW is that of the base loss.
 
     q ∝ softmax(teacher / T) ** power over the classes; power is 1 unless ``power_norm``.
-    He et al., DiVE: Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
+    He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
 
     Attributes:
         base: the base loss; it may be replaced by one with other options.
