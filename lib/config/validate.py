@@ -3,8 +3,7 @@
 Whether files exist is checked where they are opened.
 """
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
@@ -16,6 +15,7 @@ from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.sampler import bbn, weighted
 from lib.loss import LOSSES
 from lib.modules import CLASSIFIERS, POOLINGS
+from lib.net import mix_locations
 from lib.utils.errors import InputError
 from lib.utils.registry import closest
 
@@ -30,7 +30,8 @@ CHOICES = {
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine"), "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
     "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES,
 }
-AT_LEAST_ONE = ("VALID_STEP", "SAVE_STEP", "SHOW_STEP", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TEST.BATCH_SIZE")
+AT_LEAST_ONE = ("VALID_STEP", "SAVE_STEP", "SHOW_STEP", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TEST.BATCH_SIZE",
+                "TRAIN.COMBINER.REMIX.KAPPA")
 NOT_NEGATIVE = (
     "SEED", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS", "TRAIN.TWO_STAGE.START_EPOCH",
     "TRAIN.LR_SCHEDULER.WARM_EPOCH", "TRAIN.LR_SCHEDULER.COSINE_DECAY_END", "TRAIN.OPTIMIZER.WEIGHT_DECAY",
@@ -76,6 +77,8 @@ def ranges(cfg: Config) -> Iterator[str]:
         yield f"DATASET.IMBALANCECIFAR.RANDOM_SEED: must be in [0, 2^32), got {cfg.DATASET.IMBALANCECIFAR.RANDOM_SEED}"
     if not 0 <= cfg.TRAIN.OPTIMIZER.MOMENTUM < 1:
         yield f"TRAIN.OPTIMIZER.MOMENTUM: must be in [0, 1), got {cfg.TRAIN.OPTIMIZER.MOMENTUM}"
+    if not 0 <= cfg.TRAIN.COMBINER.REMIX.TAU <= 1:
+        yield f"TRAIN.COMBINER.REMIX.TAU: must be in [0, 1], got {cfg.TRAIN.COMBINER.REMIX.TAU}"
     steps = cfg.TRAIN.LR_SCHEDULER.LR_STEP
     if steps != sorted(set(steps)) or (steps and steps[0] < 1):
         yield f"TRAIN.LR_SCHEDULER.LR_STEP: must be ascending epochs from 1 on, got {steps}"
@@ -103,28 +106,46 @@ def combinations(cfg: Config) -> Iterator[str]:
             yield f"{key}: is not there yet; set it to False"
     yield from paths(cfg)
     yield from stages(cfg)
-    combiner, sampler, loss = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE, cfg.LOSS.LOSS_TYPE
-    if combiner in COMBINERS and COMBINERS[combiner].sampler not in (None, sampler):
-        yield (f"TRAIN.COMBINER.TYPE: {combiner} mixes the rows of TRAIN.SAMPLER.TYPE {COMBINERS[combiner].sampler!r}, "
-               f"got {sampler!r}")
+    yield from mixing(cfg)
+    loss = cfg.LOSS.LOSS_TYPE
     classifier = LOSSES[loss].needs_classifier if loss in LOSSES else None
     if classifier not in (None, cfg.CLASSIFIER.TYPE):
         yield f"LOSS.LOSS_TYPE: {loss} needs CLASSIFIER.TYPE {classifier}, got {cfg.CLASSIFIER.TYPE}"
-    if cfg.BACKBONE.TYPE in BACKBONES and len(cfg.INPUT_SIZE) == 2:
-        yield from fits(cfg.BACKBONE.TYPE, cfg.INPUT_SIZE)
+    if cfg.BACKBONE.TYPE in BACKBONES:
+        yield from fits(cfg, cfg.BACKBONE.TYPE)
 
 
-def fits(backbone: str, size: Sequence[Any]) -> Iterator[str]:
-    try:
-        with torch.device("meta"):   # no memory, no initialisation
-            BACKBONES[backbone]().check_input(tuple(size))
-    except InputError as error:
-        yield str(error)
+def fits(cfg: Config, name: str) -> Iterator[str]:
+    """What must agree with the backbone."""
+    with torch.device("meta"):   # no memory, no initialisation
+        backbone = BACKBONES[name]()
+    if len(cfg.INPUT_SIZE) == 2:
+        try:
+            backbone.check_input(tuple(cfg.INPUT_SIZE))
+        except InputError as error:
+            yield str(error)
+    location, locations = cfg.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION, mix_locations(backbone)
+    if cfg.TRAIN.COMBINER.TYPE == "manifold_mix_up" and location not in locations:
+        yield f"TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION: {name} has no {location!r}; it has {', '.join(locations)}"
+
+
+def mixing(cfg: Config) -> Iterator[str]:
+    """What must agree with the combiner."""
+    name, sampler, loss = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE, cfg.LOSS.LOSS_TYPE
+    if name not in COMBINERS:
+        return
+    combiner = COMBINERS[name]
+    if combiner.sampler not in (None, sampler):
+        yield f"TRAIN.COMBINER.TYPE: {name} mixes the rows of TRAIN.SAMPLER.TYPE {combiner.sampler!r}, got {sampler!r}"
+    if combiner.needs_loss not in (None, loss):
+        yield f"TRAIN.COMBINER.TYPE: {name} needs LOSS.LOSS_TYPE {combiner.needs_loss}, got {loss}"
 
 
 def paths(cfg: Config) -> Iterator[str]:
     if cfg.NETWORK.PRETRAINED and not cfg.NETWORK.PRETRAINED_MODEL:
         yield "NETWORK.PRETRAINED: is True, so NETWORK.PRETRAINED_MODEL must name a checkpoint"
+    if cfg.TRAIN.COMBINER.TYPE == "dive" and not cfg.TRAIN.COMBINER.DIVE.TEACHER_MODEL:
+        yield "TRAIN.COMBINER.DIVE.TEACHER_MODEL: must name the teacher's checkpoint, a name in the run's models/ or a path"
     if cfg.BACKBONE.FREEZE_BN and not cfg.BACKBONE.FREEZE:
         yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True only"
 
