@@ -113,7 +113,7 @@ TREE.TRAIN.COMBINER.REMIX.KAPPA = 3.0            # ratio of class sizes from whi
 TREE.TRAIN.COMBINER.REMIX.TAU = 0.5              # if the share of the image of the larger class is below TAU
 TREE.TRAIN.COMBINER.REMIX.PER_SAMPLE = True      # False: one averaged share per batch, as in the published tables
 TREE.TRAIN.COMBINER.DIVE = Node()
-TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher: a name in the run's models/, or a path
+TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher: a name in the run's models/, or a path with a "/"
 
 TREE.TRAIN.TWO_STAGE = Node()
 TREE.TRAIN.TWO_STAGE.DRW = False      # re-weight from epoch START_EPOCH + 1 on

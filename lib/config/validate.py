@@ -3,11 +3,12 @@
 Whether files exist is checked where they are opened.
 """
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 
-from lib.backbone import BACKBONES
+from lib.backbone import BACKBONES, Backbone
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
@@ -117,8 +118,7 @@ def combinations(cfg: Config) -> Iterator[str]:
 
 def fits(cfg: Config, name: str) -> Iterator[str]:
     """What must agree with the backbone."""
-    with torch.device("meta"):   # no memory, no initialisation
-        backbone = BACKBONES[name]()
+    backbone = skeleton(BACKBONES[name])
     if len(cfg.INPUT_SIZE) == 2:
         try:
             backbone.check_input(tuple(cfg.INPUT_SIZE))
@@ -127,6 +127,12 @@ def fits(cfg: Config, name: str) -> Iterator[str]:
     location, locations = cfg.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION, mix_locations(backbone)
     if cfg.TRAIN.COMBINER.TYPE == "manifold_mix_up" and location not in locations:
         yield f"TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION: {name} has no {location!r}; it has {', '.join(locations)}"
+
+
+@cache
+def skeleton(builder: Callable[[], Backbone]) -> Backbone:
+    with torch.device("meta"):   # no memory, no initialisation
+        return builder()
 
 
 def mixing(cfg: Config) -> Iterator[str]:

@@ -28,6 +28,8 @@ def last(tmp_path, name: str) -> dict:
 FAMILIES = {
     "plain": [],
     "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
+    "manifold_mix_up": ["TRAIN.COMBINER.TYPE", "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "layer2"],
+    "remix": ["TRAIN.COMBINER.TYPE", "remix"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True"],
     "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix"],
 }
@@ -98,7 +100,8 @@ def test_losses_agree_with_the_cpu(name):
     torch.testing.assert_close(loss.to(CUDA)(logits.to(CUDA), labels.to(CUDA)).cpu(), expected)
 
 
-def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch, family):
     """CUDA's own detector of synchronising calls, on for every batch but the first."""
     original = engine.Sums.add
 
@@ -112,7 +115,7 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch):
 
     monkeypatch.setattr(engine.Sums, "add", add)
     monkeypatch.setattr(engine.Sums, "means", means)
-    assert run(tmp_path, "x", [*tiny, "TRAIN.COMBINER.TYPE", "mix_up", "SHOW_STEP", "1"]) == 0
+    assert run(tmp_path, "x", [*tiny, *FAMILIES[family], "SHOW_STEP", "1"]) == 0
 
 
 def test_an_overflown_step_is_skipped_and_the_scale_halved():
@@ -138,8 +141,9 @@ def test_the_runtime_names_the_gpu():
 
 
 if torch.cuda.device_count() >= 2:
-    def test_dataparallel_trains(tmp_path, tiny):
-        assert run(tmp_path, "x", tiny, "0,1") == 0
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_dataparallel_trains(tmp_path, tiny, family):
+        assert run(tmp_path, "x", [*tiny, *FAMILIES[family]], "0,1") == 0
 
     def test_two_ranks_with_syncbn_train_what_one_process_trains_with_the_doubled_batch(tmp_path, tiny, command):
         """In train mode: the statistics of SyncBN are those of the doubled batch."""
