@@ -128,6 +128,14 @@ def test_the_stream_decides_everything():
     assert not torch.equal(first.loss, other.loss)
 
 
+@pytest.mark.parametrize("way", MIXING)
+def test_shares_are_of_the_images_type(way):
+    """A network in float64 gets its images and targets mixed in float64."""
+    given, combiner = batch(), COMBINERS["remix" if way == "averaged" else way](COUNTS, **MIXING[way])
+    result = combiner(Flat().double(), LOSSES["CrossEntropy"](COUNTS), given._replace(images=given.images.double()))
+    assert result.loss.dtype == result.targets.dtype == torch.float64
+
+
 def test_shares_are_beta_distributed():
     """Beta(a, a) has mean ½ and variance 1 / (4 (2a + 1))."""
     combiner = COMBINERS["mix_up"](COUNTS, alpha=0.5)

@@ -19,8 +19,9 @@ class InputMixup(Combiner):
         self.alpha = alpha
 
     def share(self, batch: Batch) -> Tensor:
-        """λ, () in float32, on the batch's device; filled there, so that nothing waits for a copy."""
-        return torch.full((), batch.stream.host.beta(self.alpha, self.alpha), device=batch.labels.device)
+        """λ, (), of the images' type and on their device; filled there, so that nothing waits for a copy."""
+        share = batch.stream.host.beta(self.alpha, self.alpha)
+        return torch.full((), share, dtype=batch.images.dtype, device=batch.images.device)
 
     def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
         share = self.share(batch)
