@@ -4,10 +4,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from lib.config import Config, load_config, split_words
-from lib.core.run import Run
 from lib.utils.errors import InputError, RunFailedError
 from lib.utils.log import start_logging
 
@@ -31,10 +29,6 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config,
     args.cfg, words = split_words(args.cfg)
     args.words = [*words, *args.overrides]
     return load_config(args.cfg, args.words), args
-
-
-def run_directory(cfg: Config) -> Run:
-    return Run(Path(cfg.OUTPUT_DIR) / cfg.NAME)
 
 
 def run_command(command: Callable[[Config, argparse.Namespace], None], parser: argparse.ArgumentParser,

@@ -38,7 +38,7 @@ from lib.dataset import ImageSet
 from lib.utils.errors import RunFailedError
 from lib.utils.schedule import Schedule
 from lib.utils.seed import seed_globals
-from main.command import make_parser, run_command, run_directory
+from main.command import make_parser, run_command
 
 log = logging.getLogger("main.train")
 
@@ -68,7 +68,7 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
     runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
     try:
         # 1. refuse what would be lost, before anything is read
-        run = run_directory(cfg)
+        run = build.run_directory(cfg)
         with runtime.agree():
             if runtime.is_main and not (args.ar or args.overwrite):
                 run.check_free()
@@ -114,8 +114,9 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
         for key, (new, old) in cfg.differences(start.state.get("config", cfg.flat())).items():
             log.info("changed since the checkpoint: %s was %r, is %r", key, old, new)
     log.info("%s%s", start.describe(), f", going on with epoch {point.epoch + 1}" if start.resumes else "")
-    criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
-    combiner = build.build_combiner(cfg, train_set.class_counts)
+    with runtime.agree():
+        criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
+        combiner = build.build_combiner(cfg, train_set.class_counts).to(runtime.device)
     return Parts(runtime.wrap(network), criterion, combiner, optimizer, schedule, precision), point
 
 

@@ -21,7 +21,7 @@ from lib.core.metrics import class_table, measure, summary
 from lib.core.report import write_report
 from lib.core.run import LAST
 from lib.core.runtime import Runtime, to_device
-from main.command import make_parser, run_command, run_directory
+from main.command import make_parser, run_command
 
 log = logging.getLogger("main.valid")
 
@@ -29,7 +29,7 @@ log = logging.getLogger("main.valid")
 def validate(cfg: Config, args: argparse.Namespace) -> None:
     runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
     try:
-        run = run_directory(cfg)
+        run = build.run_directory(cfg)
         path = run.find_model(cfg.TEST.MODEL_FILE or LAST)
         with runtime.agree():
             state = checkpoint.load(path, "TEST.MODEL_FILE")

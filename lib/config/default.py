@@ -107,13 +107,13 @@ TREE.TRAIN.COMBINER = Node()
 TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | dive
 TREE.TRAIN.COMBINER.ALPHA = 1.0       # share of an image in a mixture ~ Beta(ALPHA, ALPHA)
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP = Node()
-TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION = "pool"   # layer1 ... layer4 | pool | fc
+TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION = "pool"   # after layer1 ... layer4 | pool | fc (logits)
 TREE.TRAIN.COMBINER.REMIX = Node()
 TREE.TRAIN.COMBINER.REMIX.KAPPA = 3.0            # ratio of class sizes from which the rarer class takes the label
 TREE.TRAIN.COMBINER.REMIX.TAU = 0.5              # if the share of the image of the larger class is below TAU
 TREE.TRAIN.COMBINER.REMIX.PER_SAMPLE = True      # False: one averaged share per batch, as in the published tables
 TREE.TRAIN.COMBINER.DIVE = Node()
-TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher
+TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher: a name in the run's models/, or a path with a "/"
 
 TREE.TRAIN.TWO_STAGE = Node()
 TREE.TRAIN.TWO_STAGE.DRW = False      # re-weight from epoch START_EPOCH + 1 on

@@ -3,12 +3,12 @@
 Whether files exist is checked where they are opened.
 """
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 
-from lib.backbone import BACKBONES
+from lib.backbone import BACKBONES, Backbone
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
@@ -16,6 +16,7 @@ from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.sampler import bbn, weighted
 from lib.loss import LOSSES, label_aware_smooth
 from lib.modules import CLASSIFIERS, POOLINGS
+from lib.net import mix_locations
 from lib.utils.errors import InputError
 from lib.utils.registry import closest
 
@@ -30,7 +31,8 @@ CHOICES = {
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine"), "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
     "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES, "LOSS.CrossEntropyLabelAwareSmooth.SHAPE": label_aware_smooth.SHAPES,
 }
-AT_LEAST_ONE = ("VALID_STEP", "SAVE_STEP", "SHOW_STEP", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TEST.BATCH_SIZE")
+AT_LEAST_ONE = ("VALID_STEP", "SAVE_STEP", "SHOW_STEP", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TEST.BATCH_SIZE",
+                "TRAIN.COMBINER.REMIX.KAPPA")
 NOT_NEGATIVE = (
     "SEED", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS", "TRAIN.TWO_STAGE.START_EPOCH",
     "TRAIN.LR_SCHEDULER.WARM_EPOCH", "TRAIN.LR_SCHEDULER.COSINE_DECAY_END", "TRAIN.OPTIMIZER.WEIGHT_DECAY",
@@ -41,7 +43,7 @@ POSITIVE = (
     "TRAIN.OPTIMIZER.BASE_LR", "TRAIN.LR_SCHEDULER.LR_FACTOR", "TRAIN.COMBINER.ALPHA", "LOSS.LDAMLoss.SCALE",
     "LOSS.InfluenceBalancedLoss.ALPHA", "LOSS.DiVEKLD.POWER", "LOSS.DiVEKLD.TEMPERATURE",
 )
-SHARES = ("LOSS.SEQL.GAMMA", "LOSS.SEQL.LAMBDA", "LOSS.DiVEKLD.ALPHA")   # in [0, 1]
+SHARES = ("LOSS.SEQL.GAMMA", "LOSS.SEQL.LAMBDA", "LOSS.DiVEKLD.ALPHA", "TRAIN.COMBINER.REMIX.TAU")   # in [0, 1]
 BELOW_ONE = (   # in [0, 1)
     "TRAIN.OPTIMIZER.MOMENTUM", "LOSS.ClassBalanceCE.BETA", "LOSS.ClassBalanceFocal.BETA", "LOSS.CrossEntropyLabelSmooth.EPSILON",
     "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD", "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL",
@@ -112,25 +114,47 @@ def combinations(cfg: Config) -> Iterator[str]:
     yield from paths(cfg)
     yield from stages(cfg)
     yield from losses(cfg)
-    combiner, sampler = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE
-    if combiner in COMBINERS and COMBINERS[combiner].sampler not in (None, sampler):
-        yield (f"TRAIN.COMBINER.TYPE: {combiner} mixes the rows of TRAIN.SAMPLER.TYPE {COMBINERS[combiner].sampler!r}, "
-               f"got {sampler!r}")
-    if cfg.BACKBONE.TYPE in BACKBONES and len(cfg.INPUT_SIZE) == 2:
-        yield from fits(cfg.BACKBONE.TYPE, cfg.INPUT_SIZE)
+    yield from mixing(cfg)
+    if cfg.BACKBONE.TYPE in BACKBONES:
+        yield from fits(cfg, cfg.BACKBONE.TYPE)
 
 
-def fits(backbone: str, size: Sequence[Any]) -> Iterator[str]:
-    try:
-        with torch.device("meta"):   # no memory, no initialisation
-            BACKBONES[backbone]().check_input(tuple(size))
-    except InputError as error:
-        yield str(error)
+def fits(cfg: Config, name: str) -> Iterator[str]:
+    """What must agree with the backbone."""
+    backbone = skeleton(BACKBONES[name])
+    if len(cfg.INPUT_SIZE) == 2:
+        try:
+            backbone.check_input(tuple(cfg.INPUT_SIZE))
+        except InputError as error:
+            yield str(error)
+    location, locations = cfg.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION, mix_locations(backbone)
+    if cfg.TRAIN.COMBINER.TYPE == "manifold_mix_up" and location not in locations:
+        yield f"TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION: {name} has no {location!r}; it has {', '.join(locations)}"
+
+
+@cache
+def skeleton(builder: Callable[[], Backbone]) -> Backbone:
+    with torch.device("meta"):   # no memory, no initialisation
+        return builder()
+
+
+def mixing(cfg: Config) -> Iterator[str]:
+    """What must agree with the combiner."""
+    name, sampler, loss = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE, cfg.LOSS.LOSS_TYPE
+    if name not in COMBINERS:
+        return
+    combiner = COMBINERS[name]
+    if combiner.sampler not in (None, sampler):
+        yield f"TRAIN.COMBINER.TYPE: {name} mixes the rows of TRAIN.SAMPLER.TYPE {combiner.sampler!r}, got {sampler!r}"
+    if combiner.needs_loss not in (None, loss):
+        yield f"TRAIN.COMBINER.TYPE: {name} needs LOSS.LOSS_TYPE {combiner.needs_loss}, got {loss}"
 
 
 def paths(cfg: Config) -> Iterator[str]:
     if cfg.NETWORK.PRETRAINED and not cfg.NETWORK.PRETRAINED_MODEL:
         yield "NETWORK.PRETRAINED: is True, so NETWORK.PRETRAINED_MODEL must name a checkpoint"
+    if cfg.TRAIN.COMBINER.TYPE == "dive" and not cfg.TRAIN.COMBINER.DIVE.TEACHER_MODEL:
+        yield "TRAIN.COMBINER.DIVE.TEACHER_MODEL: must name the teacher's checkpoint, a name in the run's models/ or a path"
     if cfg.BACKBONE.FREEZE_BN and not cfg.BACKBONE.FREEZE:
         yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True only"
 

@@ -1,6 +1,7 @@
 """From the config to objects. The only module of lib/core that reads it."""
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.optim import SGD, Adam, Optimizer
 from yacs.config import CfgNode as Config
 
 from lib.backbone import BACKBONES
+from lib.core import checkpoint
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import Loader
@@ -24,6 +26,11 @@ from lib.utils.schedule import Deferred, Schedule, cosine, multistep
 log = logging.getLogger(__name__)
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+ARCHITECTURE = ("BACKBONE.", "MODULE.", "CLASSIFIER.")   # sections that say what a network is
+
+
+def run_directory(cfg: Config) -> Run:
+    return Run(Path(cfg.OUTPUT_DIR) / cfg.NAME)
 
 
 def memory_format(cfg: Config) -> torch.memory_format:
@@ -77,7 +84,29 @@ def build_criterion(cfg: Config, class_counts: Tensor) -> LongTailLoss:
 
 
 def build_combiner(cfg: Config, class_counts: Tensor) -> Combiner:
-    return COMBINERS.build(cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.COMBINER, class_counts)
+    """The combiner, on the CPU. Raises InputError for a teacher that is missing or does not fit its classes."""
+    options = cfg.TRAIN.COMBINER
+    if options.TYPE == "dive":
+        options = {**options, "DIVE": {"TEACHER_MODEL": build_teacher(cfg, len(class_counts))}}
+    return COMBINERS.build(cfg.TRAIN.COMBINER.TYPE, options, class_counts)
+
+
+def build_teacher(cfg: Config, num_classes: int) -> Network:
+    """The network that TRAIN.COMBINER.DIVE.TEACHER_MODEL holds, on the CPU.
+
+    It is of the kind that its own configuration says, if the checkpoint has one; else of the kind that is trained here.
+    """
+    key = "TRAIN.COMBINER.DIVE.TEACHER_MODEL"
+    path = run_directory(cfg).find_model(cfg.TRAIN.COMBINER.DIVE.TEACHER_MODEL)
+    state = checkpoint.load(path, key)
+    own, kind = state.get("config", {}), cfg.clone()
+    kind.defrost()
+    for name in cfg.flat():
+        if name in own and name.startswith(ARCHITECTURE):
+            kind.put(name, own[name])
+    teacher = build_network(kind, num_classes)
+    checkpoint.load_network(teacher, state, f"{key} {path}")
+    return teacher.to(memory_format=memory_format(cfg))
 
 
 def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedule]:

@@ -173,6 +173,11 @@ def choose_kernels(deterministic: bool) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def num_chunks(network: nn.Module) -> int:
+    """Parts into which DataParallel cuts a batch, by ``torch.chunk``; 1 without it."""
+    return max(len(network.device_ids), 1) if isinstance(network, DataParallel) else 1
+
+
 def unwrap(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
 

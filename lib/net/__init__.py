@@ -1,4 +1,4 @@
 """The network: backbone, pooling, classifier."""
-from lib.net.network import Mix, Network, Output
+from lib.net.network import Mix, Network, Output, mix_locations
 
-__all__ = ["Mix", "Network", "Output"]
+__all__ = ["Mix", "Network", "Output", "mix_locations"]

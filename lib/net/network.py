@@ -1,10 +1,12 @@
 """Backbone, pooling, classifier: one forward pass, one output type."""
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.backbone import Backbone
+from lib.utils.errors import UnknownNameError
 from lib.utils.tensors import at_least_float32
 
 
@@ -12,7 +14,7 @@ class Mix(NamedTuple):
     """Where and how a forward pass blends each example with a partner (manifold mixup)."""
 
     layer: str        # a stage of the backbone, "pool" or "fc"
-    partner: Tensor   # (B,) index of each example's partner
+    partner: Tensor   # (B,) index of each example's partner, in the part of the batch that one device sees
     weight: Tensor    # (B,) share of the example itself
 
 
@@ -39,6 +41,8 @@ class Network(nn.Module):
         self.always_eval = self.stopped_batchnorm = False
 
     def forward(self, images: Tensor, mix: Mix | None = None) -> Output:
+        if mix is not None and mix.layer not in mix_locations(self.backbone):
+            raise UnknownNameError(f"no layer {mix.layer!r} to mix at; there are {', '.join(mix_locations(self.backbone))}")
         x = images
         for name, stage in self.backbone.stages():
             x = blend(stage(x), mix, name)
@@ -60,8 +64,13 @@ class Network(nn.Module):
         return self
 
 
+def mix_locations(backbone: Backbone) -> list[str]:
+    """Names of the places where a forward pass can blend examples, in its order."""
+    return [*(name for name, _ in backbone.stages()), "pool", "fc"]
+
+
 def blend(x: Tensor, mix: Mix | None, layer: str) -> Tensor:
     if mix is None or mix.layer != layer:
         return x
     weight = mix.weight.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
-    return weight * x + (1 - weight) * x[mix.partner]
+    return torch.lerp(x[mix.partner], x, weight)

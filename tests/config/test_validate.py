@@ -33,8 +33,9 @@ def test_the_usual_is_accepted():
     ("VALID_STEP", 0), ("SAVE_STEP", 0), ("SHOW_STEP", -1), ("TRAIN.BATCH_SIZE", 0), ("TRAIN.MAX_EPOCH", 0),
     ("TEST.BATCH_SIZE", 0), ("SEED", -1), ("TRAIN.NUM_WORKERS", -1), ("TRAIN.OPTIMIZER.BASE_LR", 0.0),
     ("TRAIN.OPTIMIZER.BASE_LR", float("nan")), ("TRAIN.OPTIMIZER.BASE_LR", float("inf")), ("TRAIN.OPTIMIZER.MOMENTUM", 1.0),
-    ("TRAIN.OPTIMIZER.WEIGHT_DECAY", -1e-9), ("TRAIN.COMBINER.ALPHA", 0.0), ("DATASET.IMBALANCECIFAR.RATIO", 0.0),
-    ("DATASET.IMBALANCECIFAR.RATIO", 1.01), ("DATASET.IMBALANCECIFAR.RANDOM_SEED", 2**32),
+    ("TRAIN.OPTIMIZER.WEIGHT_DECAY", -1e-9), ("TRAIN.COMBINER.ALPHA", 0.0),
+    ("TRAIN.COMBINER.REMIX.KAPPA", 0.9), ("TRAIN.COMBINER.REMIX.TAU", 1.1), ("TRAIN.COMBINER.REMIX.TAU", -0.1),
+    ("DATASET.IMBALANCECIFAR.RATIO", 0.0), ("DATASET.IMBALANCECIFAR.RATIO", 1.01), ("DATASET.IMBALANCECIFAR.RANDOM_SEED", 2**32),
     ("TRAIN.LR_SCHEDULER.LR_STEP", [180, 160]), ("TRAIN.LR_SCHEDULER.LR_STEP", [0]), ("INPUT_SIZE", [32]),
     ("INPUT_SIZE", [30, 30]), ("INPUT_SIZE", [0, 0]), ("DATASET.MEAN", [0.5]), ("DATASET.STD", [0.1, 0.0, 0.1]),
     ("DATASET.MEAN", ["a", "b", "c"]), ("TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE", [0.5, 0.1]),
@@ -65,6 +66,10 @@ def test_unknown_transform():
 
 @pytest.mark.parametrize(("changes", "key", "reason"), [
     ({"TRAIN.COMBINER.TYPE": "bbn_mix"}, "TRAIN.COMBINER.TYPE", "'bbn sampler'"),
+    ({"TRAIN.COMBINER.TYPE": "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": "layer4"},
+     "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "res32_cifar has no 'layer4'; it has stem, layer1, layer2, layer3, pool, fc"),
+    ({"TRAIN.COMBINER.TYPE": "dive", "TRAIN.COMBINER.DIVE.TEACHER_MODEL": "x.pth"}, "TRAIN.COMBINER.TYPE", "DiVEKLD"),
+    ({"TRAIN.COMBINER.TYPE": "dive"}, "TRAIN.COMBINER.DIVE.TEACHER_MODEL", "must name the teacher's checkpoint"),
     ({"LOSS.LOSS_TYPE": "LDAMLoss"}, "LOSS.LOSS_TYPE", "FCNorm"),
     ({"TRAIN.TWO_STAGE.DRS": True}, "TRAIN.TWO_STAGE.DRS", "weighted sampler"),
     ({"TRAIN.TWO_STAGE.DRS": True, "TRAIN.SAMPLER.TYPE": "bbn sampler"}, "TRAIN.TWO_STAGE.DRS", "two rows"),
@@ -112,6 +117,8 @@ def test_losses_that_can_be_deferred_need_nothing_else(name):
     {"TRAIN.SAMPLER.TYPE": "bbn sampler"}, {"TRAIN.SAMPLER.TYPE": "bbn sampler", "TRAIN.COMBINER.TYPE": "bbn_mix"},
     {"LOSS.LOSS_TYPE": "LDAMLoss", "CLASSIFIER.TYPE": "FCNorm", "TRAIN.TWO_STAGE.DRW": True},
     {"TRAIN.TWO_STAGE.DRS": True, "TRAIN.SAMPLER.TYPE": "weighted sampler", "TRAIN.TWO_STAGE.START_EPOCH": 59},
+    {"TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": "layer4"},   # of a combiner that is not used
+    {"BACKBONE.TYPE": "res10", "TRAIN.COMBINER.TYPE": "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": "layer4"},
 ])
 def test_what_published_recipes_do_is_legal(changes):
     assert check(changes) == []

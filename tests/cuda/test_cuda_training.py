@@ -28,6 +28,8 @@ def last(tmp_path, name: str) -> dict:
 FAMILIES = {
     "plain": [],
     "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
+    "manifold_mix_up": ["TRAIN.COMBINER.TYPE", "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "layer2"],
+    "remix": ["TRAIN.COMBINER.TYPE", "remix"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True"],
     "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix"],
 }
@@ -132,7 +134,8 @@ def test_a_captured_graph_draws_anew_when_the_seed_changes():
         torch.testing.assert_close(value.cpu(), expected(logits, labels))
 
 
-def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch, family):
     """CUDA's own detector of synchronising calls, on for every batch but the first."""
     original = engine.Sums.add
 
@@ -146,7 +149,7 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch):
 
     monkeypatch.setattr(engine.Sums, "add", add)
     monkeypatch.setattr(engine.Sums, "means", means)
-    assert run(tmp_path, "x", [*tiny, "TRAIN.COMBINER.TYPE", "mix_up", "SHOW_STEP", "1"]) == 0
+    assert run(tmp_path, "x", [*tiny, *FAMILIES[family], "SHOW_STEP", "1"]) == 0
 
 
 def test_an_overflown_step_is_skipped_and_the_scale_halved():
@@ -172,8 +175,9 @@ def test_the_runtime_names_the_gpu():
 
 
 if torch.cuda.device_count() >= 2:
-    def test_dataparallel_trains(tmp_path, tiny):
-        assert run(tmp_path, "x", tiny, "0,1") == 0
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_dataparallel_trains(tmp_path, tiny, family):
+        assert run(tmp_path, "x", [*tiny, *FAMILIES[family]], "0,1") == 0
 
     def test_two_ranks_with_syncbn_train_what_one_process_trains_with_the_doubled_batch(tmp_path, tiny, command):
         """In train mode: the statistics of SyncBN are those of the doubled batch."""

@@ -1,6 +1,7 @@
-"""The contract every combiner follows, and what a step on mixed examples is."""
+"""The contract every combiner follows, and how examples find the partners they are mixed with."""
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,24 +19,43 @@ class Step(NamedTuple):
     targets: Tensor  # (B,) labels, or (B, C) shares of a mixed example's classes
 
 
-class Combiner:
+class Combiner(nn.Module):
     """Calls as ``combiner(network, criterion, batch) -> Step``; random numbers come from ``batch.stream``.
+
+    A module for its buffers' sake: it learns nothing, and no checkpoint holds it. The network is called once.
+
+    Class attributes:
+        sampler: the only sampler whose batches it understands, None for any.
+        needs_loss: the only loss that takes what it gives, None for any.
 
     Args:
         class_counts: training images per class, (C,).
     """
 
-    sampler: str | None = None   # the only sampler whose batches it understands, None for any
+    sampler: str | None = None
+    needs_loss: str | None = None
 
     def __init__(self, class_counts: Tensor) -> None:
-        self.class_counts = class_counts
+        super().__init__()
+        self.register_buffer("class_counts", class_counts.long(), persistent=False)
 
-    def __call__(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
         raise NotImplementedError(f"{type(self).__name__} must say what a step is")
 
 
-def mixed_step(criterion: nn.Module, logits: Tensor, features: Tensor, labels: Tensor, others: Tensor, share: float) -> Step:
-    """λ · L(z, y_a) + (1 − λ) · L(z, y_b) for one share λ of the first labels, (B,) both."""
-    loss = share * criterion(logits, labels, features) + (1 - share) * criterion(logits, others, features)
-    classes = logits.shape[1]
-    return Step(loss, logits, share * F.one_hot(labels, classes) + (1 - share) * F.one_hot(others, classes))
+def draw_partners(size: int, num_chunks: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A partner for every example, from a permutation of each of the chunks that ``torch.chunk`` cuts a batch into.
+
+    Returns:
+        The partners' positions in the batch, (B,), and in their chunk, (B,).
+    """
+    chunks = torch.arange(size, device=generator.device).chunk(num_chunks)
+    partners = [torch.randperm(len(chunk), generator=generator, device=generator.device) for chunk in chunks]
+    return torch.cat([chunk[partner] for chunk, partner in zip(chunks, partners)]), torch.cat(partners)
+
+
+def mixed_targets(labels: Tensor, others: Tensor, share: Tensor, num_classes: int) -> Tensor:
+    """Class shares (B, C) of examples with ``share`` of the class ``labels`` and the rest of ``others``, (B,) each, or one
+    share () for all."""
+    share = share.expand(len(labels))[:, None]
+    return share * F.one_hot(labels, num_classes) + (1 - share) * F.one_hot(others, num_classes)

@@ -2,7 +2,7 @@
 import torch
 from torch import nn
 
-from lib.core.combiner.base import COMBINERS, Step, mixed_step
+from lib.core.combiner.base import COMBINERS, Step
 from lib.core.combiner.mix_up import InputMixup
 from lib.dataset import Batch
 
@@ -16,8 +16,7 @@ class DualMixup(InputMixup):
 
     sampler = "bbn sampler"
 
-    def __call__(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
         share = self.share(batch)
         (images, others), (labels, other_labels) = batch.images.chunk(2), batch.labels.chunk(2)
-        logits, features = network(torch.lerp(others, images, share))
-        return mixed_step(criterion, logits, features, labels, other_labels, share)
+        return self.step(criterion, network(torch.lerp(others, images, share)), labels, other_labels, share)

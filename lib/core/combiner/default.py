@@ -9,6 +9,6 @@ from lib.dataset import Batch
 class Plain(Combiner):
     """The loss of the batch. With the bbn sampler it holds both rows, one after the other."""
 
-    def __call__(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
         logits, features = network(batch.images)
         return Step(criterion(logits, batch.labels, features), logits, batch.labels)

@@ -2,8 +2,9 @@
 import torch
 from torch import Tensor, nn
 
-from lib.core.combiner.base import COMBINERS, Combiner, Step, mixed_step
+from lib.core.combiner.base import COMBINERS, Combiner, Step, draw_partners, mixed_targets
 from lib.dataset import Batch
+from lib.net import Output
 
 
 @COMBINERS.register("mix_up")
@@ -17,11 +18,19 @@ class InputMixup(Combiner):
         super().__init__(class_counts)
         self.alpha = alpha
 
-    def share(self, batch: Batch) -> float:
-        return float(batch.stream.host.beta(self.alpha, self.alpha))
+    def share(self, batch: Batch) -> Tensor:
+        """λ, (), of the images' type and on their device; filled there, so that nothing waits for a copy."""
+        share = batch.stream.host.beta(self.alpha, self.alpha)
+        return torch.full((), share, dtype=batch.images.dtype, device=batch.images.device)
 
-    def __call__(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
         share = self.share(batch)
-        partner = torch.randperm(len(batch.labels), generator=batch.stream.generator, device=batch.labels.device)
-        logits, features = network(torch.lerp(batch.images[partner], batch.images, share))
-        return mixed_step(criterion, logits, features, batch.labels, batch.labels[partner], share)
+        partner, _ = draw_partners(len(batch.labels), 1, batch.stream.generator)
+        output = network(torch.lerp(batch.images[partner], batch.images, share))
+        return self.step(criterion, output, batch.labels, batch.labels[partner], share)
+
+    def step(self, criterion: nn.Module, output: Output, labels: Tensor, others: Tensor, share: Tensor) -> Step:
+        """λ · L(z, y_a) + (1 − λ) · L(z, y_b) for labels y_a and those of the partners y_b, (B,) both."""
+        logits, features = output
+        loss = share * criterion(logits, labels, features) + (1 - share) * criterion(logits, others, features)
+        return Step(loss, logits, mixed_targets(labels, others, share, logits.shape[1]))

@@ -1,0 +1,33 @@
+"""A teacher beside the network."""
+import torch
+from torch import Tensor, nn
+
+from lib.core.combiner.base import COMBINERS, Combiner, Step
+from lib.dataset import Batch
+from lib.net import Network
+
+
+@COMBINERS.register("dive")
+class Distillation(Combiner):
+    """The batch as it is, with the logits that a trained network gives for it: ``criterion(…, teacher_logits=…)``.
+
+    The teacher sees the same images, stays in eval mode and is not trained.
+    He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
+
+    Args:
+        teacher_model: the teacher; build makes it from the checkpoint that the configuration names.
+    """
+
+    needs_loss = "DiVEKLD"
+
+    def __init__(self, class_counts: Tensor, *, teacher_model: Network) -> None:
+        super().__init__(class_counts)
+        self.teacher = teacher_model.requires_grad_(False)
+        self.teacher.always_eval = True
+        self.teacher.eval()
+
+    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+        with torch.no_grad():
+            teacher_logits = self.teacher(batch.images).logits
+        logits, features = network(batch.images)
+        return Step(criterion(logits, batch.labels, features, teacher_logits=teacher_logits), logits, batch.labels)
