@@ -35,10 +35,10 @@ NOT_NEGATIVE = (
     "SEED", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS", "TRAIN.TWO_STAGE.START_EPOCH",
     "TRAIN.LR_SCHEDULER.WARM_EPOCH", "TRAIN.LR_SCHEDULER.COSINE_DECAY_END", "TRAIN.OPTIMIZER.WEIGHT_DECAY",
     "DATASET.CAM_NUMBER_THRES", "TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING", "LOSS.CostSensitiveCE.GAMMA",
-    "LOSS.LDAMLoss.MAX_MARGIN",
+    "LOSS.LDAMLoss.MAX_MARGIN", "TEST.TAU_NORM.TAU",
 )
 POSITIVE = ("TRAIN.OPTIMIZER.BASE_LR", "TRAIN.LR_SCHEDULER.LR_FACTOR", "TRAIN.COMBINER.ALPHA", "LOSS.LDAMLoss.SCALE")
-LATER = ("DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET", "TEST.TAU_NORM.USE_TAU_NORM")
+LATER = ("DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET")
 
 
 def validate(cfg: Config) -> list[str]:
@@ -83,10 +83,16 @@ def ranges(cfg: Config) -> Iterator[str]:
         yield f"INPUT_SIZE: must be height and width, such as [32, 32], got {cfg.INPUT_SIZE}"
     for key in ("DATASET.MEAN", "DATASET.STD"):
         lowest = 0 if key.endswith("STD") else -math.inf
-        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) and value > lowest for value in values[key])
+        numbers = all(is_number(value) and value > lowest for value in values[key])
         if len(values[key]) not in (0, 3) or not numbers:
             yield f"{key}: must be empty or three numbers, R G B, in units of [0, 1], got {values[key]}"
     yield from pair_ranges(cfg)
+    if not all(is_number(tau) and 0 <= tau < math.inf for tau in cfg.TEST.TAU_NORM.SWEEP):
+        yield f"TEST.TAU_NORM.SWEEP: must be numbers, none negative, such as [0, 0.5, 1], got {cfg.TEST.TAU_NORM.SWEEP}"
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def pair_ranges(cfg: Config) -> Iterator[str]:
@@ -103,6 +109,7 @@ def combinations(cfg: Config) -> Iterator[str]:
             yield f"{key}: is not there yet; set it to False"
     yield from paths(cfg)
     yield from stages(cfg)
+    yield from classifiers(cfg)
     combiner, sampler, loss = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE, cfg.LOSS.LOSS_TYPE
     if combiner in COMBINERS and COMBINERS[combiner].sampler not in (None, sampler):
         yield (f"TRAIN.COMBINER.TYPE: {combiner} mixes the rows of TRAIN.SAMPLER.TYPE {COMBINERS[combiner].sampler!r}, "
@@ -125,8 +132,21 @@ def fits(backbone: str, size: Sequence[Any]) -> Iterator[str]:
 def paths(cfg: Config) -> Iterator[str]:
     if cfg.NETWORK.PRETRAINED and not cfg.NETWORK.PRETRAINED_MODEL:
         yield "NETWORK.PRETRAINED: is True, so NETWORK.PRETRAINED_MODEL must name a checkpoint"
-    if cfg.BACKBONE.FREEZE_BN and not cfg.BACKBONE.FREEZE:
-        yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True only"
+
+
+def classifiers(cfg: Config) -> Iterator[str]:
+    """What the second stages cRT and LWS need, and what tau-normalization does."""
+    name, tau_norm = cfg.CLASSIFIER.TYPE, cfg.TEST.TAU_NORM
+    second_stage = name in CLASSIFIERS and CLASSIFIERS[name].second_stage
+    if second_stage and not (cfg.NETWORK.PRETRAINED or cfg.RESUME_MODEL):
+        yield (f"CLASSIFIER.TYPE: {name} is the second stage of a trained network; set NETWORK.PRETRAINED to True and "
+               "NETWORK.PRETRAINED_MODEL to its checkpoint")
+    if cfg.BACKBONE.FREEZE_BN and not (cfg.BACKBONE.FREEZE or second_stage):
+        yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True (or CLASSIFIER.TYPE cRT or LWS) only"
+    if tau_norm.USE_TAU_NORM and name in CLASSIFIERS and CLASSIFIERS[name].why_no_tau_norm:
+        yield f"TEST.TAU_NORM.USE_TAU_NORM: means nothing for CLASSIFIER.TYPE {name}, since {CLASSIFIERS[name].why_no_tau_norm}"
+    if tau_norm.SWEEP and not tau_norm.USE_TAU_NORM:
+        yield "TEST.TAU_NORM.SWEEP: does something with TEST.TAU_NORM.USE_TAU_NORM True only"
 
 
 def stages(cfg: Config) -> Iterator[str]:
