@@ -99,8 +99,8 @@ def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedul
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     trained, total = (sum(p.numel() for p in some) for some in (parameters, network.parameters()))
     if trained < total:
-        log.info("the backbone is frozen (CLASSIFIER.TYPE %s, BACKBONE.FREEZE %s): %s of %s parameters are trained",
-                 cfg.CLASSIFIER.TYPE, cfg.BACKBONE.FREEZE, f"{trained:,}", f"{total:,}")
+        why = "BACKBONE.FREEZE True" if cfg.BACKBONE.FREEZE else f"CLASSIFIER.TYPE {cfg.CLASSIFIER.TYPE}"
+        log.info("%s: the backbone is frozen, %s of %s parameters are trained", why, f"{trained:,}", f"{total:,}")
     common = {"lr": options.BASE_LR, "weight_decay": options.WEIGHT_DECAY, "fused": True}
     if options.TYPE == "SGD":
         nesterov = options.MOMENTUM > 0   # torch refuses it without momentum

@@ -58,7 +58,7 @@ def sweep_figure(sweep: Sweep, tau: float) -> Figure:
                   linestyle="-" if top1 else ":", linewidth=2 if top1 else 1.5, label="top-1" if top1 else f"{name}-shot")
     best = max(taus, key=lambda value: sweep[value].top1)
     axes.plot(best, 100 * sweep[best].top1, "o", color=GREEN, fillstyle="none", markersize=10,
-              label=f"highest top-1: {100 * sweep[best].top1:.2f} % at {best:g} (selected on the validation set)")
+              label=f"highest top-1: {100 * sweep[best].top1:.2f} % at tau = {best:g} (selected on the validation set)")
     axes.axvline(tau, color=GREY, linestyle="--", linewidth=1, label=f"headline: tau = {tau:g}")
     axes.set_xlabel("tau (0: as trained, 1: rows of length 1)")
     axes.set_ylabel("accuracy (%)")
