@@ -133,6 +133,8 @@ def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runt
     distributed = runtime.world_size > 1
     if distributed != cfg.TRAIN.DISTRIBUTED:
         log.info("TRAIN.DISTRIBUTED: %s, but there are %d processes; torchrun decides", cfg.TRAIN.DISTRIBUTED, runtime.world_size)
+    if cfg.TEST.TAU_NORM.USE_TAU_NORM:
+        log.info("TEST.TAU_NORM: main/valid.py normalizes; while it trains, the classifier is validated as it is")
     log.info("%s; global batch %d; files in %s", runtime.describe(), cfg.TRAIN.BATCH_SIZE * runtime.world_size, run.directory)
 
 

@@ -31,8 +31,18 @@ def root() -> Path:
 @pytest.fixture
 def tiny(tmp_path: Path) -> list[str]:
     """Overrides that make any configuration a training of seconds on the digits, below ``tmp_path``/run."""
+    return tiny_overrides(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_in() -> Callable[[Path], list[str]]:
+    """``tiny`` below a folder of one's own, for what several tests share."""
+    return tiny_overrides
+
+
+def tiny_overrides(folder: Path) -> list[str]:
     pairs = {
-        "OUTPUT_DIR": tmp_path, "NAME": "run", "DATASET.DATASET": "IMBALANCEDIGITS", "DATASET.ROOT": "''",
+        "OUTPUT_DIR": folder, "NAME": "run", "DATASET.DATASET": "IMBALANCEDIGITS", "DATASET.ROOT": "''",
         "DATASET.IMBALANCECIFAR.RATIO": 0.1, "INPUT_SIZE": "[8, 8]", "BACKBONE.TYPE": "res20_cifar", "TRAIN.MAX_EPOCH": 3,
         "TRAIN.BATCH_SIZE": 64, "TEST.BATCH_SIZE": 50, "TRAIN.NUM_WORKERS": 0, "TEST.NUM_WORKERS": 0, "VALID_STEP": 1,
         "SAVE_STEP": 2, "TRANSFORMS.TRAIN_TRANSFORMS": "['random_crop']", "TRANSFORMS.TEST_TRANSFORMS": "[]",

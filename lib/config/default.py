@@ -44,16 +44,16 @@ TREE.NETWORK.PRETRAINED_MODEL = ""    # checkpoint of a whole network
 
 TREE.BACKBONE = Node()
 TREE.BACKBONE.TYPE = "res50"          # a registered backbone
-TREE.BACKBONE.FREEZE = False          # train the classifier only
-TREE.BACKBONE.FREEZE_BN = False       # with FREEZE: BatchNorm statistics of the backbone stop as well
+TREE.BACKBONE.FREEZE = False          # train the classifier only, as CLASSIFIER.TYPE cRT and LWS do anyway
+TREE.BACKBONE.FREEZE_BN = False       # in a frozen backbone the BatchNorm statistics stop as well
 TREE.BACKBONE.PRETRAINED_MODEL = ""   # checkpoint whose backbone is loaded
 
 TREE.MODULE = Node()
 TREE.MODULE.TYPE = "GAP"              # GAP: mean over the positions | Identity: all positions go to the classifier
 
 TREE.CLASSIFIER = Node()
-TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss)
-TREE.CLASSIFIER.BIAS = True           # bias of FC
+TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss) | second stages: cRT | LWS
+TREE.CLASSIFIER.BIAS = True           # bias of FC, cRT and LWS
 
 TREE.LOSS = Node()
 TREE.LOSS.LOSS_TYPE = "CrossEntropy"  # a registered loss
@@ -145,8 +145,9 @@ TREE.TEST.BATCH_SIZE = 32
 TREE.TEST.NUM_WORKERS = 8
 TREE.TEST.MODEL_FILE = ""             # checkpoint to validate: a name in the run's models/, or a path; empty: last.pth
 TREE.TEST.TAU_NORM = Node()
-TREE.TEST.TAU_NORM.USE_TAU_NORM = False
+TREE.TEST.TAU_NORM.USE_TAU_NORM = False   # main/valid.py validates the tau-normalized classifier
 TREE.TEST.TAU_NORM.TAU = 1.0          # classifier rows are divided by their norm ** TAU
+TREE.TEST.TAU_NORM.SWEEP = []         # more values of TAU, for a table and a figure
 
 TREE.TRANSFORMS = Node()
 TREE.TRANSFORMS.TRAIN_TRANSFORMS = ["random_resized_crop", "random_horizontal_flip"]

@@ -5,6 +5,7 @@ Whether files exist is checked where they are opened.
 import math
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -38,6 +39,7 @@ NOT_NEGATIVE = (
     "TRAIN.LR_SCHEDULER.WARM_EPOCH", "TRAIN.LR_SCHEDULER.COSINE_DECAY_END", "TRAIN.OPTIMIZER.WEIGHT_DECAY",
     "DATASET.CAM_NUMBER_THRES", "TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING", "LOSS.CostSensitiveCE.GAMMA",
     "LOSS.LDAMLoss.MAX_MARGIN", "LOSS.FocalLoss.GAMMA", "LOSS.ClassBalanceFocal.GAMMA", "LOSS.CDT.GAMMA",
+    "TEST.TAU_NORM.TAU",
 )
 POSITIVE = (
     "TRAIN.OPTIMIZER.BASE_LR", "TRAIN.LR_SCHEDULER.LR_FACTOR", "TRAIN.COMBINER.ALPHA", "LOSS.LDAMLoss.SCALE",
@@ -48,7 +50,7 @@ BELOW_ONE = (   # in [0, 1)
     "TRAIN.OPTIMIZER.MOMENTUM", "LOSS.ClassBalanceCE.BETA", "LOSS.ClassBalanceFocal.BETA", "LOSS.CrossEntropyLabelSmooth.EPSILON",
     "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD", "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL",
 )
-LATER = ("DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET", "TEST.TAU_NORM.USE_TAU_NORM")
+LATER = ("DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET")
 
 
 def validate(cfg: Config) -> list[str]:
@@ -93,10 +95,16 @@ def ranges(cfg: Config) -> Iterator[str]:
         yield f"INPUT_SIZE: must be height and width, such as [32, 32], got {cfg.INPUT_SIZE}"
     for key in ("DATASET.MEAN", "DATASET.STD"):
         lowest = 0 if key.endswith("STD") else -math.inf
-        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) and value > lowest for value in values[key])
+        numbers = all(is_number(value) and value > lowest for value in values[key])
         if len(values[key]) not in (0, 3) or not numbers:
             yield f"{key}: must be empty or three numbers, R G B, in units of [0, 1], got {values[key]}"
     yield from pair_ranges(cfg)
+    if not all(is_number(tau) and 0 <= tau < math.inf for tau in cfg.TEST.TAU_NORM.SWEEP):
+        yield f"TEST.TAU_NORM.SWEEP: must be numbers, none negative, such as [0, 0.5, 1], got {cfg.TEST.TAU_NORM.SWEEP}"
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def pair_ranges(cfg: Config) -> Iterator[str]:
@@ -113,6 +121,7 @@ def combinations(cfg: Config) -> Iterator[str]:
             yield f"{key}: is not there yet; set it to False"
     yield from paths(cfg)
     yield from stages(cfg)
+    yield from classifiers(cfg)
     yield from losses(cfg)
     yield from mixing(cfg)
     if cfg.BACKBONE.TYPE in BACKBONES:
@@ -155,8 +164,21 @@ def paths(cfg: Config) -> Iterator[str]:
         yield "NETWORK.PRETRAINED: is True, so NETWORK.PRETRAINED_MODEL must name a checkpoint"
     if cfg.TRAIN.COMBINER.TYPE == "dive" and not cfg.TRAIN.COMBINER.DIVE.TEACHER_MODEL:
         yield "TRAIN.COMBINER.DIVE.TEACHER_MODEL: must name the teacher's checkpoint, a name in the run's models/ or a path"
-    if cfg.BACKBONE.FREEZE_BN and not cfg.BACKBONE.FREEZE:
-        yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True only"
+
+
+def classifiers(cfg: Config) -> Iterator[str]:
+    """What the second stages cRT and LWS need, and what tau-normalization does."""
+    name, tau_norm = cfg.CLASSIFIER.TYPE, cfg.TEST.TAU_NORM
+    second_stage = name in CLASSIFIERS and CLASSIFIERS[name].second_stage
+    if second_stage and not (cfg.NETWORK.PRETRAINED or cfg.RESUME_MODEL):
+        yield (f"CLASSIFIER.TYPE: {name} is the second stage of a trained network; set NETWORK.PRETRAINED to True and "
+               "NETWORK.PRETRAINED_MODEL to its checkpoint")
+    if cfg.BACKBONE.FREEZE_BN and not (cfg.BACKBONE.FREEZE or second_stage):
+        yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True (or CLASSIFIER.TYPE cRT or LWS) only"
+    if tau_norm.USE_TAU_NORM and name in CLASSIFIERS and CLASSIFIERS[name].why_no_tau_norm:
+        yield f"TEST.TAU_NORM.USE_TAU_NORM: means nothing for CLASSIFIER.TYPE {name}, since {CLASSIFIERS[name].why_no_tau_norm}"
+    if tau_norm.SWEEP and not tau_norm.USE_TAU_NORM:
+        yield "TEST.TAU_NORM.SWEEP: does something with TEST.TAU_NORM.USE_TAU_NORM True only"
 
 
 def losses(cfg: Config) -> Iterator[str]:

@@ -12,14 +12,14 @@ from lib.backbone import BACKBONES
 from lib.core import checkpoint
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
-from lib.core.engine import Loader
+from lib.core.engine import Head, Loader, own_logits
 from lib.core.precision import Precision, choose_precision
 from lib.core.run import LAST, Run
 from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, make_loader
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
-from lib.modules import CLASSIFIERS, POOLINGS
+from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Network
 from lib.utils.schedule import Deferred, Schedule, cosine, multistep
 
@@ -52,9 +52,21 @@ def build_network(cfg: Config, num_classes: int) -> Network:
     classifier = CLASSIFIERS.build(cfg.CLASSIFIER.TYPE, cfg.CLASSIFIER, num_features, num_classes)
     network = Network(backbone, pooling, classifier)
     network.always_eval = cfg.EVAL_MODE
-    if cfg.BACKBONE.FREEZE:
+    if cfg.BACKBONE.FREEZE or classifier.second_stage:
         network.freeze_backbone(batchnorm=cfg.BACKBONE.FREEZE_BN)
     return network
+
+
+def build_heads(cfg: Config, network: Network) -> dict[float | None, Head]:
+    """What main/valid.py evaluates, by tau: TAU first, then the others of SWEEP; None is the classifier as it was trained."""
+    options = cfg.TEST.TAU_NORM
+    if not options.USE_TAU_NORM:
+        return {None: own_logits}
+    return {tau: on_features(TauNormalized(network.classifier, tau)) for tau in map(float, [options.TAU, *options.SWEEP])}
+
+
+def on_features(classifier: nn.Module) -> Head:
+    return lambda output: classifier(output.features)
 
 
 def find_start(cfg: Config, run: Run, auto_resume: bool) -> Start:
@@ -68,7 +80,8 @@ def find_start(cfg: Config, run: Run, auto_resume: bool) -> Start:
         kind = "run" if cfg.RESUME_MODE == "all" else "weights"
         return read_start(kind, run.find_model(cfg.RESUME_MODEL), "RESUME_MODEL")
     if cfg.NETWORK.PRETRAINED:
-        return read_start("weights", run.find_model(cfg.NETWORK.PRETRAINED_MODEL), "NETWORK.PRETRAINED_MODEL")
+        kind = "first stage" if CLASSIFIERS[cfg.CLASSIFIER.TYPE].second_stage else "weights"
+        return read_start(kind, run.find_model(cfg.NETWORK.PRETRAINED_MODEL), "NETWORK.PRETRAINED_MODEL")
     if cfg.BACKBONE.PRETRAINED_MODEL:
         return read_start("backbone", run.find_model(cfg.BACKBONE.PRETRAINED_MODEL), "BACKBONE.PRETRAINED_MODEL")
     return Start()
@@ -116,6 +129,10 @@ def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedul
     """
     options = cfg.TRAIN.OPTIMIZER
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained, total = (sum(p.numel() for p in some) for some in (parameters, network.parameters()))
+    if trained < total:
+        why = "BACKBONE.FREEZE True" if cfg.BACKBONE.FREEZE else f"CLASSIFIER.TYPE {cfg.CLASSIFIER.TYPE}"
+        log.info("%s: the backbone is frozen, %s of %s parameters are trained", why, f"{trained:,}", f"{total:,}")
     common = {"lr": options.BASE_LR, "weight_decay": options.WEIGHT_DECAY, "fused": True}
     if options.TYPE == "SGD":
         nesterov = options.MOMENTUM > 0   # torch refuses it without momentum

@@ -66,14 +66,19 @@ def weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in tensors.items() if isinstance(value, Tensor)}
 
 
-def load_network(network: nn.Module, state: Mapping[str, Any], source: str, may_differ: Sequence[str] = ()) -> None:
-    """Loads all weights of a network.
+def load_network(network: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Loads all weights of a network. ``source`` is key and path, for messages."""
+    load_tensors(network, weights(state), source)
 
-    Args:
-        source: key and path, for messages.
-        may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained anew).
-    """
-    load_tensors(network, weights(state), source, may_differ)
+
+def load_first_stage(network: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Loads the network of a first stage into one whose classifier is of the second; that says what it takes over."""
+    prefix, tensors = "classifier.", weights(state)
+    first = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    taken = network.classifier.from_first_stage(first, source)
+    others = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
+    load_tensors(network, others | {prefix + name: value for name, value in taken.items()}, source,
+                 may_differ=[prefix + name for name in network.classifier.fresh])
 
 
 def load_backbone(backbone: nn.Module, state: Mapping[str, Any], source: str) -> None:
@@ -85,7 +90,11 @@ def load_backbone(backbone: nn.Module, state: Mapping[str, Any], source: str) ->
 
 
 def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, may_differ: Sequence[str] = ()) -> None:
-    """Copies ``tensors`` into ``module``; every missing, unexpected and mismatched name is an error, all at once."""
+    """Copies ``tensors`` into ``module``; every missing, unexpected and mismatched name is an error, all at once.
+
+    Args:
+        may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained anew).
+    """
     own = module.state_dict()
     mismatched = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
     problems = {
@@ -112,7 +121,7 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, may
 class Start(NamedTuple):
     """Where a training begins: from scratch, from loaded weights, or from a checkpoint that it goes on with."""
 
-    kind: str = "scratch"      # scratch | run | weights | backbone
+    kind: str = "scratch"      # scratch | run | weights | first stage | backbone
     source: str = ""           # config key and path, for messages
     state: dict[str, Any] = {}
 
@@ -123,6 +132,8 @@ class Start(NamedTuple):
     def load_weights(self, network: nn.Module) -> None:
         if self.kind == "backbone":
             load_backbone(network.backbone, self.state, self.source)
+        elif self.kind == "first stage":
+            load_first_stage(network, self.state, self.source)
         elif self.kind != "scratch":
             load_network(network, self.state, self.source)
 

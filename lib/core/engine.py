@@ -1,5 +1,5 @@
 """One epoch of training, one of evaluation. The whole data path after the loader is here."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,10 @@ from lib.core.metrics import Predictions, describe
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime, unwrap
 from lib.dataset import FileLoader, MemoryLoader
+from lib.net import Output
 
 Loader = MemoryLoader | FileLoader
+Head = Callable[[Output], Tensor]   # from a network's output to the (B, C) logits that are evaluated
 
 
 class Sums:
@@ -66,9 +68,22 @@ def train_one_epoch(network: nn.Module, criterion: nn.Module, combiner: Combiner
     return sums
 
 
-@torch.no_grad()
 def evaluate(network: nn.Module, loader: Loader, precision: Precision, runtime: Runtime) -> Predictions:
-    """Predictions for every image of the set exactly once, in its order, on every rank, as CPU tensors.
+    """The predictions of the network's own classifier, see ``evaluate_heads``."""
+    return evaluate_heads(network, [own_logits], loader, precision, runtime)[0]
+
+
+def own_logits(output: Output) -> Tensor:
+    return output.logits
+
+
+@torch.no_grad()
+def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision,
+                   runtime: Runtime) -> list[Predictions]:
+    """Predictions for every image of the set exactly once, in its order, on every rank, as CPU tensors; one for each head.
+
+    The images pass through the network once, whatever the number of heads T. Each head is applied to a batch while its
+    features are there, so that none are kept: memory is O(T · N), whatever the number of features.
 
     Ranks take whole batches of the one-process order, so that each image meets the same neighbours in its batch, and
     its logits the same rounding, however many ranks there are.
@@ -77,11 +92,13 @@ def evaluate(network: nn.Module, loader: Loader, precision: Precision, runtime: 
     network = unwrap(network) if runtime.world_size > 1 else network   # no communication inside the forward pass
     network.eval()
     indices = [torch.empty(0, dtype=torch.long)]
-    described = [Predictions.empty(runtime.device)]
+    described = [[Predictions.empty(runtime.device)] for _ in heads]
     for batch in loader:
         with precision.autocast():
-            logits = network(batch.images).logits
-        described.append(describe(logits, batch.labels))
+            output = network(batch.images)
+            for head, parts in zip(heads, described):
+                parts.append(describe(head(output), batch.labels))
         indices.append(batch.indices)
     order = runtime.gather_rows(torch.cat(indices).to(runtime.device)).argsort()
-    return Predictions(*(runtime.gather_rows(torch.cat(column))[order].cpu() for column in zip(*described)))
+    return [Predictions(*(runtime.gather_rows(torch.cat(column))[order].cpu() for column in zip(*parts)))
+            for parts in described]

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 LAST, BEST = "last.pth", "best_model.pth"
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "yacs", "tensorboardX", "matplotlib")
 OWN = ("config.yaml", "environment.json", "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", "metrics.json",
-       "per_class.csv", "tensorboard", "models", "figures")
+       "per_class.csv", "tau_norm", "tau_sweep.json", "tensorboard", "models", "figures")
 SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "many", "medium", "few")
 
 

@@ -3,13 +3,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.utils.errors import InputError
 from lib.utils.registry import Registry
 
 CLASSIFIERS = Registry("classifier")
 
 
+class Classifier(nn.Module):
+    """(B, D) features to (B, C) logits.
+
+    Class attributes:
+        second_stage: whether it is trained on the frozen backbone of a first stage (NETWORK.PRETRAINED_MODEL).
+        fresh: with second_stage, beginnings of the names of its own that no first stage has.
+        why_no_tau_norm: why tau-normalization means nothing for it; empty where it does.
+    """
+
+    second_stage = False
+    fresh: tuple[str, ...] = ()
+    why_no_tau_norm = ""
+
+    def from_first_stage(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+        """What a second-stage classifier takes over, by its own names, of the first stage's one.
+
+        Args:
+            tensors: the first stage's classifier, names without ``classifier.``.
+            source: key and path, for messages.
+
+        Raises:
+            InputError: a classifier that it cannot go on from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what it takes over, or leave second_stage False")
+
+
 @CLASSIFIERS.register("FC")
-class FC(nn.Linear):
+class FC(Classifier, nn.Linear):
     """Linear layer, (B, D) to (B, C), with torch's initialisation."""
 
     def __init__(self, num_features: int, num_classes: int, *, bias: bool = True) -> None:
@@ -17,12 +44,14 @@ class FC(nn.Linear):
 
 
 @CLASSIFIERS.register("FCNorm")
-class FCNorm(nn.Module):
+class FCNorm(Classifier):
     """Cosine of features and class vectors, (B, D) to (B, C), each in [−1, 1].
 
     ``weight`` is (D, C), as in the code of Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin
     Loss, NeurIPS 2019, arXiv:1906.07413: uniform in [−1, 1], then columns of length 1.
     """
+
+    why_no_tau_norm = "its class vectors have length 1 whatever tau is"
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
@@ -30,3 +59,50 @@ class FCNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=1) @ F.normalize(self.weight, dim=0)
+
+
+@CLASSIFIERS.register("cRT")
+class CRT(FC):
+    """Classifier re-training: a linear layer that begins anew on the frozen backbone of a first stage.
+
+    Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020, arXiv:1910.09217,
+    section 4.1. The first stage may have had any classifier, and other classes. Weights are drawn again after loading:
+    those that this seed gives first are the ones that a first stage of the same seed began with, and its features fit them.
+    """
+
+    second_stage = True
+    fresh = ("weight", "bias")
+
+    def from_first_stage(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+        self.reset_parameters()
+        return {}
+
+
+@CLASSIFIERS.register("LWS")
+class LWS(Classifier):
+    """Learnable weight scaling: the logits of a first stage's linear layer, each times the scale of its class.
+
+    logits_c = s_c · (w_c · x + b_c), (B, D) to (B, C); w and b are frozen, s begins at 1 and is learned. Kang et al., as
+    for cRT; theirs has no bias. A first stage with FC or cRT fits; one with LWS goes on with its scales.
+    """
+
+    second_stage = True
+    fresh = ("scales",)
+    why_no_tau_norm = "its scales are learned in the place of tau, which would undo them"
+
+    def __init__(self, num_features: int, num_classes: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.fc = FC(num_features, num_classes, bias=bias).requires_grad_(False)
+        self.scales = nn.Parameter(torch.ones(num_classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scales * self.fc(features)
+
+    def from_first_stage(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+        if "scales" in tensors:
+            return tensors
+        shape, own = tensors["weight"].shape if "weight" in tensors else None, self.fc.weight.shape
+        if shape == own[::-1] != own:
+            raise InputError(f"{source} has the cosine classifier FCNorm, which LWS cannot scale; "
+                             "CLASSIFIER.TYPE cRT begins anew after any classifier")
+        return {f"fc.{name}": value for name, value in tensors.items()}

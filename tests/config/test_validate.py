@@ -5,6 +5,7 @@ from lib.config import TREE, validate
 from lib.loss import LOSSES
 
 GOOD = {"BACKBONE.TYPE": "res32_cifar", "INPUT_SIZE": [32, 32]}
+FIRST = {"NETWORK.PRETRAINED": True, "NETWORK.PRETRAINED_MODEL": "./output/first/models/last.pth"}
 
 SHARE, BELOW_ONE, NOT_NEGATIVE, POSITIVE = (-0.1, 1.1), (-0.1, 1.0), (-0.1, float("inf")), (0.0, -1.0)
 LOSS_OPTIONS = {   # values out of range, just outside where that can be
@@ -42,6 +43,8 @@ def test_the_usual_is_accepted():
     ("TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.RATIO", [0.0, 1.0]), ("COLOR_SPACE", "HSV"), ("RESUME_MODE", "half"),
     ("DATASET.IN_MEMORY", "yes"), ("TRAIN.AMP_BACKEND", "amp"), ("TRAIN.MEMORY_FORMAT", "nhwc"),
     ("TRAIN.OPTIMIZER.TYPE", "AdamW"), ("TRAIN.LR_SCHEDULER.TYPE", "step"), ("DATASET.IMBALANCECIFAR.TYPE", "linear"),
+    ("TEST.TAU_NORM.TAU", -0.1), ("TEST.TAU_NORM.SWEEP", [-1.0]), ("TEST.TAU_NORM.SWEEP", ["a"]),
+    ("TEST.TAU_NORM.SWEEP", [float("nan")]), ("TEST.TAU_NORM.SWEEP", [float("inf")]), ("TEST.TAU_NORM.SWEEP", [True]),
     ("NAME", "a/b"), ("NAME", ".."), ("NAME", ""),
 ])
 def test_out_of_range(key, value):
@@ -77,12 +80,17 @@ def test_unknown_transform():
     ({"TRAIN.SHUFFLE": False, "TRAIN.SAMPLER.TYPE": "weighted sampler"}, "TRAIN.SHUFFLE", "weighted sampler"),
     ({"NETWORK.PRETRAINED": True}, "NETWORK.PRETRAINED", "PRETRAINED_MODEL"),
     ({"BACKBONE.FREEZE_BN": True}, "BACKBONE.FREEZE_BN", "FREEZE True"),
+    ({"CLASSIFIER.TYPE": "cRT"}, "CLASSIFIER.TYPE", "NETWORK.PRETRAINED_MODEL"),
+    ({"CLASSIFIER.TYPE": "LWS"}, "CLASSIFIER.TYPE", "NETWORK.PRETRAINED_MODEL"),
+    ({"CLASSIFIER.TYPE": "LWS", "BACKBONE.PRETRAINED_MODEL": "./a.pth"}, "CLASSIFIER.TYPE", "NETWORK.PRETRAINED_MODEL"),
+    ({"TEST.TAU_NORM.SWEEP": [0.0, 1.0]}, "TEST.TAU_NORM.SWEEP", "USE_TAU_NORM True"),
+    ({"TEST.TAU_NORM.USE_TAU_NORM": True, "CLASSIFIER.TYPE": "FCNorm"}, "TEST.TAU_NORM.USE_TAU_NORM", "length 1"),
+    ({"TEST.TAU_NORM.USE_TAU_NORM": True, "CLASSIFIER.TYPE": "LWS"}, "TEST.TAU_NORM.USE_TAU_NORM", "scales are learned"),
     ({"DATASET.USE_CAM_BASED_DATASET": True}, "DATASET.USE_CAM_BASED_DATASET", "not there yet"),
     ({"LOSS.LOSS_TYPE": "SEQL", "TRAIN.TWO_STAGE.DRW": True}, "TRAIN.TWO_STAGE.DRW", "SEQL has nothing to defer"),
     ({"LOSS.LOSS_TYPE": "DiVEKLD", "TRAIN.TWO_STAGE.DRW": True, "LOSS.DiVEKLD.BASELOSS": "SEQL"}, "TRAIN.TWO_STAGE.DRW", "SEQL"),
     ({"LOSS.LOSS_TYPE": "DiVEKLD"}, "LOSS.LOSS_TYPE", "needs TRAIN.COMBINER.TYPE dive, got default"),
     ({"LOSS.LOSS_TYPE": "DiVEKLD", "LOSS.DiVEKLD.BASELOSS": "LDAMLoss"}, "LOSS.DiVEKLD.BASELOSS", "FCNorm"),
-    ({"TEST.TAU_NORM.USE_TAU_NORM": True}, "TEST.TAU_NORM.USE_TAU_NORM", "not there yet"),
 ])
 def test_combinations_that_make_no_sense(changes, key, reason):
     assert any(line.startswith(key) and reason in line for line in check(changes))
@@ -119,6 +127,10 @@ def test_losses_that_can_be_deferred_need_nothing_else(name):
     {"TRAIN.TWO_STAGE.DRS": True, "TRAIN.SAMPLER.TYPE": "weighted sampler", "TRAIN.TWO_STAGE.START_EPOCH": 59},
     {"TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": "layer4"},   # of a combiner that is not used
     {"BACKBONE.TYPE": "res10", "TRAIN.COMBINER.TYPE": "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": "layer4"},
+    {"CLASSIFIER.TYPE": "cRT", **FIRST, "BACKBONE.FREEZE_BN": True}, {"CLASSIFIER.TYPE": "LWS", **FIRST, "EVAL_MODE": True},
+    {"CLASSIFIER.TYPE": "LWS", **FIRST, "TRAIN.TWO_STAGE.DRW": True}, {"CLASSIFIER.TYPE": "cRT", "RESUME_MODEL": "last.pth"},
+    {"TEST.TAU_NORM.USE_TAU_NORM": True, "TEST.TAU_NORM.SWEEP": [0, 0.5, 1]},
+    {"TEST.TAU_NORM.USE_TAU_NORM": True, "CLASSIFIER.TYPE": "cRT", **FIRST},
 ])
 def test_what_published_recipes_do_is_legal(changes):
     assert check(changes) == []

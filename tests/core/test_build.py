@@ -8,6 +8,7 @@ from lib.core.run import Run
 from lib.core.runtime import Runtime
 from lib.dataset import ArraySet
 from lib.loss import LOSSES
+from lib.net import Output
 from lib.utils.schedule import Deferred
 
 DIGITS = "configs/test/digits_lt.yaml"
@@ -63,6 +64,34 @@ def test_a_frozen_backbone_is_not_optimised():
     cfg = config("BACKBONE.FREEZE", True)
     optimizer, _ = build.build_optimizer(cfg, build.build_network(cfg, 10))
     assert [tuple(p.shape) for p in optimizer.param_groups[0]["params"]] == [(10, 64), (10,)]
+
+
+FIRST = ["NETWORK.PRETRAINED", True, "NETWORK.PRETRAINED_MODEL"]
+
+
+@pytest.mark.parametrize(("name", "shapes"), [("cRT", [(10, 64), (10,)]), ("LWS", [(10,)])])
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_second_stage_implies_a_frozen_backbone(name, shapes, stop):
+    cfg = config("CLASSIFIER.TYPE", name, *FIRST, "./first.pth", "BACKBONE.FREEZE_BN", stop)
+    network = build.build_network(cfg, 10)
+    optimizer, _ = build.build_optimizer(cfg, network)
+    group, = optimizer.param_groups
+    assert [tuple(p.shape) for p in group["params"]] == shapes
+    assert (group["weight_decay"], group["momentum"]) == (2e-4, 0.9)
+    assert network.train().backbone.bn1.training != stop
+
+
+def test_heads_are_the_classifier_or_its_normalized_forms():
+    network = build.build_network(config(), 10)
+    output = Output(torch.full((2, 10), 7.0), torch.randn(2, 64))
+    (tau, own), = build.build_heads(config(), network).items()
+    assert tau is None
+    assert own(output) is output.logits
+    words = ["TEST.TAU_NORM.USE_TAU_NORM", True, "TEST.TAU_NORM.TAU", 0.5, "TEST.TAU_NORM.SWEEP", "[1, 0, 0.5]"]
+    heads = build.build_heads(config(*words), network)
+    assert list(heads) == [0.5, 1.0, 0.0]   # the headline's first
+    assert torch.equal(heads[0.0](output), network.classifier(output.features))
+    assert not torch.equal(heads[1.0](output), heads[0.0](output))
 
 
 @pytest.mark.parametrize(("words", "first", "last"), [
@@ -144,6 +173,10 @@ def test_precedence_of_where_to_start(run, tmp_path):
     assert start(network[:2] + ["NETWORK.PRETRAINED_MODEL", tmp_path / "network.pth"]) == ("backbone", "backbone.pth")   # gated
     assert start(resume) == ("run", "resume.pth")
     assert start([*resume, "RESUME_MODE", "state_dict"]) == ("weights", "resume.pth")
+    crt = ["CLASSIFIER.TYPE", "cRT"]
+    assert start([*network, *crt]) == ("first stage", "network.pth")
+    assert start([*resume, *crt, "RESUME_MODE", "state_dict"]) == ("weights", "resume.pth")   # its own, classifier and all
     checkpoint.save(state, [run.models / "last.pth"])
+    assert start([*resume, *crt], auto=True) == ("run", "last.pth")
     assert start(resume, auto=True) == ("run", "last.pth")
     assert start(resume) == ("run", "resume.pth")

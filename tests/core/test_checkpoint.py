@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lib.core import checkpoint
+from lib.modules import CLASSIFIERS
 from lib.utils.errors import InputError, MissingPathError
 
 
@@ -106,11 +107,71 @@ def test_nothing_is_loaded_from_what_does_not_fit():
     assert equal(network, filled(Small(), 1))
 
 
-def test_only_announced_names_may_differ():
-    network = filled(Small(), 1)
-    checkpoint.load_network(network, filled(Small(num_classes=5), 2).state_dict(), "file", may_differ=["classifier."])
-    assert (network.backbone[0].weight == 2).all()
-    assert (network.classifier.weight == 1).all()
+def second_stage(name: str, **options) -> nn.Module:
+    network = Small()
+    network.classifier = CLASSIFIERS[name](4, 3, **options)
+    return filled(network, 1)
+
+
+@pytest.mark.parametrize("first", [Small(), Small(num_classes=5), second_stage("FCNorm"), second_stage("LWS")])
+def test_crt_takes_everything_but_the_classifier_whatever_that_was(first):
+    network = second_stage("cRT")
+    checkpoint.load_first_stage(network, filled(first, 2).state_dict(), "file")
+    assert all((tensor == 2).all() for tensor in network.backbone.state_dict().values())
+    for tensor in network.classifier.state_dict().values():   # torch's initialisation: uniform in ±1 / √D
+        assert tensor.abs().max() <= 0.5
+        assert tensor.unique().numel() == tensor.numel()
+
+
+def test_crt_begins_elsewhere_than_a_first_stage_of_the_same_seed():
+    torch.manual_seed(0)
+    first = Small()
+    torch.manual_seed(0)
+    network = Small()
+    network.classifier = CLASSIFIERS["cRT"](4, 3)
+    network.classifier.load_state_dict(first.classifier.state_dict())
+    checkpoint.load_first_stage(network, first.state_dict(), "file")
+    assert not torch.isclose(network.classifier.weight, first.classifier.weight).any()
+
+
+@pytest.mark.parametrize("first", [Small(), second_stage("cRT")])
+def test_lws_takes_the_classifier_under_its_own_name(first):
+    network = second_stage("LWS")
+    checkpoint.load_first_stage(network, {f"module.{name}": t for name, t in filled(first, 2).state_dict().items()}, "file")
+    values = {name: tensor.unique().tolist() for name, tensor in network.state_dict().items()}
+    assert values.pop("classifier.scales") == [1]
+    assert set(map(tuple, values.values())) == {(2,)}
+
+
+def test_lws_after_lws_goes_on_with_its_scales():
+    network = second_stage("LWS")
+    checkpoint.load_first_stage(network, filled(second_stage("LWS"), 2).state_dict(), "file")
+    assert equal(network, filled(second_stage("LWS"), 2))
+
+
+@pytest.mark.parametrize(("network", "first", "reason"), [
+    (second_stage("LWS"), second_stage("FCNorm"), "first.pth has the cosine classifier FCNorm.*CLASSIFIER.TYPE cRT"),
+    (second_stage("LWS"), Small(num_classes=5), r"classifier\.fc\.weight \(5, 4\) for \(3, 4\)"),
+    (second_stage("LWS", bias=False), Small(), r"unexpected: classifier\.fc\.bias"),
+    (second_stage("LWS"), second_stage("FC", bias=False), r"missing: classifier\.fc\.bias")])
+def test_a_first_stage_that_does_not_fit_is_refused(network, first, reason):
+    with pytest.raises(InputError, match=reason):
+        checkpoint.load_first_stage(network, first.state_dict(), "NETWORK.PRETRAINED_MODEL first.pth")
+
+
+@pytest.mark.parametrize("name", ["cRT", "LWS"])
+def test_only_the_classifier_may_differ_from_the_first_stage(name):
+    tensors = Small().state_dict()
+    del tensors["backbone.0.bias"]
+    with pytest.raises(InputError, match=r"missing: backbone\.0\.bias$"):
+        checkpoint.load_first_stage(second_stage(name), tensors, "file")
+
+
+def test_a_trained_second_stage_is_loaded_as_it_is():
+    for name in ("cRT", "LWS"):
+        network = second_stage(name)
+        checkpoint.Start("run", "file", filled(second_stage(name), 2).state_dict()).load_weights(network)
+        assert equal(network, filled(second_stage(name), 2))
 
 
 class Payload:

@@ -4,10 +4,11 @@ import torch
 from torch import nn
 
 from lib.core.combiner import Step
-from lib.core.engine import Sums, num_correct, set_rate, train_one_epoch
+from lib.core.engine import Sums, evaluate, evaluate_heads, num_correct, own_logits, set_rate, train_one_epoch
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime
 from lib.dataset import Batch
+from lib.net import Output
 from lib.utils.seed import Stream
 
 CPU = torch.device("cpu")
@@ -50,6 +51,26 @@ class Seeds(nn.Module):
 
     def on_batch(self, seed: int) -> None:
         self.seed = seed
+
+
+def test_several_heads_see_the_images_once():
+    class Echo(nn.Module):
+        calls = 0
+
+        def forward(self, images):
+            self.calls += 1
+            return Output(images, -images)
+
+    images, labels = torch.randn(7, 3), torch.arange(7) % 3
+    loader = Loader(Batch(images[rows], labels[rows], rows, Stream(0)) for rows in torch.arange(7).split(3))
+    network = Echo()
+    plain, turned = evaluate_heads(network, [own_logits, lambda output: output.features], loader, Precision(), Runtime(CPU))
+    assert network.calls == 3
+    assert torch.equal(plain.predicted, images.argmax(1))
+    assert torch.equal(turned.predicted, images.argmin(1))
+    assert torch.equal(plain.labels, labels)
+    alone = evaluate(network, loader, Precision(), Runtime(CPU))
+    assert all(torch.equal(one, other) for one, other in zip(alone, plain))
 
 
 def test_one_epoch_is_a_step_per_batch():

@@ -1,5 +1,6 @@
 """A run that was stopped and resumed is, bit for bit, the run that never was."""
 import json
+import shutil
 
 import pytest
 import torch
@@ -17,7 +18,10 @@ FAMILIES = {
                  "TRAIN.TWO_STAGE.START_EPOCH", "2"],
     "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix", "TRAIN.BATCH_SIZE", "32"],
     "files": ["DATASET.IN_MEMORY", "never"],
+    "cRT": ["CLASSIFIER.TYPE", "cRT", "TRAIN.SAMPLER.TYPE", "weighted sampler"],
+    "LWS": ["CLASSIFIER.TYPE", "LWS", "BACKBONE.FREEZE_BN", "True"],
 }
+SECOND_STAGES = ("cRT", "LWS")
 
 
 def run(tmp_path, name: str, words: list[str]) -> int:
@@ -45,6 +49,9 @@ def same(first, second) -> bool:
 @pytest.mark.parametrize("family", ["plain", *[pytest.param(name, marks=pytest.mark.slow) for name in list(FAMILIES)[1:]]])
 def test_interrupted_in_the_third_epoch(tmp_path, tiny, monkeypatch, family, moment):
     words = [*tiny, *FAMILIES[family]]
+    if family in SECOND_STAGES:
+        assert run(tmp_path, "first", tiny) == 0
+        words += ["NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", str(tmp_path / "first/run/models/last.pth")]
     assert run(tmp_path, "whole", words) == 0
 
     original, calls = getattr(Run, moment), []
@@ -59,6 +66,7 @@ def test_interrupted_in_the_third_epoch(tmp_path, tiny, monkeypatch, family, mom
     assert run(tmp_path, "parts", words) == 130
     monkeypatch.undo()
     assert results(tmp_path, "parts")[0]["epoch"] == 2
+    shutil.rmtree(tmp_path / "first", ignore_errors=True)   # a second stage that has begun needs its first one no more
     assert run(tmp_path, "parts", [*words, "--ar", "True"]) == 0
 
     (state, history), (resumed_state, resumed_history) = results(tmp_path, "whole"), results(tmp_path, "parts")
