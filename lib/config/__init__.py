@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lib.config.default import TREE
 from lib.config.node import Config, ConfigError, merge_files, merge_pairs
+from lib.config.resolve import resolve
 from lib.config.validate import validate
 
 __all__ = ["TREE", "Config", "ConfigError", "load_config", "split_words", "validate"]
@@ -18,6 +19,7 @@ def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[st
     cfg = TREE.clone()
     paths = [paths] if isinstance(paths, (str, Path)) else paths
     problems = merge_files(cfg, [Path(path) for path in paths]) + merge_pairs(cfg, list(overrides))
+    problems += resolve(cfg)
     problems += validate(cfg)
     if problems:
         raise ConfigError("\n  ".join(["the configuration has mistakes:", *dict.fromkeys(problems)]))

@@ -6,8 +6,8 @@ keyword arguments: ``LOSS.LDAMLoss.MAX_MARGIN`` is ``LDAMLoss(..., max_margin=..
 from lib.config.node import Config as Node
 
 TREE = Node()
-TREE.NAME = "default"                 # name of the run; its files are in OUTPUT_DIR/NAME
-TREE.OUTPUT_DIR = "./output"          # folder of all runs
+TREE.NAME = "default"                 # name of the run; its files are in OUTPUT_DIR/NAME. Stacked files that set none add theirs
+TREE.OUTPUT_DIR = "./output"          # folder of all runs; {OUTPUT_DIR} in other texts is this one
 TREE.SEED = 42                        # of everything random but the subset (DATASET.IMBALANCECIFAR.RANDOM_SEED)
 TREE.DETERMINISTIC = True             # deterministic CUDA kernels only; False lets cuDNN search for the fastest ones
 TREE.VALID_STEP = 5                   # epochs from one validation to the next; the last epoch is always validated
@@ -118,7 +118,7 @@ TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher: a 
 TREE.TRAIN.TWO_STAGE = Node()
 TREE.TRAIN.TWO_STAGE.DRW = False      # re-weight from epoch START_EPOCH + 1 on
 TREE.TRAIN.TWO_STAGE.DRS = False      # re-sample from epoch START_EPOCH + 1 on
-TREE.TRAIN.TWO_STAGE.START_EPOCH = 1  # last epoch of the first stage
+TREE.TRAIN.TWO_STAGE.START_EPOCH = 1  # last epoch of the first stage; -1: the first epoch of LR_STEP
 
 TREE.TRAIN.SAMPLER = Node()
 TREE.TRAIN.SAMPLER.TYPE = "default"   # default | weighted sampler | bbn sampler

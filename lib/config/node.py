@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from lib.utils.errors import InputError
 
 BASE = "_BASE_"
+BEFORE = "{BEFORE}"
 COMMAND_LINE = "command line"
 
 
@@ -62,31 +63,51 @@ def plain(value: Any) -> Any:
 
 def merge_files(tree: Config, paths: Sequence[Path]) -> list[str]:
     """Merges yaml files into ``tree``, bases first, later files last; returns what is wrong with them."""
-    problems = []
-    for path in paths:
-        merge_file(tree, path, problems, below=())
+    problems: list[str] = []
+    merge_stack(tree, paths, problems, below=())
     return problems
 
 
-def merge_file(tree: Config, path: Path, problems: list[str], below: tuple[Path, ...]) -> None:
-    """``below``: the files that this one is a base of, outermost first."""
+def merge_stack(tree: Config, paths: Sequence[Path], problems: list[str], below: tuple[Path, ...]) -> bool:
+    """Merges files one over the other; returns whether any of them sets NAME, itself or by its bases.
+
+    Each one after the first that does not set NAME adds its own file name to it, so that baseline, input_mixup.yaml and
+    bsce.yaml run as baseline_input_mixup_bsce, and different stacks in different directories.
+    """
+    named = False
+    for number, path in enumerate(paths):
+        before = tree.NAME
+        sets_name = merge_file(tree, path, problems, below)
+        if number and not sets_name:
+            tree.NAME = f"{before}_{path.stem}"
+        named |= sets_name
+    return named
+
+
+def merge_file(tree: Config, path: Path, problems: list[str], below: tuple[Path, ...]) -> bool:
+    """Merges one file over its bases; returns whether they or it set NAME.
+
+    ``below``: the files that this one is a base of, outermost first. ``{BEFORE}`` in a text stands for NAME as it is before
+    the file's own values, that is for the run that the file continues.
+    """
     if path.resolve() in below:
         chain = " → ".join(str(file) for file in (*below, path.resolve()))
         problems.append(f"{path}: {BASE} goes in a circle: {chain}")
-        return
+        return False
     try:
         content = read_yaml(path)
     except ConfigError as error:
         problems.append(str(error))
-        return
+        return False
     bases = content.pop(BASE, [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         problems.append(f"{path}: {BASE} is a path or a list of paths, got {bases!r}")
         bases = []
-    for base in bases:
-        merge_file(tree, path.parent / base, problems, (*below, path.resolve()))
-    problems += [f"{path}: {problem}" for problem in merge_leaves(tree, dict(leaves(content)))]
+    named = merge_stack(tree, [path.parent / base for base in bases], problems, (*below, path.resolve()))
+    values = {key: value.replace(BEFORE, tree.NAME) if isinstance(value, str) else value for key, value in leaves(content)}
+    problems += [f"{path}: {problem}" for problem in merge_leaves(tree, values)]
+    return named or "NAME" in content
 
 
 def merge_pairs(tree: Config, words: Sequence[str]) -> list[str]:

@@ -1,0 +1,32 @@
+"""Values that follow from other values, once everything is merged."""
+from collections.abc import Iterator
+
+from lib.config.node import BEFORE, Config
+
+OUTPUT_DIR = "{OUTPUT_DIR}"
+FIRST_MILESTONE = -1   # of TRAIN.TWO_STAGE.START_EPOCH
+
+
+def resolve(cfg: Config) -> Iterator[str]:
+    """Fills in what refers to other keys; yields what cannot be filled in, a line each.
+
+    ``{OUTPUT_DIR}`` in a text is the final OUTPUT_DIR, so that a later stage finds the earlier one wherever both are put.
+    START_EPOCH -1 is the first epoch of LR_STEP, so that DRW and DRS go with every schedule.
+    """
+    for key, value in cfg.flat().items():
+        if not isinstance(value, str):
+            continue
+        if BEFORE in value:
+            yield f"{key}: {BEFORE} names the files before a yaml file, so it can stand in yaml files only; got {value!r}"
+        if OUTPUT_DIR in value and key == "OUTPUT_DIR":
+            yield f"{key}: cannot refer to itself, got {value!r}"
+        elif OUTPUT_DIR in value:
+            cfg.put(key, value.replace(OUTPUT_DIR, cfg.OUTPUT_DIR.rstrip("/")))
+    steps, schedule = cfg.TRAIN.LR_SCHEDULER.LR_STEP, cfg.TRAIN.LR_SCHEDULER.TYPE
+    if cfg.TRAIN.TWO_STAGE.START_EPOCH == FIRST_MILESTONE:
+        if steps and schedule != "cosine":
+            cfg.TRAIN.TWO_STAGE.START_EPOCH = steps[0]
+        else:
+            yield ("TRAIN.TWO_STAGE.START_EPOCH: -1 is the first epoch of TRAIN.LR_SCHEDULER.LR_STEP, "
+                   f"which TYPE {schedule} with LR_STEP {steps} does not have; name the epoch")
+            cfg.TRAIN.TWO_STAGE.START_EPOCH = 0   # so that validate() does not complain once more
