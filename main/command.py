@@ -33,15 +33,23 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config,
 
 def run_command(command: Callable[[Config, argparse.Namespace], None], parser: argparse.ArgumentParser,
                 argv: Sequence[str]) -> int:
-    """Runs a script's command; returns its exit status: 0 done, 1 the run failed, 2 a mistake in the input, 130 Ctrl-C."""
-    rank = int(os.environ.get("RANK", 0))
-    start_logging(rank)
-    try:
+    """Runs a script's command on its configuration; returns its exit status."""
+    def action() -> None:
         cfg, args = parse(parser, argv)
         if args.show:
             print(cfg.to_yaml(), end="")
         else:
             command(cfg, args)
+
+    return exit_status(action)
+
+
+def exit_status(action: Callable[[], None]) -> int:
+    """How an action ended: 0 done, 1 the run failed, 2 a mistake in the input, 130 Ctrl-C; errors as one message."""
+    rank = int(os.environ.get("RANK", 0))
+    start_logging(rank)
+    try:
+        action()
         return DONE
     except InputError as error:
         if rank == 0:   # ranks agree on mistakes before they stop, see Runtime.agree
@@ -50,6 +58,7 @@ def run_command(command: Callable[[Config, argparse.Namespace], None], parser: a
     except RunFailedError as error:
         log.error("error: %s", error)
         return FAILED
-    except KeyboardInterrupt:
-        log.warning("interrupted; the same command with --ar True goes on after the last epoch that was finished")
+    except KeyboardInterrupt as interrupt:
+        usual = "the same command with --ar True goes on after the last epoch that was finished"
+        log.warning("interrupted; %s", interrupt.args[0] if interrupt.args else usual)
         return INTERRUPTED
