@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from lib.dataset.header import read_size
-from lib.utils.errors import InputError, MissingPathError
+from lib.utils.errors import DONE, INTERRUPTED, MISTAKE, InputError, MissingPathError
 from lib.utils.files import write_text_atomically
+from lib.utils.image_header import read_size
 from lib.utils.threads import map_ranges
-from main.command import DONE, INTERRUPTED, MISTAKE
 
 NAMED = 5      # images that a message names before it says how many more there are
 THREADS, AT_ONCE = 16, 256   # threads that wait for a disk, mostly, and images of one turn

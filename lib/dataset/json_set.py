@@ -12,8 +12,8 @@ from torch import Tensor
 from lib.dataset.annotations import Annotations, check_inside, read_annotations
 from lib.dataset.base import DATASETS, ImageSet
 from lib.dataset.decode import read_image
-from lib.dataset.header import read_size
 from lib.utils.errors import InputError, MissingPathError
+from lib.utils.image_header import read_size
 from lib.utils.threads import map_ranges
 
 log = logging.getLogger(__name__)

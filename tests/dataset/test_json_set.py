@@ -12,8 +12,8 @@ from lib.config import load_config
 from lib.core import build
 from lib.core.runtime import Runtime
 from lib.dataset import DATASETS, FileLoader, MemoryLoader
-from lib.dataset.header import read_size
 from lib.utils.errors import InputError, MissingPathError
+from lib.utils.image_header import read_size
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
