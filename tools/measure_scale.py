@@ -6,7 +6,8 @@
 
 The JSON is written to a temporary folder, long-tailed, and every entry names the same JPEG by a path of iNaturalist's length. The
 start is that of training: imports, JSON, data sets, loaders, worker processes, first batch. Predictions are random, and better
-for frequent classes. Memory is the highest resident set of this process so far; workers come on top.
+for frequent classes. CPU seconds are this process's, all threads together. Memory is its highest resident set so far; workers
+come on top.
 """
 import sys
 import time
@@ -76,30 +77,34 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        print(f"{'':<44}{'seconds':>9}{'peak MiB':>10}")
+        print(f"{'':<44}{'seconds':>9}{'CPU s':>9}{'peak MiB':>10}")
 
-    def row(self, what: str, seconds: float, note: str = "") -> None:
+    def row(self, what: str, seconds: float, cpu_seconds: float, note: str = "") -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024   # Linux counts KiB
-        self.rows.append({"what": what, "seconds": round(seconds, 3), "peak_mib": round(peak), "note": note})
-        print(f"{what:<44}{seconds:>9.2f}{peak:>10.0f}  {note}", flush=True)
+        self.rows.append({"what": what, "seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3),
+                          "peak_mib": round(peak), "note": note})
+        print(f"{what:<44}{seconds:>9.2f}{cpu_seconds:>9.2f}{peak:>10.0f}  {note}", flush=True)
 
     def time(self, what: str, function: Callable, *args: Any) -> Any:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         result = function(*args)
-        self.row(what, time.perf_counter() - started)
+        self.row(what, time.perf_counter() - started, time.process_time() - cpu_started)
         return result
 
 
-def measure_start(table: Table, folder: Path, args: argparse.Namespace, before: float) -> tuple[ImageSet, ImageSet]:
-    """From the first import to the first batch, with workers; ``before``: seconds of making the files, which do not count."""
+def measure_start(table: Table, folder: Path, workers: int, imports: tuple[float, float]) -> tuple[ImageSet, ImageSet]:
+    """From the first import to the first batch; ``imports``: seconds and CPU seconds that they took."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    table.row("imports", *imports)
     cfg = load_config("configs/iNat18/iNat18_baseline.yaml", [
         "DATASET.ROOT", str(folder), "DATASET.TRAIN_JSON", "train.json", "DATASET.VALID_JSON", "valid.json",
-        "TRAIN.NUM_WORKERS", str(args.workers), "TEST.NUM_WORKERS", "0"])
+        "TRAIN.NUM_WORKERS", str(workers), "TEST.NUM_WORKERS", "0"])
     sets = table.time("both sets, from JSON", build.build_datasets, cfg)
     loader, _ = table.time("loaders", build.build_loaders, cfg, *sets, Runtime(torch.device("cpu")))
     batches = iter(loader)
-    table.time(f"first batch, {args.workers} workers", next, batches)
-    table.row("start to first batch", time.perf_counter() - STARTED - before, "imports to batch")
+    table.time(f"first batch, {workers} workers", next, batches)
+    table.row("start to first batch", imports[0] + time.perf_counter() - started,
+              imports[1] + time.process_time() - cpu_started, "CPU seconds without the workers'")
     return sets
 
 
@@ -114,21 +119,18 @@ def predict(labels: Tensor, class_counts: Tensor) -> Predictions:
     """Random logits, a batch at a time, that favour the true class more the more frequent it is."""
     generator = torch.Generator().manual_seed(0)
     frequency = class_counts.clamp_min(1).log()
-    parts = []
+    predictions, done = Predictions.empty(len(labels), torch.device("cpu")), 0
     for batch in labels.split(BATCH):
         logits = torch.randn(len(batch), len(class_counts), generator=generator) + 0.3 * frequency
         logits[torch.arange(len(batch)), batch] += 2.5 + 0.3 * frequency[batch]
-        parts.append(describe(logits, batch))
-    return Predictions(*(torch.cat(column) for column in zip(*parts)))
+        predictions.put(slice(done, done + len(batch)), describe(logits, batch))
+        done += len(batch)
+    return predictions
 
 
 def measure_evaluation(table: Table, train_set: ImageSet, valid_set: ImageSet, figures: Path) -> None:
     counts, names = train_set.class_counts, train_set.class_names
-    started = time.perf_counter()
-    predictions = predict(valid_set.labels, counts)
-    kept = sum(column.nbytes for column in predictions)
-    table.row("evaluation, logits drawn instead of computed", time.perf_counter() - started,
-              f"keeps {kept / len(valid_set.labels):.0f} bytes an image")
+    predictions = table.time("evaluation, logits drawn instead of computed", predict, valid_set.labels, counts)
     metrics = table.time("metrics", measure, predictions, counts)
     matrix = table.time("confusion matrix", confusion, predictions, counts)
     for name, function, *rest in (("confusion_matrix", confusion_figure, matrix, metrics, names),
@@ -146,18 +148,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--figures", type=Path, help="folder to keep the figures in")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file as well")
     args = parser.parse_args(argv)
+    imports = time.perf_counter() - STARTED, time.process_time()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        imported = time.perf_counter()
         prepare(folder, args)
-        before = time.perf_counter() - imported
         figures = args.figures or folder
         figures.mkdir(parents=True, exist_ok=True)
         print(f"{args.images:,} training and {args.valid:,} validation images, {args.classes:,} classes, "
               f"{(folder / 'train.json').stat().st_size / 1e6:,.0f} MB of JSON, torch {torch.__version__}, "
               f"{torch.get_num_threads()} threads")
         table = Table()
-        train_set, valid_set = measure_start(table, folder, args, before)
+        train_set, valid_set = measure_start(table, folder, args.workers, imports)
         measure_draws(table, train_set)
         measure_evaluation(table, train_set, valid_set, figures)
     if args.json:

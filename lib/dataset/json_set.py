@@ -15,12 +15,14 @@ from lib.dataset.decode import read_image
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.image_header import read_size
 from lib.utils.threads import map_ranges
+from lib.utils.workers import start_server
 
 log = logging.getLogger(__name__)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)   # ImageNet's, for every one of these sets, as published
 CHECKED_FILES = 1000     # whose presence is checked at the start; of others, at the latest when they are read
 FEW_FILES = 50_000       # up to here all headers are read, where the JSON does not tell sizes: seconds
+LARGE_JSON = 5_000_000    # bytes of a file, some 30,000 images, that workers are sure to read
 READ_AT_ONCE = 64        # images of one thread's turn
 SHOW_SECONDS = 10        # from one line of progress to the next
 
@@ -46,6 +48,8 @@ class JsonSet(ImageSet):
             raise InputError(f"{key}: is empty; name the annotations of the {'training' if train else 'validation'} images, "
                              "such as tools/convert_from_*.py write")
         self.root = Path(root)
+        if (self.root / name).is_file() and (self.root / name).stat().st_size > LARGE_JSON:
+            start_server()
         self.annotations = read_annotations(self.root / name, key)
         check_inside(self.annotations, self.root)
         check_files(self.annotations, self.root)

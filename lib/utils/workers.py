@@ -1,6 +1,7 @@
 """How worker processes are started."""
 import multiprocessing
 import sys
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
 OWN = ("lib", "main")   # packages of the project
@@ -18,3 +19,9 @@ def worker_context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(sorted(name for name in sys.modules if name.split(".")[0] in OWN))   # of the first call
     return context
+
+
+def start_server() -> None:
+    """Lets the server begin its imports, which take seconds, while this process does something else."""
+    if worker_context().get_start_method() == "forkserver":
+        forkserver.ensure_running()

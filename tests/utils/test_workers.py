@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-import lib.dataset   # noqa: F401  what the server is to import
+import lib.dataset  # noqa: F401  what the server is to import
 from lib.utils.workers import worker_context
 
 
