@@ -20,7 +20,7 @@ def test_every_row_is_measured(tmp_path, monkeypatch):
              "--json", str(tmp_path / "table.json")]
     assert measure_scale.main(words) == 0
     rows = {row["what"]: row for row in json.loads((tmp_path / "table.json").read_text())}
-    assert {"both sets, from JSON", "first batch, 1 workers", "start to first batch", "metrics", "confusion matrix"} <= rows.keys()
+    assert {"both sets, from JSON", "first batch, 1 workers", "start to first batch", "metrics"} <= rows.keys()
     assert sum(name.startswith("an epoch's draw") for name in rows) == 7
     assert all(row["seconds"] >= 0 and row["peak_mib"] > 10 for row in rows.values())
     assert len(list((tmp_path / "figures").glob("*.png"))) == 3
