@@ -39,6 +39,7 @@ from lib.utils.seed import shared_generator
 IMAGE = f"train_val2018/Plantae/7477/{'0' * 32}.jpg"
 LARGEST, SMALLEST = 1000, 2       # images of the most frequent and of the rarest class, before scaling to the total
 BATCH = 512                       # of evaluation
+PART = 10_000                     # entries that are written at once
 DRAWS = {"default": [{}], "weighted sampler": [{"type_": kind} for kind in ("balance", "square", "progressive")],
          "bbn sampler": [{"type_": kind} for kind in ("reverse", "balance", "uniform")]}
 
@@ -52,13 +53,13 @@ def long_tail(images: int, classes: int) -> np.ndarray:
 
 
 def write_json(path: Path, labels: np.ndarray, classes: int) -> None:
-    """Line by line, so that writing takes no memory that would be measured later."""
+    """Part by part, so that writing leaves no peak of memory that hides what is measured later."""
     with path.open("w") as file:
         file.write('{"annotations": [')
-        for number, label in enumerate(labels.tolist()):
-            comma = ", " if number else ""
-            file.write(f'{comma}{{"image_id": {number}, "fpath": "{IMAGE}", "im_height": {375 + number % 2}, "im_width": 500, '
-                       f'"category_id": {label}}}')
+        for start in range(0, len(labels), PART):
+            lines = [f'{{"image_id": {number}, "fpath": "{IMAGE}", "im_height": {375 + number % 2}, "im_width": 500, '
+                     f'"category_id": {label}}}' for number, label in enumerate(labels[start:start + PART].tolist(), start)]
+            file.write(", " * (start > 0) + ", ".join(lines))
         file.write(f'], "num_classes": {classes}}}')
 
 
