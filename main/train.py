@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from lib.config import Config
 from lib.core import build
 from lib.core.combiner import Combiner
-from lib.core.engine import Loader, evaluate, set_rate, train_one_epoch
+from lib.core.engine import Loader, evaluate, report_unreadable, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.metrics import Predictions, measure, summary
 from lib.core.precision import Precision
@@ -183,6 +183,7 @@ def train_epoch(cfg: Config, parts: Parts, epoch: int, loader: Loader, progress:
                            progress.after_batch)
     loss, accuracy = sums.means(runtime)
     seconds = time.monotonic() - started
+    report_unreadable(loader, runtime)
     if not math.isfinite(loss):
         raise RunFailedError(f"epoch {epoch}: the training loss is {loss} at rate {rate:g}; {LAST} holds epoch {epoch - 1}")
     return {"epoch": epoch, "rate": rate, "train_loss": loss, "train_accuracy": accuracy, "seconds": round(seconds, 3),
