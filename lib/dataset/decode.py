@@ -1,6 +1,6 @@
 """Image files: size first, then as many of the pixels as are asked for.
 
-The pixels are the same whichever decoder runs, TurboJPEG, torchvision or Pillow: all are libjpeg-turbo. Only the speed differs.
+The pixels of a JPEG are the same whether TurboJPEG or Pillow decodes it, since both are libjpeg-turbo; only the speed differs.
 """
 import io
 import logging
@@ -8,11 +8,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
-import torchvision
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from lib.data_transform import Source
 from lib.dataset import turbojpeg
@@ -55,8 +54,8 @@ def open_image(path: Path, entry: str) -> Source:
 class ImageFile(Source):
     """The bytes of an image file, of which the header has been read.
 
-    A JPEG that TurboJPEG or torchvision complains of, or that does not end as a JPEG does, is left to Pillow, which
-    decides whether it can be read; so an image is good or bad whatever window of it is wanted.
+    A JPEG that TurboJPEG complains of, or that does not end as a JPEG does, is left to Pillow, which decides whether it can
+    be read; so an image is good or bad whatever window of it is wanted.
 
     Args:
         name: for messages.
@@ -64,16 +63,14 @@ class ImageFile(Source):
 
     def __init__(self, data: bytes, name: str) -> None:
         self.data, self.name = data, name
-        self.by_turbo = self.by_torchvision = False
-        complete = data.startswith(BEGIN) and data.endswith(END)
-        turbo = find_turbojpeg()
-        header = turbo.header(data) if turbo and complete else None
-        if header is not None:
-            self.by_turbo, self.size = True, (header.height, header.width)
-        else:
+        self.turbo = find_turbojpeg() if data.startswith(BEGIN) and data.endswith(END) else None
+        header = self.turbo.header(data) if self.turbo else None
+        if header is None:
+            self.turbo = None
             with self.pillow() as image:
                 self.size = image.height, image.width
-                self.by_torchvision = complete and turbo is None and image.mode in ("L", "RGB")
+        else:
+            self.size = header.height, header.width
         if self.size[0] * self.size[1] > MAX_PIXELS:
             raise InputError(f"{name} announces {self.size[0]} × {self.size[1]} pixels, and {MAX_PIXELS:,} are the most")
 
@@ -94,20 +91,10 @@ class ImageFile(Source):
 
     def decode(self, reduction: int, top: int, left: int, height: int, width: int) -> Tensor:
         """A window of the image reduced by ``reduction``, in pixels of that."""
-        if self.by_turbo:
-            pixels = find_turbojpeg().window(self.data, reduction, top, left, height, width)
-            if pixels is not None:
-                return pixels
-        whole = self.decode_by_torchvision() if self.by_torchvision and reduction == 1 else None
-        whole = self.decode_by_pillow(reduction) if whole is None else whole
-        return whole[:, top:top + height, left:left + width]
-
-    def decode_by_torchvision(self) -> Tensor | None:
-        try:
-            return decode_jpeg(torch.frombuffer(bytearray(self.data), dtype=torch.uint8), ImageReadMode.RGB)
-        except RuntimeError as error:
-            log.debug("%s: torchvision: %s", self.name, error)
-            return None
+        pixels = self.turbo.window(self.data, reduction, top, left, height, width) if self.turbo else None
+        if pixels is None:
+            pixels = self.decode_by_pillow(reduction)[:, top:top + height, left:left + width]
+        return pixels
 
     def decode_by_pillow(self, reduction: int) -> Tensor:
         with self.pillow() as image:
@@ -134,11 +121,11 @@ def find_turbojpeg() -> turbojpeg.TurboJpeg | None:
 def decoder_name() -> str:
     """What decodes JPEGs, for the log and the run's environment."""
     turbo = find_turbojpeg()
-    return f"TurboJPEG of {turbo.origin}" if turbo else f"torchvision {torchvision.__version__}"
+    return f"TurboJPEG of {turbo.origin}" if turbo else f"Pillow {PIL.__version__}"
 
 
 @cache
 def announce_decoder() -> None:
     """Says once which decoder runs."""
-    hint = "" if find_turbojpeg() else f"; libturbojpeg 3, or PyPI's {turbojpeg.PACKAGE}, would be faster, on windows of them"
+    hint = "" if find_turbojpeg() else f"; libturbojpeg 3, or PyPI's {turbojpeg.PACKAGE}, would be faster, most of all on windows"
     log.info("JPEGs are decoded by %s%s", decoder_name(), hint)
