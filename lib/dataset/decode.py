@@ -93,15 +93,18 @@ class ImageFile(Source):
         """A window of the image reduced by ``reduction``, in pixels of that."""
         pixels = self.turbo.window(self.data, reduction, top, left, height, width) if self.turbo else None
         if pixels is None:
-            pixels = self.decode_by_pillow(reduction)[:, top:top + height, left:left + width]
+            pixels = self.decode_by_pillow(reduction, (left, top, left + width, top + height))
         return pixels
 
-    def decode_by_pillow(self, reduction: int) -> Tensor:
+    def decode_by_pillow(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
+        """Decodes the whole image, and makes a tensor of what is in the box (left, top, right, bottom)."""
         with self.pillow() as image:
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
             try:
-                return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+                part = image.crop(box)
+                part = part if part.mode == "RGB" else part.convert("RGB")
+                return torch.from_numpy(np.array(part)).permute(2, 0, 1)
             except DAMAGED as error:
                 raise InputError(f"{self.name} is no image that can be read ({error})") from error
 
