@@ -4,7 +4,9 @@
     python tools/benchmark.py --jpeg --size 800 600 --quality 95 --repeats 20 --json jpeg.json
 
 The files are random windows of scikit-learn's two sample photographs. All ways take turns, each with all the files; printed are
-the medians of their rates and of their ratios, turn by turn. OpenCV is needed: pip install -r tools/requirements.txt
+the medians of their rates and of their ratios, turn by turn. Rates are per second of this process's CPU time: everything is one
+thread and the files are in the page cache, so that on an idle machine this is the wall clock, and on a busy one still comparable.
+OpenCV is needed: pip install -r tools/requirements.txt
 """
 import argparse
 import json
@@ -110,7 +112,7 @@ def device_side(images: torch.Tensor, transforms: Sequence[Transform]) -> Callab
 
 
 def time_in_turns(files: list[Path], repeats: int) -> dict[str, list[float]]:
-    """Images/s of every way in every turn."""
+    """Images per second of CPU time, of every way in every turn."""
     cv2, crop = import_opencv(), RandomResizedCrop(TARGET)
     scaled = RandomResizedCrop(TARGET, scaled_decoding=True)
     ways = {
@@ -122,14 +124,14 @@ def time_in_turns(files: list[Path], repeats: int) -> dict[str, list[float]]:
     rates = {name: [] for name in (*ways, *batches)}
     for turn in range(repeats + 1):   # the first one warms up
         for name, way in ways.items():
-            started = time.perf_counter()
+            started = time.process_time()
             for number, file in enumerate(files):
                 way(file, turn * len(files) + number)
-            rates[name].append(len(files) / (time.perf_counter() - started))
+            rates[name].append(len(files) / (time.process_time() - started))
         for name, batch in batches.items():
-            started = time.perf_counter()
+            started = time.process_time()
             batch()
-            rates[name].append(BATCH / (time.perf_counter() - started))
+            rates[name].append(BATCH / (time.process_time() - started))
     return {name: values[1:] for name, values in rates.items()}
 
 
