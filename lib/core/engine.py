@@ -1,5 +1,4 @@
 """One epoch of training, one of evaluation. The whole data path after the loader is here."""
-import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,12 +12,8 @@ from lib.core.runtime import Runtime, unwrap
 from lib.dataset import FileLoader, MemoryLoader
 from lib.net import Output
 
-log = logging.getLogger(__name__)
-
 Loader = MemoryLoader | FileLoader
 Head = Callable[[Output], Tensor]   # from a network's output to the (B, C) logits that are evaluated
-
-SHOWN_COMPLAINTS = 5   # images that are named one by one; of more, the number is told
 
 
 class Sums:
@@ -104,18 +99,6 @@ def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, pr
             for head, parts in zip(heads, described):
                 parts.append(describe(head(output), batch.labels))
         indices.append(batch.indices)
-    report_unreadable(loader, runtime)
     order = runtime.gather_rows(torch.cat(indices).to(runtime.device)).argsort()
     return [Predictions(*(runtime.gather_rows(torch.cat(column))[order].cpu() for column in zip(*parts)))
             for parts in described]
-
-
-def report_unreadable(loader: Loader, runtime: Runtime) -> None:
-    """Logs, on rank 0, which images could not be read since the last time, on all ranks, and forgets them."""
-    complaints = {index: complaint for found in runtime.gather_objects(loader.unreadable) for index, complaint in found.items()}
-    loader.unreadable.clear()
-    if complaints and runtime.is_main:
-        shown = "\n".join(f"    {complaints[index]}" for index in sorted(complaints)[:SHOWN_COMPLAINTS])
-        more = f"\n    and {len(complaints) - SHOWN_COMPLAINTS} more" if len(complaints) > SHOWN_COMPLAINTS else ""
-        log.warning("%s: %d images could not be read, others of their class took their place:\n%s%s", loader.set.name,
-                    len(complaints), shown, more)

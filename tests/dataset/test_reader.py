@@ -4,7 +4,7 @@ import logging
 import pytest
 import torch
 
-from lib.core.engine import report_unreadable
+from lib.core.report import log_unreadable
 from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, Source
 from lib.data_transform.resize import RandomResizedCrop
@@ -122,14 +122,14 @@ def test_a_class_without_a_readable_image_is_an_error(files, tmp_path):
 
 
 def test_what_was_skipped_is_reported_once_with_names(files_with_bad_one, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("lib.core.engine.SHOWN_COMPLAINTS", 1)
+    monkeypatch.setattr("lib.core.report.SHOWN_COMPLAINTS", 1)
     monkeypatch.setattr(logging.getLogger("lib"), "propagate", True)
     paths = [*files_with_bad_one[:9], tmp_path / "gone.jpg", *files_with_bad_one[10:]]
     loader = FileLoader(FileSet(paths), EvalBatches(12, 5), [crop()], lambda batch: batch, CPU, 0, skip_unreadable=True)
     for _ in range(2):
         assert sum(len(batch.labels) for batch in loader) == 12
-        report_unreadable(loader, Runtime(CPU))
-        report_unreadable(loader, Runtime(CPU))
+        log_unreadable([loader], Runtime(CPU))
+        log_unreadable([loader], Runtime(CPU))
     first, second = caplog.messages
     assert first == second
     assert first.startswith("files: 2 images could not be read, others of their class took their place:\n    files[6]: ")
