@@ -1,5 +1,4 @@
 """Image files through the loaders: the reference's images, whatever the number of workers; what happens to bad ones."""
-import logging
 
 import pytest
 import torch
@@ -121,16 +120,17 @@ def test_a_class_without_a_readable_image_is_an_error(files, tmp_path):
         Reader(images, [crop()], skip_unreadable=True).take(1)
 
 
-def test_what_was_skipped_is_reported_once_with_names(files_with_bad_one, tmp_path, caplog, monkeypatch):
+def test_what_was_skipped_is_reported_once_with_names(files_with_bad_one, tmp_path, monkeypatch):
+    messages = []
     monkeypatch.setattr("lib.core.report.SHOWN_COMPLAINTS", 1)
-    monkeypatch.setattr(logging.getLogger("lib"), "propagate", True)
+    monkeypatch.setattr("lib.core.report.log.warning", lambda text, *values: messages.append(text % values))
     paths = [*files_with_bad_one[:9], tmp_path / "gone.jpg", *files_with_bad_one[10:]]
     loader = FileLoader(FileSet(paths), EvalBatches(12, 5), [crop()], lambda batch: batch, CPU, 0, skip_unreadable=True)
     for _ in range(2):
         assert sum(len(batch.labels) for batch in loader) == 12
         log_unreadable([loader], Runtime(CPU))
         log_unreadable([loader], Runtime(CPU))
-    first, second = caplog.messages
+    first, second = messages
     assert first == second
     assert first.startswith("files: 2 images could not be read, others of their class took their place:\n    files[6]: ")
     assert first.endswith("\n    and 1 more")
