@@ -6,12 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from lib.config import Config, load_config, split_words
-from lib.utils.errors import InputError, RunFailedError, UnreadableImageError
+from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, InputError, RunFailedError, UnreadableImageError
 from lib.utils.log import start_logging
 
 log = logging.getLogger(__name__)
-
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

@@ -22,12 +22,12 @@ TREE.EVAL_MODE = False                # train with the network in eval mode (Bat
 
 TREE.DATASET = Node()
 TREE.DATASET.DATASET = "IMBALANCEDIGITS"   # a registered data set
-TREE.DATASET.ROOT = ""                # folder of the data; empty: the data set's usual place
-TREE.DATASET.TRAIN_JSON = ""          # annotations of the training images (data sets from files)
-TREE.DATASET.VALID_JSON = ""          # annotations of the validation images
+TREE.DATASET.ROOT = ""                # folder of the data; empty: the data set's usual place, of JSON sets the working directory
+TREE.DATASET.TRAIN_JSON = ""          # annotations of the training images (CIFAR, iNaturalist); a relative path is under ROOT
+TREE.DATASET.VALID_JSON = ""          # annotations of the validation images, likewise
 TREE.DATASET.IN_MEMORY = "auto"       # auto: all images of one size and below 2 GB | always | never: read by workers
 TREE.DATASET.ON_BAD_IMAGE = "error"   # an unreadable image: error | skip (the next one of its class takes its place, counted)
-TREE.DATASET.MEAN = []                # mean per channel, R G B, in units of [0, 1]; empty: the data set's own
+TREE.DATASET.MEAN = []                # mean of R, G, B, in units of [0, 1]; empty: the data set's own, of JSON sets ImageNet's
 TREE.DATASET.STD = []                 # standard deviation per channel, likewise
 TREE.DATASET.GENERATE_CAM_BASED_DATASET = False   # make the images of CAM-based sampling instead of training
 TREE.DATASET.USE_CAM_BASED_DATASET = False        # train with the images of CAM-based sampling added

@@ -21,6 +21,7 @@ from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, Ima
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Network
+from lib.utils.errors import InputError
 from lib.utils.schedule import Deferred, Schedule, cosine, multistep
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,12 @@ def memory_format(cfg: Config) -> torch.memory_format:
 def build_datasets(cfg: Config) -> tuple[ImageSet, ImageSet]:
     """The training set and the validation set."""
     size = tuple(cfg.INPUT_SIZE)
-    return tuple(DATASETS.build(cfg.DATASET.DATASET, cfg.DATASET, train, cfg.DATASET.ROOT, size) for train in (True, False))
+    train_set, valid_set = (DATASETS.build(cfg.DATASET.DATASET, cfg.DATASET, train, cfg.DATASET.ROOT, size)
+                            for train in (True, False))
+    if train_set.num_classes != valid_set.num_classes:
+        raise InputError(f"{valid_set.name} has {valid_set.num_classes} classes, "
+                         f"and {train_set.name} has {train_set.num_classes}")
+    return train_set, valid_set
 
 
 def build_network(cfg: Config, num_classes: int) -> Network:

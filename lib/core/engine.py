@@ -91,14 +91,14 @@ def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, pr
     runtime.synchronise_buffers(network)
     network = unwrap(network) if runtime.world_size > 1 else network   # no communication inside the forward pass
     network.eval()
-    indices = [torch.empty(0, dtype=torch.long)]
-    described = [[Predictions.empty(runtime.device)] for _ in heads]
+    predictions = [Predictions.empty(loader.num_images, runtime.device) for _ in heads]
+    indices, done = torch.empty(loader.num_images, dtype=torch.long), 0
     for batch in loader:
+        rows = slice(done, done + len(batch.labels))
         with precision.autocast():
             output = network(batch.images)
-            for head, parts in zip(heads, described):
-                parts.append(describe(head(output), batch.labels))
-        indices.append(batch.indices)
-    order = runtime.gather_rows(torch.cat(indices).to(runtime.device)).argsort()
-    return [Predictions(*(runtime.gather_rows(torch.cat(column))[order].cpu() for column in zip(*parts)))
-            for parts in described]
+            for head, of_head in zip(heads, predictions):
+                of_head.put(rows, describe(head(output), batch.labels))
+        indices[rows], done = batch.indices, rows.stop
+    order = runtime.gather_rows(indices.to(runtime.device)).argsort()
+    return [Predictions(*(runtime.gather_rows(column)[order].cpu() for column in of_head)) for of_head in predictions]

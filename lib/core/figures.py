@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from lib.core.metrics import FEW, MANY, Confusion, Metrics
@@ -19,6 +21,8 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7
 SHOT_COLORS = {"many": BLUE, "medium": ORANGE, "few": RED}
 NAMED_CLASSES = 30     # more class names than this on an axis cannot be read
 CELL_NUMBERS = 20      # more rows than this, and the numbers do not fit into the cells
+FAINT, FAINT_TICKS = 0.4, (0, 1, 5, 20, 50, 100)   # colour ∝ share ** 0.4, so that 1 % is seen where there are no numbers
+BLOCKS = 50            # of neighbouring classes, where a figure summarises them
 FULL = 102             # per cent, end of an axis, so that a line at 100 is seen
 DPI = 130
 
@@ -35,40 +39,58 @@ def shot(count: int) -> str:
 
 def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[str]) -> Figure:
     """Share of each true class (row) that is predicted as each class (column), frequent classes first."""
-    rows = len(matrix.counts)
-    shared = rows < len(matrix.order)
+    rows, classes = len(matrix.counts), len(matrix.order)
     side = min(max(5.0, 0.42 * rows + 2.5), 10.0)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     totals = matrix.counts.sum(axis=1, keepdims=True)
     shares = np.divide(100 * matrix.counts, totals, out=np.zeros(matrix.counts.shape), where=totals > 0)
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
-    axes.set_title(f"Top-1 {100 * metrics.top1:.2f} %, balanced {100 * metrics.balanced_accuracy:.2f} %")
-    if rows <= NAMED_CLASSES and not shared:
+    numbered = rows <= CELL_NUMBERS
+    picture = axes.imshow(shares, cmap="Blues", norm=Normalize(0, 100) if numbered else PowerNorm(FAINT, 0, 100),
+                          extent=(0.5, classes + 0.5, classes + 0.5, 0.5))   # axes count classes, whatever shares a cell
+    ticks = None if numbered else FAINT_TICKS
+    figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8, ticks=ticks, format="%g")
+    axes.set_title(f"Top-1 {100 * metrics.top1:.2f} %, balanced {100 * metrics.balanced_accuracy:.2f} %",
+                   pad=6 if rows <= NAMED_CLASSES else 18)
+    counts = metrics.train_images[matrix.order]
+    if classes <= NAMED_CLASSES and rows == classes:
         names = [class_names[number] for number in matrix.order]
-        counts = metrics.train_images[matrix.order]
-        axes.set_xticks(range(rows), names, rotation=90 if max(map(len, names)) > 2 else 0)
-        axes.set_yticks(range(rows), [f"{name} ({count:,})" for name, count in zip(names, counts)])
+        axes.set_xticks(range(1, classes + 1), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(range(1, classes + 1), [f"{name} ({count:,})" for name, count in zip(names, counts)])
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class (training images)")
     else:
-        unit = "classes by training images" + f", about {len(matrix.order) / rows:.0f} to a cell" * shared
-        places = np.linspace(0, rows - 1, 6).round().astype(int)
-        counts = [metrics.train_images[matrix.order[matrix.edges[place]]] for place in places]
-        axes.set_xticks(places, [f"{matrix.edges[place] + 1:,}" for place in places])
-        axes.set_yticks(places, [f"{matrix.edges[place] + 1:,}\n({count:,})" for place, count in zip(places, counts)])
-        axes.set_xlabel(f"predicted, {unit}")
-        axes.set_ylabel("true, place (training images)")
-    if rows <= CELL_NUMBERS:
+        places = [max(1, int(place)) for place in MaxNLocator(6, integer=True).tick_values(1, classes) if place <= classes]
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.set_yticks(places, [f"{place:,}\n({counts[place - 1]:,})" for place in places])
+        shared = f", {classes / rows:.0f} to a cell; on the diagonal also those mistaken for one another inside it"
+        axes.set_xlabel("predicted class, by training images" + shared * (rows < classes))
+        axes.set_ylabel("true class, by training images (number)")
+        mark_shots(axes, counts)
+    if numbered:
         write_cells(axes, shares)
     return figure
 
 
+def mark_shots(axes: Axes, counts: np.ndarray) -> None:
+    """Lines between the shot groups on both axes of a confusion matrix, and their names above it; ``counts`` descend."""
+    groups = np.array([shot(count) for count in counts])
+    for name, color in SHOT_COLORS.items():
+        members = np.flatnonzero(groups == name)
+        if not len(members):
+            continue
+        axes.annotate(name, ((members[0] + members[-1]) / 2 + 1, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+                      textcoords="offset points", ha="center", color=color)
+        if members[0] > 0:
+            axes.axvline(members[0] + 0.5, color=GREY, linewidth=0.8, linestyle="--")
+            axes.axhline(members[0] + 0.5, color=GREY, linewidth=0.8, linestyle="--")
+
+
 def write_cells(axes: Axes, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.5:
-            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color="white" if share > 55 else "black")
+        if share > 0.5:   # what rounds to 1
+            color = "white" if share > 55 else "black"
+            axes.text(column + 1, row + 1, f"{share:.0f}", ha="center", va="center", fontsize=8, color=color)
 
 
 def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
@@ -84,11 +106,11 @@ def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
         axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
         axes.set_xlabel("class, from frequent to rare")
     else:
-        axes.scatter(range(len(order)), recall, c=colors, s=max(2, 1500 / len(order)), alpha=0.5, linewidths=0)
-        axes.plot(*moving_mean(recall), color="black", linewidth=1.5)
-        axes.set_xlabel("classes, from frequent to rare (line: moving mean)")
+        what = scatter_recall(axes, recall, colors)
+        axes.plot(*block_means(recall), color="black", linewidth=1.5)
+        axes.set_xlabel(f"classes, from frequent to rare ({what}; line: mean of neighbours)")
     axes.set_ylabel("recall (%)")
-    axes.set_ylim(0, FULL)
+    axes.set_ylim(0 if len(order) <= NAMED_CLASSES else 100 - FULL, FULL)
     sizes = axes.twinx()
     sizes.plot(range(len(order)), np.maximum(counts, 0.5), color=GREY, linewidth=1.5, linestyle="--")
     sizes.set_yscale("log")
@@ -99,12 +121,32 @@ def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     return figure
 
 
-def moving_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and means of blocks of about a fiftieth of all classes."""
-    blocks = np.array_split(np.arange(len(values)), min(50, max(1, len(values) // 4)))
-    means = [values[block][~np.isnan(values[block])] for block in blocks]
-    return (np.array([block.mean() for block in blocks]),
-            np.array([mean.mean() if len(mean) else math.nan for mean in means]))
+def scatter_recall(axes: Axes, recall: np.ndarray, colors: list[str]) -> str:
+    """A dot per class; where few values are shared by many classes (three validation images have four), dots that grow with
+    the number of neighbours of equal recall. Returns what a dot is."""
+    levels = np.unique(recall[~np.isnan(recall)])
+    if len(levels) * BLOCKS >= len(recall):
+        axes.scatter(range(len(recall)), recall, c=colors, s=max(5, 1500 / len(recall)), alpha=0.5, linewidths=0)
+        return "dot: a class"
+    blocks = split_blocks(len(recall))
+    numbers = np.array([[(recall[block] == level).sum() for level in levels] for block in blocks])
+    middles, heights = np.meshgrid([block.mean() for block in blocks], levels, indexing="ij")
+    middle_colors = np.repeat([colors[int(block.mean())] for block in blocks], len(levels))
+    areas = 150 * numbers.ravel() / numbers.max()
+    axes.scatter(middles.ravel(), heights.ravel(), c=middle_colors, s=areas, alpha=0.5, linewidths=0)
+    return "dot: neighbours of equal recall, area: how many"
+
+
+def split_blocks(count: int) -> list[np.ndarray]:
+    """Positions of ``count`` classes in blocks of about a fiftieth, four classes at least."""
+    return np.array_split(np.arange(count), min(BLOCKS, max(1, count // 4)))
+
+
+def block_means(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and mean of each block; NaNs do not count."""
+    blocks = split_blocks(len(values))
+    known = [values[block][~np.isnan(values[block])] for block in blocks]
+    return (np.array([block.mean() for block in blocks]), np.array([part.mean() if len(part) else math.nan for part in known]))
 
 
 def class_counts_figure(class_counts: Tensor, class_names: Sequence[str]) -> Figure:

@@ -22,9 +22,15 @@ class Predictions(NamedTuple):
     nll: Tensor          # float32, −log probability of the true class
 
     @classmethod
-    def empty(cls, device: torch.device) -> "Predictions":
-        whole, real = (torch.empty(0, dtype=dtype, device=device) for dtype in (torch.long, torch.float))
-        return cls(whole, whole, whole, real, real)
+    def empty(cls, num_images: int, device: torch.device) -> "Predictions":
+        """Room for so many images. Batch after batch is put into it, since small tensors that are kept between the large ones of
+        each batch would break memory up, and a CPU's would grow by a batch's logits (B, C) every time."""
+        kinds = (torch.long, torch.long, torch.long, torch.float, torch.float)
+        return cls(*(torch.empty(num_images, dtype=kind, device=device) for kind in kinds))
+
+    def put(self, rows: slice, part: "Predictions") -> None:
+        for column, values in zip(self, part):
+            column[rows] = values
 
 
 def describe(logits: Tensor, labels: Tensor) -> Predictions:

@@ -1,8 +1,6 @@
 """Long-tailed handwritten digits: the embedded set, which comes with scikit-learn."""
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from lib.data_transform.resize import resize
 from lib.dataset.base import DATASETS, ArraySet
@@ -24,6 +22,8 @@ class DigitsLT(ArraySet):
     """
 
     def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: float, random_seed: int, type_: str) -> None:
+        from sklearn.datasets import load_digits  # here, since it takes a second that other data sets need not wait
+        from sklearn.model_selection import train_test_split
         digits = load_digits()
         parts = train_test_split(np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0)
         part = np.sort(parts[0 if train else 1])

@@ -17,6 +17,7 @@ from lib.dataset.reader import Reader, collate
 from lib.dataset.sampler import EpochBatches, EvalBatches
 from lib.utils.errors import InputError, UnreadableImageError
 from lib.utils.seed import Stream, spawn_seeds
+from lib.utils.workers import worker_context
 
 MEMORY_LIMIT = 2e9   # bytes of a set that IN_MEMORY auto puts on the device
 
@@ -114,7 +115,7 @@ class FileLoader(Loader):
         self.loader = DataLoader(
             Reader(images, transforms[:cut], skip_unreadable), batch_sampler=self.requests, num_workers=num_workers,
             collate_fn=collate, pin_memory=pin_memory and device.type == "cuda", persistent_workers=num_workers > 0,
-            multiprocessing_context="spawn" if num_workers else None, worker_init_fn=single_thread)
+            multiprocessing_context=worker_context() if num_workers else None, worker_init_fn=single_thread)
 
     def __iter__(self) -> Iterator[Batch]:
         labels = self.set.labels

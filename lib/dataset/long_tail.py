@@ -17,11 +17,15 @@ def long_tail_counts(largest: int, num_classes: int, ratio: float, profile: str)
     return [largest] * (num_classes // 2) + [int(largest * ratio)] * (num_classes - num_classes // 2)
 
 
-def long_tail_subset(labels: Tensor, num_classes: int, ratio: float, random_seed: int, profile: str) -> Tensor:
+def long_tail_subset(labels: Tensor, num_classes: int, ratio: float, random_seed: int, profile: str,
+                     key: str = "DATASET.IMBALANCECIFAR.RATIO") -> Tensor:
     """Indices of the images to keep, class after class, exactly those that the published code kept.
 
     It seeded numpy's legacy generator, and for each class in label order shuffled the class's indices and took the first
     n_c. n_max is the size of the smallest class, which for a balanced set is N / C.
+
+    Args:
+        key: where ``ratio`` comes from, for messages.
 
     Raises:
         InputError: the rule leaves a class without an image.
@@ -29,7 +33,7 @@ def long_tail_subset(labels: Tensor, num_classes: int, ratio: float, random_seed
     largest = int(torch.bincount(labels, minlength=num_classes).min())
     counts = long_tail_counts(largest, num_classes, ratio, profile)
     if min(counts) == 0:
-        raise InputError(f"DATASET.IMBALANCECIFAR.RATIO: {ratio} leaves {counts.count(0)} of {num_classes} classes without an "
+        raise InputError(f"{key}: {ratio} leaves {counts.count(0)} of {num_classes} classes without an "
                          f"image; at least {1 / largest:.4g} keeps one of each")
     legacy = np.random.RandomState(random_seed)
     chosen = []

@@ -1,4 +1,5 @@
 """What can go wrong: a mistake in the input (exit status 2) or a run that failed (exit status 1)."""
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130   # exit statuses of all scripts
 
 
 class InputError(Exception):

@@ -1,9 +1,12 @@
 """ResNets for photographs: sizes, names, shapes."""
 import pytest
 import torch
+from torchvision.models.resnet import BasicBlock, ResNet, resnet50, resnext50_32x4d
 
 from lib.backbone import BACKBONES
-from lib.modules import CLASSIFIERS
+from lib.core.checkpoint import load_backbone, load_network
+from lib.modules import CLASSIFIERS, POOLINGS
+from lib.net import Network
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("res10", 4_916_052), ("res50", 23_549_012)])
@@ -23,13 +26,50 @@ def test_resnext_has_32_groups_of_4():
     assert BACKBONES["resnext50"]().layer1[0].conv2.weight.shape == (128, 4, 3, 3)
 
 
+PHOTOGRAPHS = ["res10", "res50", "resnext50"]
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_stages_are_the_places_of_manifold_mixup(name):
+    assert [stage for stage, _ in BACKBONES[name]().stages()] == ["stem", "layer1", "layer2", "layer3", "layer4"]
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_stages_compose_to_torchvision_s_network(name):
+    """With its weights, the maps before pooling are torchvision's own, so that its checkpoints mean the same here."""
+    torch.manual_seed(0)
+    whole = {"res10": lambda: ResNet(BasicBlock, [1, 1, 1, 1]), "res50": resnet50, "resnext50": resnext50_32x4d}[name]().eval()
+    backbone = BACKBONES[name]().eval()
+    load_backbone(backbone, whole.state_dict(), "torchvision")
+    images, maps = torch.randn(1, 3, 40, 32), []
+    whole.layer4.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    with torch.no_grad():
+        whole(images)
+        assert torch.equal(backbone(images), maps[0])
+
+
+def test_a_published_checkpoint_loads():
+    """Names as the published code wrote them, with DataParallel's prefix."""
+    torch.manual_seed(0)
+    saved, network = (Network(BACKBONES["res10"](), POOLINGS["GAP"](), CLASSIFIERS["FC"](512, 20)) for _ in range(2))
+    state = {f"module.{name}": value for name, value in saved.state_dict().items()}
+    assert {"module.backbone.layer1.0.conv1.weight", "module.backbone.layer4.0.downsample.1.running_var",
+            "module.classifier.weight"} <= set(state)
+    load_network(network, {"state_dict": state}, "a checkpoint")
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in saved.state_dict().items())
+
+
 @pytest.mark.parametrize("size", [(64, 64), (224, 160), (50, 33)])
 def test_shapes(size):
     backbone = BACKBONES["res10"]().eval()
     assert backbone(torch.randn(1, 3, *size)).shape == (1, 512, *backbone.output_size(size))
 
 
-def test_initialisation():
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_convolutions_begin_normal_with_the_fan_of_their_output(name):
+    """√(2 / (k² · out)), whatever the groups; large enough tensors only, whose deviation is known to a per cent or two."""
     torch.manual_seed(0)
-    weight = BACKBONES["res10"]().layer4[0].conv2.weight
-    assert weight.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
+    for label, module in BACKBONES[name]().named_modules():
+        if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 30_000:
+            expected = (2 / (module.kernel_size[0] ** 2 * module.out_channels)) ** 0.5
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.02), label

@@ -43,7 +43,13 @@ def test_rate_reaches_all_groups():
 
 
 class Loader(list):
+    """Batches that lie ready."""
+
     device = CPU
+
+    @property
+    def num_images(self) -> int:
+        return sum(len(batch.labels) for batch in self)
 
 
 class Seeds(nn.Module):

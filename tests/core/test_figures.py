@@ -81,3 +81,34 @@ def test_curves_before_there_is_much_to_draw(history, tmp_path):
     figure = training_curves(history, {})
     assert isinstance(figure, Figure)
     save_figure(figure, tmp_path / "x.png")
+
+
+def test_many_classes_are_placed_by_number_and_parted_by_shot():
+    """Whatever shares a cell, the axes count classes, and lines stand where the shot groups part."""
+    predictions, metrics, names, counts = validation(1000)
+    axes = confusion_figure(confusion(predictions, counts), metrics, names).axes[0]
+    assert axes.images[0].get_extent() == [0.5, 1000.5, 1000.5, 0.5]
+    many, medium = int((counts > 100).sum()), int(((counts >= 20) & (counts <= 100)).sum())
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_xdata()[0] == line.get_xdata()[-1]] == [
+        many + 0.5, many + medium + 0.5]
+    assert {text.get_text() for text in axes.texts} == {"many", "medium", "few"}
+    assert axes.get_yticklabels()[0].get_text() == f"1\n({counts.max():,})"
+    assert "10 to a cell" in axes.get_xlabel()
+
+
+def test_faint_shares_are_seen_where_there_are_no_numbers():
+    predictions, metrics, names, counts = validation(100)
+    norm = confusion_figure(confusion(predictions, counts), metrics, names).axes[0].images[0].norm
+    assert norm(1) == pytest.approx(0.01 ** 0.4)
+    assert (norm(0), norm(100)) == (0, 1)
+
+
+@pytest.mark.parametrize(("classes", "per_class", "dots"), [(100, 50, "a class"), (8142, 3, "neighbours of equal recall")])
+def test_dots_of_recall_stand_for_every_class(classes, per_class, dots):
+    _, metrics, names, _ = validation(classes, per_class)
+    axes = recall_figure(metrics, names).axes[0]
+    assert dots in axes.get_xlabel()
+    points, areas = axes.collections[0].get_offsets(), axes.collections[0].get_sizes()
+    weights = np.ones(len(points)) if len(areas) == 1 else areas
+    assert np.average(points[:, 1], weights=weights) == pytest.approx(100 * metrics.recall.mean())
+    assert len(points) == (classes if dots == "a class" else 50 * 4)

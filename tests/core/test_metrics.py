@@ -145,3 +145,14 @@ def test_shared_cells_are_sums_of_the_whole_matrix(cells):
     expected = np.add.reduceat(np.add.reduceat(whole.counts, shared.edges[:-1], 0), shared.edges[:-1], 1)
     assert np.array_equal(shared.counts, expected)
     assert shared.counts.sum() == len(labels)
+
+
+def test_batches_put_together_are_the_whole_at_32_bytes_an_image():
+    logits, labels, _ = random_case()
+    whole = describe(logits, labels)
+    together = Predictions.empty(len(labels), torch.device("cpu"))
+    for start in range(0, len(labels), 64):
+        rows = slice(start, start + 64)
+        together.put(rows, describe(logits[rows], labels[rows]))
+    assert all(torch.equal(one, other) for one, other in zip(whole, together))
+    assert sum(column.nbytes for column in together) == 32 * len(labels)

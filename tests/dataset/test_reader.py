@@ -1,5 +1,4 @@
 """Image files through the loaders: the reference's images, whatever the number of workers; what happens to bad ones."""
-
 import pytest
 import torch
 

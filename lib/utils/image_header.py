@@ -1,0 +1,21 @@
+"""What an image file says of itself at its beginning."""
+from pathlib import Path
+
+from PIL import Image
+
+from lib.utils.errors import InputError, MissingPathError
+
+
+def read_size(path: Path, entry: str) -> tuple[int, int]:
+    """Height and width in pixels, without decoding; EXIF's orientation is not applied.
+
+    Args:
+        entry: where the path comes from, for messages.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError as error:
+        raise MissingPathError(f"{entry}: no file {path}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:   # PIL's answers to damaged files
+        raise InputError(f"{entry}: {path} is no image that can be read ({error})") from error

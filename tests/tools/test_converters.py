@@ -1,0 +1,331 @@
+"""The converters on small data of the exact published structure: what they write is what trains."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.dataset import DATASETS
+from lib.dataset.long_tail import long_tail_counts
+from main import train
+from tools import convert_from_folder, convert_from_ImageNet, convert_from_iNat, convert_from_tfrecords
+from tools.conversion import NAMED
+
+WNIDS = ["n01440764", "n01443537", "n01484850"]
+
+
+def save_image(path: Path, size=(40, 50), color: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(color).integers(256, size=(*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def open_sets(root, train_json: Path, valid_json: Path):
+    return [DATASETS["iNaturalist"](part, str(root), (32, 32), train_json=str(train_json), valid_json=str(valid_json))
+            for part in (True, False)]
+
+
+# --- ImageNet-LT
+
+@pytest.fixture
+def imagenet(tmp_path) -> Path:
+    """ILSVRC's folders and the lists of ImageNet-LT: classes of 6, 3 and 1 training images, two for testing, one more."""
+    lists = {"train": [], "test": [], "val": []}
+    for label, (wnid, count) in enumerate(zip(WNIDS, (6, 3, 1))):
+        for number in range(count):
+            lists["train"].append((f"train/{wnid}/{wnid}_{number}.JPEG", label))
+        lists["val"].append((f"train/{wnid}/{wnid}_100.JPEG", label))
+        lists["test"] += [(f"val/{wnid}/ILSVRC2012_val_0000{label}{number}.JPEG", label) for number in range(2)]
+    (tmp_path / "lists").mkdir()
+    for part, lines in lists.items():
+        for number, (name, _) in enumerate(lines):
+            save_image(tmp_path / "ILSVRC" / name, (40 + number, 50))
+        (tmp_path / f"lists/ImageNet_LT_{part}.txt").write_text("".join(f"{name} {label}\n" for name, label in lines))
+    return tmp_path
+
+
+def convert_imagenet(folder: Path, *words: str) -> int:
+    return convert_from_ImageNet.main(["--input_path", str(folder / "lists"), "--image_path", str(folder / "ILSVRC"),
+                                       "--output_path", str(folder / "data/ImageNet_LT"), *words])
+
+
+def test_imagenet_lists_become_json(imagenet):
+    assert convert_imagenet(imagenet) == 0
+    out = imagenet / "data/ImageNet_LT"
+    names = {part: f"ImageNet_LT_{part}.json" for part in ("train", "val", "val_official")}
+    assert sorted(path.name for path in out.iterdir()) == sorted(names.values())
+    assert [len(read(out / names[part])["annotations"]) for part in names] == [10, 6, 3]
+    content = read(out / names["train"])
+    assert content["annotations"][7] == {
+        "image_id": 8, "fpath": str(imagenet / "ILSVRC/train/n01443537/n01443537_1.JPEG"), "im_height": 47, "im_width": 50,
+        "category_id": 1}
+    assert (content["num_classes"], content["class_names"]) == (3, WNIDS)
+    train_set, valid_set = open_sets("", out / names["train"], out / names["val"])
+    assert train_set.class_counts.tolist() == [6, 3, 1]
+    assert valid_set.class_counts.tolist() == [2, 2, 2]
+    assert train_set.read(7).shape == (3, 47, 50)
+
+
+def test_the_list_of_validation_images_is_optional(imagenet):
+    (imagenet / "lists/ImageNet_LT_val.txt").unlink()
+    assert convert_imagenet(imagenet) == 0
+    assert not (imagenet / "data/ImageNet_LT/ImageNet_LT_val_official.json").exists()
+
+
+def test_another_set_of_the_same_form(imagenet):
+    for path in (imagenet / "lists").iterdir():
+        path.rename(path.with_name(path.name.replace("ImageNet", "Places")))
+    assert convert_imagenet(imagenet, "--name", "Places_LT") == 0
+    assert (imagenet / "data/ImageNet_LT/Places_LT_train.json").is_file()
+
+
+def test_paths_below_a_root_move_with_it(imagenet):
+    assert convert_imagenet(imagenet, "--root", str(imagenet)) == 0
+    moved = imagenet.rename(imagenet.with_name("moved"))
+    names = [f"data/ImageNet_LT/ImageNet_LT_{part}.json" for part in ("train", "val")]
+    assert open_sets(moved, *names)[0].read(0).shape == (3, 40, 50)
+
+
+def test_a_root_that_does_not_hold_the_images(imagenet, capsys):
+    assert convert_imagenet(imagenet, "--root", str(imagenet / "lists")) == 2
+    assert "--root:" in capsys.readouterr().err
+
+
+def test_missing_and_broken_images_are_counted_and_named(imagenet, capsys):
+    for number in range(6):
+        (imagenet / f"ILSVRC/train/n01440764/n01440764_{number}.JPEG").unlink()
+    (imagenet / "ILSVRC/train/n01443537/n01443537_1.JPEG").write_bytes(b"no image")
+    assert convert_imagenet(imagenet) == 2
+    message = capsys.readouterr().err
+    assert "7 of 10 images (ImageNet_LT_train.txt) are missing or cannot be read" in message
+    assert message.count("ImageNet_LT_train.txt, line ") == NAMED
+    assert "and 2 more" in message
+    assert not (imagenet / "data").exists()
+
+    assert convert_imagenet(imagenet, "--skip_bad") == 0
+    assert "left out: 7 of 10" in capsys.readouterr().err
+    labels = [entry["category_id"] for entry in read(imagenet / "data/ImageNet_LT/ImageNet_LT_train.json")["annotations"]]
+    assert labels == [1, 1, 2]   # class 0 has no image left, which is legal
+
+
+def test_nothing_is_overwritten_unasked(imagenet, capsys):
+    file = imagenet / "data/ImageNet_LT/ImageNet_LT_val.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("precious")
+    assert convert_imagenet(imagenet) == 2
+    assert f"{file}: already there; --overwrite" in capsys.readouterr().err
+    assert file.read_text() == "precious"
+    assert convert_imagenet(imagenet, "--overwrite") == 0
+    assert len(read(file)["annotations"]) == 6
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("train/a.JPEG\n", "line 1: must be the path of an image and its class"), ("train/a.JPEG -1", "line 1: must be"),
+    ("train/a.JPEG x", "line 1: must be"), ("", "is empty")])
+def test_lists_that_are_none(imagenet, text, message, capsys):
+    (imagenet / "lists/ImageNet_LT_test.txt").write_text(text)
+    assert convert_imagenet(imagenet) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_list(imagenet, capsys):
+    (imagenet / "lists/ImageNet_LT_train.txt").unlink()
+    assert convert_imagenet(imagenet) == 2
+    assert f"--input_path: no file {imagenet}/lists/ImageNet_LT_train.txt" in capsys.readouterr().err
+
+
+def test_an_interruption_leaves_nothing(imagenet, monkeypatch, capsys):
+    def interrupt(source):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tools.conversion.look", interrupt)
+    assert convert_imagenet(imagenet) == 130
+    assert not (imagenet / "data").exists()
+
+
+# --- iNaturalist
+
+def inat_content() -> dict:
+    """Annotations are in another order than images, and ids are not numbers in order."""
+    images = [{"id": 70 - number, "file_name": f"train_val2018/Plantae/{number % 3}/{number}.jpg", "height": 40, "width": 50}
+              for number in range(6)]
+    annotations = [{"id": number, "image_id": image["id"], "category_id": int(image["file_name"].split("/")[2])}
+                   for number, image in enumerate(reversed(images))]
+    return {"info": {"year": 2018}, "images": images, "annotations": annotations,
+            "categories": [{"id": number, "name": name} for number, name in ((2, "owl"), (0, "oak"), (1, "ant"), (3, "eel"))]}
+
+
+def convert_inat(folder: Path, content, *words: str) -> int:
+    file = folder / "train2018.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return convert_from_iNat.main(["--input_json_file", str(file), "--image_path", str(folder / "images"),
+                                   "--output_json_file", str(folder / "iNaturalist18_train.json"), *words])
+
+
+def write_inat_images(folder: Path) -> None:
+    for image in inat_content()["images"]:
+        save_image(folder / "images" / image["file_name"])
+
+
+def test_inat_joins_by_image_id(tmp_path):
+    write_inat_images(tmp_path)
+    assert convert_inat(tmp_path, inat_content()) == 0
+    content = read(tmp_path / "iNaturalist18_train.json")
+    assert [entry["category_id"] for entry in content["annotations"]] == [0, 1, 2, 0, 1, 2]
+    assert content["annotations"][1] == {
+        "image_id": 69, "fpath": str(tmp_path / "images/train_val2018/Plantae/1/1.jpg"), "im_height": 40, "im_width": 50,
+        "category_id": 1}
+    assert (content["num_classes"], content["class_names"]) == (4, ["oak", "ant", "owl", "eel"])
+
+
+def changed(key: str, number: int, **values) -> dict:
+    content = inat_content()
+    content[key][number] = {k: v for k, v in (content[key][number] | values).items() if v is not ...}
+    return content
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("{", "train2018.json: not JSON"), ({"images": []}, "has no images and no annotations and no categories"),
+    ([], "has no images"), (changed("annotations", 2, image_id=1), "images[3]: no annotation names the class of image 67"),
+    (inat_content() | {"annotations": [*inat_content()["annotations"], {"image_id": 1, "category_id": 0}]},
+     "1 annotations are of images that are not listed, such as image 1"),
+    (changed("annotations", 2, image_id=69), "annotations[4]: image 69 has two classes, 0 and 1"),
+    (changed("annotations", 2, category_id=...), "annotations[2]: has no category_id"),
+    (changed("annotations", 2, category_id=4), "images[3]: class 4 is not in categories (0 to 3)"),
+    (changed("images", 2, file_name=...), "images[2]: has no file_name"),
+    (changed("images", 2, id=70), "images[2]: no annotation names the class of image 70, or two images have this id"),
+    (changed("categories", 2, id=9), "the ids of categories are not 0 to 3"),
+])
+def test_inat_mistakes(tmp_path, content, message, capsys):
+    assert convert_inat(tmp_path, content) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "iNaturalist18_train.json").exists()
+
+
+def test_inat_missing_images(tmp_path, capsys):
+    write_inat_images(tmp_path)
+    (tmp_path / "images/train_val2018/Plantae/1/4.jpg").unlink()
+    assert convert_inat(tmp_path, inat_content()) == 2
+    assert "1 of 6 images" in (message := capsys.readouterr().err)
+    assert "train2018.json, images[4]: no file" in message
+
+
+# --- a folder of one's own
+
+def write_folder(folder: Path, counts=(10, 10, 10)) -> Path:
+    for name, count in zip(("zebra", "ant", "cat"), counts):
+        for number in range(count):
+            save_image(folder / name / f"sub{number % 2}/{number}.{('jpg', 'PNG')[number % 2]}", (12, 10 + number))
+    (folder / "notes.txt").write_text("not an image")
+    (folder / "ant" / ".DS_Store").write_text("")
+    return folder
+
+
+def convert_folder(folder: Path, *words: object) -> int:
+    return convert_from_folder.main(["--input_path", str(folder / "birds"), "--output_path", str(folder / "json"),
+                                     *map(str, words)])
+
+
+def listed(folder: Path, part: str) -> list[tuple[str, int]]:
+    return [(entry["fpath"], entry["category_id"]) for entry in read(folder / f"json/birds_{part}.json")["annotations"]]
+
+
+def test_folder_is_split_by_class(tmp_path):
+    write_folder(tmp_path / "birds", (10, 5, 1))
+    assert convert_folder(tmp_path, "--valid_share", 0.3) == 0
+    train_images, valid_images = listed(tmp_path, "train"), listed(tmp_path, "valid")
+    assert not set(train_images) & set(valid_images)
+    assert read(tmp_path / "json/birds_valid.json")["class_names"] == ["ant", "cat", "zebra"]
+    assert np.bincount([label for _, label in train_images]).tolist() == [3, 1, 7]   # a class keeps one for training
+    assert np.bincount([label for _, label in valid_images], minlength=3).tolist() == [2, 0, 3]
+    assert all(f"/{('ant', 'cat', 'zebra')[label]}/" in path for path, label in train_images)
+
+
+def test_the_split_is_a_function_of_the_seed(tmp_path):
+    write_folder(tmp_path / "birds")
+    parts = []
+    for seed in (0, 0, 1):
+        assert convert_folder(tmp_path, "--seed", seed, "--overwrite") == 0
+        parts.append(listed(tmp_path, "valid"))
+    assert parts[0] == parts[1] != parts[2]
+
+
+@pytest.mark.parametrize("profile", ["exp", "step"])
+def test_a_long_tail_by_the_published_rule(tmp_path, profile):
+    write_folder(tmp_path / "birds")
+    assert convert_folder(tmp_path, "--ratio", 0.25, "--profile", profile) == 0
+    assert np.bincount([label for _, label in listed(tmp_path, "train")]).tolist() == long_tail_counts(8, 3, 0.25, profile)
+    assert len(listed(tmp_path, "valid")) == 6   # stays whole
+
+
+def test_a_validation_folder_of_its_own(tmp_path, capsys):
+    write_folder(tmp_path / "birds")
+    write_folder(tmp_path / "others", (2, 2, 2))
+    assert convert_folder(tmp_path, "--valid_path", tmp_path / "others") == 0
+    assert len(listed(tmp_path, "train")) == 30
+    assert len(listed(tmp_path, "valid")) == 6
+    (tmp_path / "others/zebra").rename(tmp_path / "others/yak")
+    assert convert_folder(tmp_path, "--valid_path", tmp_path / "others", "--overwrite") == 2
+    assert "--valid_path: not the same classes" in (message := capsys.readouterr().err)
+    assert "yak, zebra" in message
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--valid_share", 0], "--valid_share"), (["--valid_share", 1], "--valid_share"), (["--ratio", 0], "--ratio: must be"),
+    (["--ratio", 0.01], "--ratio: 0.01 leaves"), (["--valid_path", "nowhere"], "--valid_path: no folder nowhere"),
+])
+def test_folder_options_out_of_range(tmp_path, words, message, capsys):
+    write_folder(tmp_path / "birds")
+    assert convert_folder(tmp_path, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_folders_without_classes_or_images(tmp_path, capsys):
+    (tmp_path / "birds").mkdir()
+    assert convert_folder(tmp_path) == 2
+    (tmp_path / "birds/ant").mkdir()
+    assert convert_folder(tmp_path) == 2
+    first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error"))
+    assert "has no folders in it" in first
+    assert f"{tmp_path}/birds/ant has no images" in second
+
+
+@pytest.mark.parametrize("converter", [convert_from_folder, convert_from_ImageNet, convert_from_iNat, convert_from_tfrecords])
+def test_help_has_an_example(converter, capsys):
+    with pytest.raises(SystemExit) as done:
+        converter.main(["--help"])
+    assert done.value.code == 0
+    assert f"python {converter.__name__.replace('.', '/')}.py --input_" in capsys.readouterr().out
+
+
+# --- end to end
+
+@pytest.mark.slow
+def test_imagenet_trains_by_its_recipe_with_nothing_but_the_path(imagenet, command):
+    """The published file; --root makes the data relocatable. Only what makes it quick is overridden beside the path."""
+    assert convert_imagenet(imagenet, "--root", str(imagenet)) == 0
+    (imagenet / "data/ImageNet_LT").rename(imagenet / "ImageNet_LT")
+    done = command("bash", "data_parallel_train.sh", "configs/ImageNet_LT/imagenetlt_baseline.yaml", "cpu",
+                   "DATASET.ROOT", imagenet, "OUTPUT_DIR", imagenet / "output", "TRAIN.MAX_EPOCH", 1,
+                   "TRAIN.NUM_WORKERS", 1, "TEST.NUM_WORKERS", 0)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = read(imagenet / "output/baseline/metrics.json")
+    assert report["images"] == 6
+    assert len(report["recall"]) == 3
+
+
+@pytest.mark.slow
+def test_own_folder_trains(tmp_path, tiny):
+    write_folder(tmp_path / "birds")
+    assert convert_folder(tmp_path) == 0
+    words = ["DATASET.DATASET", "iNaturalist", "DATASET.TRAIN_JSON", tmp_path / "json/birds_train.json",
+             "DATASET.VALID_JSON", tmp_path / "json/birds_valid.json", "TRANSFORMS.TRAIN_TRANSFORMS", "['random_resized_crop']",
+             "TRANSFORMS.TEST_TRANSFORMS", "['shorter_resize_for_crop', 'center_crop']", "TRAIN.MAX_EPOCH", 1]
+    assert train.main(["--cfg", "configs/test/digits_lt.yaml", "--gpus", "cpu", *tiny, *map(str, words)]) == 0
+    rows = (tmp_path / "run/per_class.csv").read_text().splitlines()
+    assert [row.split(",")[1:4] for row in rows[1:]] == [[name, "8", "2"] for name in ("ant", "cat", "zebra")]
