@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from lib.config import Config, load_config, split_words
-from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, InputError, RunFailedError
+from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, InputError, RunFailedError, UnreadableImageError
 from lib.utils.log import start_logging
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def exit_status(action: Callable[[], None]) -> int:
         action()
         return DONE
     except InputError as error:
-        if rank == 0:   # ranks agree on mistakes before they stop, see Runtime.agree
+        # ranks agree on mistakes before they stop, see Runtime.agree, but not in the middle of an epoch
+        if rank == 0 or isinstance(error, UnreadableImageError):
             print(f"error: {error}", file=sys.stderr)
         return MISTAKE
     except RunFailedError as error:

@@ -31,7 +31,7 @@ from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.metrics import Predictions, measure, summary
 from lib.core.precision import Precision
 from lib.core.progress import Progress
-from lib.core.report import write_report
+from lib.core.report import log_unreadable, write_report
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device, unwrap
 from lib.dataset import ImageSet
@@ -159,6 +159,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
             runtime.synchronise_buffers(parts.network)
         point = point._replace(epoch=epoch)
         log.info("%s", progress.line(entry))
+        log_unreadable(loaders, runtime)
         if runtime.is_main:
             run.record(entry)
             run.save(snapshot(cfg, parts, point), is_best, cfg.SAVE_STEP)
@@ -166,6 +167,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
                 draw_curves(cfg, run)
     if predictions is None:   # a finished run was started again
         predictions = evaluate(parts.network, valid_loader, parts.precision, runtime)
+        log_unreadable(loaders, runtime)
     return predictions, point
 
 

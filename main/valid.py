@@ -24,7 +24,7 @@ from lib.config import Config
 from lib.core import build, checkpoint
 from lib.core.engine import evaluate_heads
 from lib.core.metrics import Predictions, class_table, measure, summary
-from lib.core.report import write_report
+from lib.core.report import log_unreadable, write_report
 from lib.core.run import LAST, Run
 from lib.core.runtime import Runtime, to_device
 from lib.core.tau_sweep import WARNING, sweep_table, write_sweep
@@ -49,6 +49,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
             heads = build.build_heads(cfg, network)
         by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
+        log_unreadable([loader], runtime)
         if runtime.is_main:
             predictions = dict(zip(heads, by_head))
             about = {"epoch": state.get("epoch"), "checkpoint": str(path)}

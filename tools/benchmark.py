@@ -9,6 +9,8 @@ Two loops take turns in one process, with the same network, optimizer, precision
   end to end   whole epochs as main/train.py trains them: draws, augmentation, normalisation, mixing, loss, totals; no validation
 
 The ratio is taken pair by pair; printed are the medians and their range.
+
+    python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain of libraries (tools/measure/jpeg.py)
 """
 import sys
 from pathlib import Path
@@ -33,6 +35,7 @@ from lib.dataset import ArraySet, ImageSet
 from lib.utils.seed import seed_globals
 from main.command import make_parser, run_command
 from main.train import Parts, assemble
+from tools.measure import jpeg
 
 MIN_BATCHES = 100   # epochs are repeated until a timing covers this many
 
@@ -115,6 +118,8 @@ def show(cfg: Config, args: argparse.Namespace, runtime: Runtime, rates: list[di
 
 
 def main(argv: Sequence[str]) -> int:
+    if "--jpeg" in argv:
+        return jpeg.main([word for word in argv if word != "--jpeg"])
     parser = make_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="pairs that count (default 5)")
     parser.add_argument("--random-images", type=int, default=0, metavar="N", help="N images of noise instead of the data set")

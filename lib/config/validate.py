@@ -27,6 +27,7 @@ REGISTRIES = {
 }
 CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
+    "DATASET.ON_BAD_IMAGE": ("error", "skip"),
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
     "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM"),
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine"), "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,

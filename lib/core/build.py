@@ -174,7 +174,8 @@ def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime
     parts = ((train_set, train_batches, cfg.TRANSFORMS.TRAIN_TRANSFORMS, cfg.TRAIN.NUM_WORKERS),
              (valid_set, valid_batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS))
     return tuple(make_loader(images, batches, build_transforms(cfg, names), build_normalize(cfg, images, runtime.device),
-                             runtime.device, in_memory=cfg.DATASET.IN_MEMORY, num_workers=workers, pin_memory=cfg.PIN_MEMORY)
+                             runtime.device, in_memory=cfg.DATASET.IN_MEMORY, num_workers=workers, pin_memory=cfg.PIN_MEMORY,
+                             skip_unreadable=cfg.DATASET.ON_BAD_IMAGE == "skip")
                  for images, batches, names, workers in parts)
 
 

@@ -1,7 +1,9 @@
-"""The files of one validation: metrics.json, per_class.csv, and the figures."""
+"""The files of one validation: metrics.json, per_class.csv, and the figures; and what is said of images that were skipped."""
 import csv
 import io
 import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,14 @@ from torch import Tensor
 
 from lib.core.figures import confusion_figure, recall_figure, save_figure
 from lib.core.metrics import Metrics, Predictions, confusion
+from lib.core.runtime import Runtime
+from lib.dataset import FileLoader, MemoryLoader
 from lib.utils.files import write_text_atomically
 
+log = logging.getLogger(__name__)
+
 COLUMNS = ("class", "name", "train_images", "valid_images", "recall", "precision", "f1")
+SHOWN_COMPLAINTS = 5   # images that are named one by one; of more, the number is told
 
 
 def write_report(directory: Path, predictions: Predictions, metrics: Metrics, class_names: list[str], class_counts: Tensor,
@@ -43,3 +50,15 @@ def class_csv(metrics: Metrics, class_names: list[str]) -> str:
         writer.writerow([number, name, metrics.train_images[number], metrics.valid_images[number],
                          *("" if np.isnan(score) else f"{score:.6f}" for score in scores[number])])
     return text.getvalue()
+
+
+def log_unreadable(loaders: Sequence[MemoryLoader | FileLoader], runtime: Runtime) -> None:
+    """Logs, on rank 0, which images could not be read since the last time, on all ranks, and forgets them."""
+    for loader in loaders:
+        complaints = {index: text for found in runtime.gather_objects(loader.unreadable) for index, text in found.items()}
+        loader.unreadable.clear()
+        if complaints and runtime.is_main:
+            lines = [complaints[index] for index in sorted(complaints)[:SHOWN_COMPLAINTS]]
+            lines += [f"and {len(complaints) - SHOWN_COMPLAINTS} more"] * (len(complaints) > SHOWN_COMPLAINTS)
+            log.warning("%s: %d images could not be read, others of their class took their place:%s", loader.set.name,
+                        len(complaints), "".join(f"\n    {line}" for line in lines))

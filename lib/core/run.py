@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from lib.core import checkpoint
+from lib.dataset.decode import decoder_name
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.log import log_to_file
@@ -22,7 +23,7 @@ from lib.utils.log import log_to_file
 log = logging.getLogger(__name__)
 
 LAST, BEST = "last.pth", "best_model.pth"
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "yacs", "tensorboardX", "matplotlib")
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "turbojpeg", "yacs", "tensorboardX", "matplotlib")
 OWN = ("config.yaml", "environment.json", "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", "metrics.json",
        "per_class.csv", "tau_norm", "tau_sweep.json", "tensorboard", "models", "figures")
 SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "many", "medium", "few")
@@ -145,6 +146,7 @@ def environment(hardware: str) -> dict[str, Any]:
         "hardware": hardware,
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
+        "jpeg_decoder": decoder_name(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "versions": versions,
     }

@@ -6,6 +6,30 @@ from lib.utils.registry import Registry
 TRANSFORMS = Registry("transform")
 
 
+class Source:
+    """An image whose size is known and whose pixels are not yet decoded.
+
+    Attributes:
+        size: height and width.
+    """
+
+    size: tuple[int, int]
+
+    def pixels(self) -> Tensor:
+        """The image, uint8 (3, H, W) in R, G, B."""
+        raise NotImplementedError(f"{type(self).__name__} must decode an image")
+
+    def window(self, top: int, left: int, height: int, width: int, target: tuple[int, int] | None = None) -> Tensor:
+        """A window of the image, uint8 (3, h, w).
+
+        Args:
+            target: height and width to which the window will be reduced. It may come smaller, by a whole factor, as long as it
+                is no smaller than that; its edges are then the nearest that the reduced image has. Without ``target`` it is
+                exactly the window.
+        """
+        return self.pixels()[:, top:top + height, left:left + width]
+
+
 class Transform:
     """From uint8 images to uint8 images: a batch of one size at once, or a single image.
 
@@ -28,6 +52,10 @@ class Transform:
     def image(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """(C, H, W) to (C, h, w)."""
         return self.batch(image[None], generator)[0]
+
+    def source(self, source: Source, generator: Generator | None = None) -> Tensor:
+        """(C, h, w) of an image that is not yet decoded; a transform that needs only a part of it decodes no more."""
+        return self.image(source.pixels(), generator)
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor, layout: memory_format = channels_last) -> Tensor:

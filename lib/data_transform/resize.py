@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from lib.data_transform.base import TRANSFORMS, Transform
+from lib.data_transform.base import TRANSFORMS, Source, Transform
 
 SHORTER_SIDE = 0.875   # INPUT_SIZE / shorter side before the centre crop, the field's 224 / 256
 TRIES = 10             # of random_resized_crop, before it takes the centre
@@ -47,14 +47,18 @@ class RandomResizedCrop(Transform):
     The area is uniform in ``scale`` (a share of the image's), the logarithm of width / height uniform in that of ``ratio``,
     the place uniform; ten tries to fit it in, then the largest centred window within ``ratio``.
     Szegedy et al., Going Deeper with Convolutions, CVPR 2015, arXiv:1409.4842, section 6.
+
+    Args:
+        scaled_decoding: a JPEG's window of at least twice INPUT_SIZE is decoded at 1/2, 1/4 or 1/8, to no less than INPUT_SIZE;
+            off, the result is that of decoding the whole image, to the last bit.
     """
 
     fixes_size = True
 
     def __init__(self, size: tuple[int, int], *, scale: tuple[float, float] = (0.08, 1.0),
-                 ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
+                 ratio: tuple[float, float] = (3 / 4, 4 / 3), scaled_decoding: bool = False) -> None:
         super().__init__(size)
-        self.scale, self.ratio = scale, ratio
+        self.scale, self.ratio, self.scaled_decoding = scale, ratio, scaled_decoding
 
     def window(self, height: int, width: int, generator: Generator | None) -> tuple[int, int, int, int]:
         """top, left, height, width; the numbers are drawn on the CPU, since they decide the size of what is read."""
@@ -73,6 +77,11 @@ class RandomResizedCrop(Transform):
     def image(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         top, left, h, w = self.window(*image.shape[-2:], generator)
         return resize(image[..., top:top + h, left:left + w], self.size)
+
+    def source(self, source: Source, generator: Generator | None = None) -> Tensor:
+        """Decodes the window only."""
+        window = self.window(*source.size, generator)
+        return resize(source.window(*window, self.size if self.scaled_decoding else None), self.size)
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """One by one, since the windows differ; seeds of the images' generators come from ``generator``."""

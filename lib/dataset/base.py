@@ -1,9 +1,10 @@
 """What a data set is to the rest: labels, and images by number."""
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from lib.data_transform import Source
 from lib.utils.errors import InputError
 from lib.utils.registry import Registry
 
@@ -48,9 +49,27 @@ class ImageSet:
         """Image number ``index``, uint8 (3, H, W), in R, G, B."""
         raise NotImplementedError(f"{type(self).__name__} must read an image")
 
+    def open(self, index: int) -> Source:
+        """The same image before it is decoded, where the set can tell its size without decoding it."""
+        return Decoded(self.read(index))
+
+    def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
+        """All images, uint8 (N, 3, H, W); only where ``image_size`` is not None.
+
+        Args:
+            read: what is called for each image that must be read, by default ``read`` of this set.
+        """
+        return torch.stack([(read or self.read)(index) for index in range(len(self.labels))])
+
+
+class Decoded(Source):
+    """An image that has been decoded."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.image, self.size = image, tuple(image.shape[1:])
+
     def pixels(self) -> Tensor:
-        """All images, uint8 (N, 3, H, W); only where ``image_size`` is not None."""
-        return torch.stack([self.read(index) for index in range(len(self.labels))])
+        return self.image
 
 
 class ArraySet(ImageSet):
@@ -68,5 +87,5 @@ class ArraySet(ImageSet):
     def read(self, index: int) -> Tensor:
         return self.images[index].expand(3, -1, -1)
 
-    def pixels(self) -> Tensor:
+    def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
         return self.images.expand(-1, 3, -1, -1)

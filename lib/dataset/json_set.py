@@ -2,16 +2,17 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lib.data_transform import Source
 from lib.dataset.annotations import Annotations, check_inside, read_annotations
 from lib.dataset.base import DATASETS, ImageSet
-from lib.dataset.decode import read_image
+from lib.dataset.decode import announce_decoder, open_image
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.image_header import read_size
 from lib.utils.threads import map_ranges
@@ -55,25 +56,29 @@ class JsonSet(ImageSet):
         check_files(self.annotations, self.root)
         super().__init__(str(self.annotations.file), self.annotations.labels, self.annotations.class_names, MEAN, STD,
                          common_size(self.annotations, self.root))
+        announce_decoder()
 
     def path(self, index: int) -> Path:
         return self.root / self.annotations.paths[index]
 
     def read(self, index: int) -> Tensor:
-        image = read_image(self.path(index), self.annotations.entry(index))
-        if self.image_size not in (None, tuple(image.shape[1:])):
-            raise InputError(f"{self.annotations.entry(index)}: {self.path(index)} has {' × '.join(map(str, image.shape[1:]))} "
+        image = self.open(index)
+        if self.image_size not in (None, image.size):
+            raise InputError(f"{self.annotations.entry(index)}: {self.path(index)} has {' × '.join(map(str, image.size))} "
                              f"pixels, and im_height × im_width are {' × '.join(map(str, self.image_size))}")
-        return image
+        return image.pixels()
 
-    def pixels(self) -> Tensor:
+    def open(self, index: int) -> Source:
+        return open_image(self.path(index), self.annotations.entry(index))
+
+    def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
         """Decoded by a thread per core, since decoding does not hold Python's lock."""
-        count = len(self.labels)
+        count, read = len(self.labels), read or self.read
         pixels = torch.empty(count, 3, *self.image_size, dtype=torch.uint8)
 
         def fill(indices: range) -> int:
             for index in indices:
-                pixels[index] = self.read(index)
+                pixels[index] = read(index)
             return indices.stop
 
         shown = time.monotonic()

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lib.data_transform import Transform
 from lib.dataset.base import ImageSet
+from lib.dataset.reader import Reader, collate
 from lib.dataset.sampler import EpochBatches, EvalBatches
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, UnreadableImageError
 from lib.utils.seed import Stream, spawn_seeds
 from lib.utils.workers import worker_context
 
@@ -39,6 +40,7 @@ class Loader:
                  normalize: Normalize, device: torch.device) -> None:
         self.set, self.batches, self.transforms, self.normalize = images, batches, transforms, normalize
         self.device = device
+        self.unreadable: dict[int, str] = {}   # what was wrong with images whose place another took, by their number
         sizes = [len(rows) for rows in batches.batches()]   # the same in every epoch
         self.num_batches, self.num_images = len(sizes), sum(sizes)
 
@@ -68,13 +70,21 @@ class MemoryLoader(Loader):
         images: a set whose images are of one size.
         batches: which of them, in which order.
         transforms: what is done to a batch of them, in this order.
+        skip_unreadable: see ``Reader``.
     """
 
     def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
-                 normalize: Normalize, device: torch.device) -> None:
+                 normalize: Normalize, device: torch.device, skip_unreadable: bool = False) -> None:
         super().__init__(images, batches, transforms, normalize, device)
-        self.pixels = images.pixels().to(device).contiguous(memory_format=torch.channels_last)
+        pixels = images.pixels(self.read if skip_unreadable else None)
+        self.pixels = pixels.to(device).contiguous(memory_format=torch.channels_last)
         self.labels = images.labels.to(device)
+
+    def read(self, index: int) -> Tensor:
+        image, complaint = Reader(self.set, (), skip_unreadable=True).take(index)
+        if complaint:
+            self.unreadable[index] = complaint
+        return image
 
     def __iter__(self) -> Iterator[Batch]:
         for indices, seed in self.plan():
@@ -90,43 +100,33 @@ class FileLoader(Loader):
     Args:
         num_workers: processes that read; 0 reads in this one.
         pin_memory: page-locked batches, for a GPU.
+        skip_unreadable: see ``Reader``.
 
     Raises:
         InputError: images of different sizes, and no transform that makes them equal.
     """
 
     def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
-                 normalize: Normalize, device: torch.device, num_workers: int, pin_memory: bool = True) -> None:
+                 normalize: Normalize, device: torch.device, num_workers: int, pin_memory: bool = True,
+                 skip_unreadable: bool = False) -> None:
         cut = worker_part(images, transforms)
         super().__init__(images, batches, transforms[cut:], normalize, device)
         self.requests = Requests(bool(cut))
         self.loader = DataLoader(
-            Reader(images, transforms[:cut]), batch_sampler=self.requests, num_workers=num_workers,
-            pin_memory=pin_memory and device.type == "cuda", persistent_workers=num_workers > 0,
+            Reader(images, transforms[:cut], skip_unreadable), batch_sampler=self.requests, num_workers=num_workers,
+            collate_fn=collate, pin_memory=pin_memory and device.type == "cuda", persistent_workers=num_workers > 0,
             multiprocessing_context=worker_context() if num_workers else None, worker_init_fn=single_thread)
 
     def __iter__(self) -> Iterator[Batch]:
         labels = self.set.labels
         self.requests.plan = list(self.plan())
-        for images, (indices, seed) in zip(self.loader, self.requests.plan):
+        for answer, (indices, seed) in zip(self.loader, self.requests.plan):
+            if isinstance(answer, InputError):
+                raise UnreadableImageError(f"{answer} (DATASET.ON_BAD_IMAGE skip puts others in the place of such images)")
+            images, complaints = answer
+            self.unreadable |= {int(indices[place]): complaint for place, complaint in complaints.items()}
             images = images.to(self.device, non_blocking=True)
             yield self.finish(images, labels[indices].to(self.device, non_blocking=True), indices, seed)
-
-
-class Reader(Dataset):
-    """Image by image, what a worker does; requests are (index, seed)."""
-
-    def __init__(self, images: ImageSet, transforms: Sequence[Transform]) -> None:
-        self.images, self.transforms = images, transforms
-
-    def __getitem__(self, request: tuple[int, int]) -> Tensor:
-        index, seed = request
-        image = self.images.read(index)
-        if self.transforms:
-            generator = torch.Generator().manual_seed(seed)
-            for transform in self.transforms:
-                image = transform.image(image, generator)
-        return image
 
 
 class Requests:
@@ -159,17 +159,18 @@ def single_thread(worker: int) -> None:
 
 def make_loader(images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
                 normalize: Normalize, device: torch.device, *, in_memory: str, num_workers: int,
-                pin_memory: bool) -> MemoryLoader | FileLoader:
+                pin_memory: bool, skip_unreadable: bool = False) -> MemoryLoader | FileLoader:
     """Args:
         in_memory: "auto" (images of one size, and below 2 GB in all), "always" or "never".
+        skip_unreadable: see ``Reader``.
 
     Raises:
-        InputError: "always" with images of different sizes.
+        InputError: "always" with images of different sizes; an image that cannot be read.
     """
     if in_memory == "always" and images.image_size is None:
         raise InputError(f"DATASET.IN_MEMORY: the images of {images.name} differ in size, so they cannot lie in one array; "
                          "'auto' reads them by workers")
     fits = images.image_size is not None and images.num_bytes < MEMORY_LIMIT
     if in_memory == "always" or (in_memory == "auto" and fits):
-        return MemoryLoader(images, batches, transforms, normalize, device)
-    return FileLoader(images, batches, transforms, normalize, device, num_workers, pin_memory)
+        return MemoryLoader(images, batches, transforms, normalize, device, skip_unreadable)
+    return FileLoader(images, batches, transforms, normalize, device, num_workers, pin_memory, skip_unreadable)

@@ -12,6 +12,10 @@ class MissingPathError(InputError, FileNotFoundError):
     __str__ = Exception.__str__   # OSError would print only its first two arguments
 
 
+class UnreadableImageError(InputError):
+    """An image turned out to be unreadable in the middle of an epoch, which only the rank that met it knows."""
+
+
 class UnknownNameError(InputError, LookupError):
     """A name that no registry and no config tree knows."""
 

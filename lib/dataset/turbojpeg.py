@@ -1,0 +1,131 @@
+"""libjpeg-turbo by its TurboJPEG 3 API, the decoder that reads no more than a window of a JPEG, whole or reduced.
+
+The interface has opaque handles and plain numbers only, and is the same in every release since 3.0
+(https://libjpeg-turbo.org/Documentation/Documentation). The library is the system's, or the one in PyPI's ``turbojpeg``.
+"""
+import ctypes
+import threading
+from ctypes.util import find_library
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PACKAGE = "turbojpeg"   # on PyPI: wheels that hold libturbojpeg; its Python module is not used
+
+# names and numbers of turbojpeg.h
+TJINIT_DECOMPRESS = 1
+TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPARAM_PRECISION, TJPARAM_COLORSPACE = 4, 5, 6, 7, 8
+TJPF_RGB = 0
+MCU_WIDTHS = (8, 16, 16, 8, 8, 32, 8)   # pixels: 4:4:4, 4:2:2, 4:2:0, grey, 4:4:0, 4:1:1, 4:4:1
+CONVERTIBLE = (0, 1, 2)                 # colour spaces that it turns to RGB: RGB, YCbCr and grey, but not CMYK and YCCK
+
+
+class Region(ctypes.Structure):
+    """tjregion"""
+
+    _fields_ = [(name, ctypes.c_int) for name in ("x", "y", "w", "h")]
+
+
+class Factor(ctypes.Structure):
+    """tjscalingfactor"""
+
+    _fields_ = [(name, ctypes.c_int) for name in ("num", "denom")]
+
+
+class Header(NamedTuple):
+    """What a JPEG says of itself."""
+
+    height: int
+    width: int
+    mcu_width: int   # of the blocks that are coded together, pixels
+
+
+class TurboJpeg:
+    """A loaded library. Threads may share it; each has its own decoder.
+
+    Args:
+        library: it has ``tj3SetCroppingRegion``.
+        origin: where it is from, for messages.
+    """
+
+    def __init__(self, library: ctypes.CDLL, origin: str) -> None:
+        self.library, self.origin = declare(library), origin
+        self.local = threading.local()
+
+    @property
+    def handle(self) -> ctypes.c_void_p:
+        """The decoder of this thread; it lives as long as the process."""
+        if not hasattr(self.local, "handle"):
+            self.local.handle = self.library.tj3Init(TJINIT_DECOMPRESS)
+        return self.local.handle
+
+    def header(self, data: bytes) -> Header | None:
+        """None where this is no JPEG of 8 bits that can be turned to RGB."""
+        if self.library.tj3DecompressHeader(self.handle, data, len(data)) != 0:
+            return None
+        subsampling, width, height, precision, colours = (
+            self.library.tj3Get(self.handle, parameter) for parameter in
+            (TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPARAM_PRECISION, TJPARAM_COLORSPACE))
+        if precision != 8 or colours not in CONVERTIBLE or not 0 <= subsampling < len(MCU_WIDTHS):
+            return None
+        return Header(height, width, MCU_WIDTHS[subsampling])
+
+    def window(self, data: bytes, reduction: int, top: int, left: int, height: int, width: int) -> Tensor | None:
+        """A window of the image reduced by 1, 2, 4 or 8, uint8 (3, height, width) with the channels last in memory.
+
+        The same pixels, to the last bit, as in the whole image. None where the library found anything to complain of.
+        """
+        header = self.header(data)
+        if header is None:
+            return None
+        mcu_width = max(1, header.mcu_width // reduction)
+        # a pixel more on each side, since colours are interpolated between neighbours; it begins where a block does
+        start = max(0, left - 1) // mcu_width * mcu_width
+        end = min(-(-header.width // reduction), left + width + 1)
+        pixels = torch.empty(height, end - start, 3, dtype=torch.uint8)
+        library, handle = self.library, self.handle
+        failed = (library.tj3SetScalingFactor(handle, Factor(1, reduction))
+                  or library.tj3SetCroppingRegion(handle, Region(start, top, end - start, height))
+                  or library.tj3Decompress8(handle, data, len(data), pixels.data_ptr(), pixels.stride(0), TJPF_RGB))
+        return None if failed else pixels[:, left - start:left - start + width].permute(2, 0, 1)
+
+
+def declare(library: ctypes.CDLL) -> ctypes.CDLL:
+    """Tells ctypes the types, without which it would cut pointers to 32 bits."""
+    handle, data, size, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int
+    library.tj3Init.restype = handle
+    library.tj3Init.argtypes = [number]
+    library.tj3Get.argtypes = [handle, number]
+    library.tj3DecompressHeader.argtypes = [handle, data, size]
+    library.tj3SetScalingFactor.argtypes = [handle, Factor]
+    library.tj3SetCroppingRegion.argtypes = [handle, Region]
+    library.tj3Decompress8.argtypes = [handle, data, size, ctypes.c_void_p, number, number]
+    return library
+
+
+def load() -> TurboJpeg | None:
+    """The system's library if it is version 3, else the one in the package; None where there is neither."""
+    for name, origin in (*in_system(), *in_package()):
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue   # of another architecture, or with dependencies that are not there: as good as missing
+        if hasattr(library, "tj3SetCroppingRegion"):
+            return TurboJpeg(library, origin)
+    return None
+
+
+def in_system() -> list[tuple[str, str]]:
+    name = find_library(PACKAGE)
+    return [(name, name)] if name else []
+
+
+def in_package() -> list[tuple[str, str]]:
+    try:
+        package = distribution(PACKAGE)
+    except PackageNotFoundError:
+        return []
+    files = [file for file in package.files or [] if file.name.startswith("libturbojpeg") and ".so" in file.name]
+    return [(str(package.locate_file(file)), f"{PACKAGE} {package.version}") for file in files]
