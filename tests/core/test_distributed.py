@@ -55,12 +55,20 @@ class Rows(nn.Module):
         return Output(self.linear(images.flatten(1)) + self.offset * torch.arange(5), images)
 
 
+class Batches(list):
+    """Batches that lie ready."""
+
+    @property
+    def num_images(self) -> int:
+        return sum(len(batch.labels) for batch in self)
+
+
 def evaluated(runtime: Runtime, num_images: int):
 
     images = torch.randn(num_images, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     labels = torch.randint(5, (num_images,), generator=torch.Generator().manual_seed(2))
     batches = EvalBatches(num_images, 8, runtime.rank, runtime.world_size).batches()
-    loader = [Batch(images[rows], labels[rows], rows, Stream(0)) for rows in batches]
+    loader = Batches(Batch(images[rows], labels[rows], rows, Stream(0)) for rows in batches)
     return evaluate(Rows(runtime.rank), loader, Precision(), runtime)
 
 
