@@ -30,7 +30,7 @@ from lib.core.engine import Loader, evaluate, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.metrics import Predictions, measure, summary
 from lib.core.precision import Precision
-from lib.core.progress import Progress
+from lib.core.progress import Progress, Throttle
 from lib.core.report import log_unreadable, write_report
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device, unwrap
@@ -39,6 +39,7 @@ from lib.utils.errors import RunFailedError
 from lib.utils.schedule import Schedule
 from lib.utils.seed import seed_globals
 from main.command import make_parser, run_command
+from main.generate import generate
 
 log = logging.getLogger("main.train")
 
@@ -65,6 +66,8 @@ class Point(NamedTuple):
 
 
 def train(cfg: Config, args: argparse.Namespace) -> None:
+    if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
+        return generate(cfg, args)
     runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
     try:
         # 1. refuse what would be lost, before anything is read
@@ -207,19 +210,6 @@ def draw_curves(cfg: Config, run: Run) -> None:
     stage = cfg.TRAIN.TWO_STAGE
     begins = {"second stage begins": stage.START_EPOCH + 1} if stage.DRW or stage.DRS else {}
     save_figure(training_curves(run.history(), begins), run.figures / "training_curves.png")
-
-
-class Throttle:
-    """``due()`` is true at most once every so many seconds, and never in the first ones."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.last = seconds, time.monotonic()
-
-    def due(self) -> bool:
-        if time.monotonic() - self.last < self.seconds:
-            return False
-        self.last = time.monotonic()
-        return True
 
 
 def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predictions, point: Point,
