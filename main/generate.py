@@ -63,7 +63,7 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
     plan = build.build_plan(cfg, train_set)
     if len(plan.labels) == 0:
         raise InputError(f"DATASET.CAM_NUMBER_THRES: {cfg.DATASET.CAM_NUMBER_THRES} adds no image to {train_set.name}, whose "
-                         f"smallest class has {train_set.class_counts[train_set.class_counts > 0].min()}; a higher one, or 0, does")
+                         f"rarest class has {train_set.class_counts[train_set.class_counts > 0].min()}; a higher one, or 0, does")
     network = build.build_network(cfg, train_set.num_classes)
     path = run.find_model(cfg.NETWORK.PRETRAINED_MODEL)
     key = "NETWORK.PRETRAINED_MODEL"

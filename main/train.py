@@ -129,8 +129,12 @@ def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runt
     run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE)
     run.record_indices(train_set.indices)
     save_figure(class_counts_figure(train_set.class_counts, train_set.class_names), run.figures / "class_counts.png")
-    log.info("%s: %d images, %d classes, %d to %d per class", train_set.name, len(train_set.labels), train_set.num_classes,
+    images = int(train_set.class_counts.sum())
+    log.info("%s: %d images, %d classes, %d to %d per class", train_set.name, images, train_set.num_classes,
              train_set.class_counts.max(), train_set.class_counts.min())
+    if len(train_set.labels) > images:
+        log.info("%d images of CAM-based sampling added; what is made of class counts does not count them",
+                 len(train_set.labels) - images)
     if train_set.class_counts.min() == 0:
         log.warning("%d classes have no training images", (train_set.class_counts == 0).sum())
     distributed = runtime.world_size > 1
@@ -146,7 +150,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
     """Trains the epochs that are left; returns the predictions of the last one."""
     train_loader, valid_loader = loaders
     last = cfg.TRAIN.MAX_EPOCH
-    progress = Progress(point.epoch + 1, last, train_loader.num_images * runtime.world_size, cfg.SHOW_STEP)
+    progress = Progress(point.epoch + 1, last, cfg.SHOW_STEP)
     redraw = Throttle(REDRAW_SECONDS)
     predictions = None
     for epoch in range(point.epoch + 1, last + 1):
@@ -182,7 +186,7 @@ def train_epoch(cfg: Config, parts: Parts, epoch: int, loader: Loader, progress:
     set_rate(parts.optimizer, rate)
     parts.criterion.on_epoch(epoch)
     loader.on_epoch(epoch)
-    progress.start_epoch(epoch, len(loader))
+    progress.start_epoch(epoch, len(loader), loader.num_images * runtime.world_size)
     started = time.monotonic()
     sums = train_one_epoch(parts.network, parts.criterion, parts.combiner, loader, parts.optimizer, parts.precision,
                            progress.after_batch)

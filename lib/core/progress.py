@@ -18,16 +18,17 @@ class Progress:
 
     Args:
         epochs: last epoch.
-        num_images: images per epoch, over all ranks.
     """
 
-    def __init__(self, first_epoch: int, epochs: int, num_images: int, every: int) -> None:
-        self.first, self.epochs, self.num_images, self.every = first_epoch, epochs, num_images, every
+    def __init__(self, first_epoch: int, epochs: int, every: int) -> None:
+        self.first, self.epochs, self.every = first_epoch, epochs, every
         self.started = time.monotonic()
         self.snapshot: Snapshot | None = None
 
-    def start_epoch(self, epoch: int, num_batches: int) -> None:
-        self.epoch, self.num_batches, self.epoch_started, self.snapshot = epoch, num_batches, time.monotonic(), None
+    def start_epoch(self, epoch: int, num_batches: int, num_images: int) -> None:
+        """``num_images``: of this epoch, over all ranks."""
+        self.epoch, self.num_batches, self.num_images = epoch, num_batches, num_images
+        self.epoch_started, self.snapshot = time.monotonic(), None
 
     def after_batch(self, number: int, sums: Sums) -> None:
         if number % self.every == 0 and number < self.num_batches:

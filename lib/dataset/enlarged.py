@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, read_file
 
 from lib.dataset.base import ImageSet
 from lib.utils.errors import InputError, MissingPathError
@@ -58,9 +59,10 @@ class EnlargedSet(ImageSet):
 def read_png(path: str, size: tuple[int, int]) -> Tensor:
     """uint8 (3, H, W)."""
     try:
-        image = decode_image(read_file(path), ImageReadMode.RGB)
-    except RuntimeError as error:
-        raise InputError(f"{KEY}: {path} cannot be read ({str(error).splitlines()[0]}); {REMEDY} anew") from error
+        with Image.open(path) as file:
+            image = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, SyntaxError, ValueError) as error:   # PIL's answers to damaged files
+        raise InputError(f"{KEY}: {path} cannot be read ({error}); {REMEDY} anew") from error
     if tuple(image.shape[1:]) != tuple(size):
         raise InputError(f"{KEY}: {path} has {list(image.shape[1:])} pixels, its annotation says {list(size)}; {REMEDY} anew")
     return image

@@ -1,4 +1,5 @@
 """The files of CAM-based sampling: they appear whole or not at all."""
+import io
 import json
 import os
 import re
@@ -10,15 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
 from torch import Tensor
-from torchvision.io import encode_png
 
 from lib.core.cam_sampling.plan import Plan
 from lib.dataset.enlarged import read_added
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 
-COMPRESSION = 1   # of 9: twice as fast as the usual 6, files 3 % larger
+COMPRESSION = 1   # of 9: for photographs faster by half than the usual 6, files 9 % larger
 OWN_FILE = re.compile(r"class_\d{4,}(/cam_\d{6,}\.png)?")
 
 
@@ -134,5 +135,7 @@ class Writer:
 
 
 def write_pngs(folder: Path, names: list[str], images: Tensor) -> None:
-    for name, image in zip(names, images):
-        (folder / name).write_bytes(encode_png(image.contiguous(), COMPRESSION).numpy())
+    for name, pixels in zip(names, images.permute(0, 2, 3, 1).contiguous().numpy()):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=COMPRESSION)
+        (folder / name).write_bytes(buffer.getbuffer())   # in one go, which is faster than PIL's many small ones

@@ -15,6 +15,7 @@ from lib.core.figures import ORANGE
 from lib.net import foreground
 
 ROWS = 6
+CANDIDATES = 20   # images looked at for one that its move changed; where the box fills the image, translation has no room
 COLUMNS = ("original", "map", "result")
 GAP = 0.25   # between the kinds of move, in pictures
 
@@ -37,22 +38,27 @@ class Sheet:
         self.wanted = {}   # number of a new image to its row and kind
         for row, label in enumerate(self.classes):
             for kind in range(len(KINDS)):
-                found = ((plan.labels == label) & (kinds == kind)).nonzero()[:1, 0].tolist()
+                found = ((plan.labels == label) & (kinds == kind)).nonzero()[:CANDIDATES, 0].tolist()
                 self.wanted |= dict.fromkeys(found, (row, kind))
         self.pictures: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
 
     def collect(self, made: Made) -> None:
         """Keeps those of the finished images that the sheet shows."""
         for place in torch.isin(made.numbers, torch.tensor(list(self.wanted))).nonzero()[:, 0].tolist():
-            fields = (made.originals[place], made.maps[place], made.boxes[place], made.results[place])
-            self.pictures[self.wanted[int(made.numbers[place])]] = tuple(field.cpu().numpy() for field in fields)
+            cell = self.wanted[int(made.numbers[place])]
+            if cell not in self.pictures or unchanged(self.pictures[cell]):
+                fields = (made.originals[place], made.maps[place], made.boxes[place], made.results[place])
+                self.pictures[cell] = tuple(field.cpu().numpy() for field in fields)
 
     def figure(self, class_names: Sequence[str], class_counts: Tensor) -> Figure:
-        """Rows are classes; for each kind of move original, map with foreground (line) and its box (dashed), and result."""
+        """Rows are classes; for each kind of move original, map with foreground and box, and result."""
         widths = [*[1] * len(COLUMNS), GAP] * len(KINDS)
-        figure = Figure(figsize=(1.25 * len(KINDS) * len(COLUMNS) + 1.6, 1.36 * len(self.classes) + 0.9))
+        height = 1.25 * len(self.classes) + 1
+        figure = Figure(figsize=(1.25 * len(KINDS) * len(COLUMNS) + 1.6, height))
         grid = figure.add_gridspec(len(self.classes), len(widths) - 1, width_ratios=widths[:-1], wspace=0.06, hspace=0.06,
-                                   left=0.115, right=0.995, bottom=0.01, top=1 - 0.8 / figure.get_figheight())
+                                   left=0.115, right=0.995, bottom=0.35 / height, top=1 - 0.6 / height)
+        legend = "map: line = foreground, from ¾ of the mean on; dashed = its box"
+        figure.text(0.555, 0.12 / height, legend, ha="center", fontsize=10)
         for row, label in enumerate(self.classes):
             for kind, name in enumerate(KINDS):
                 first = kind * (len(COLUMNS) + 1)
@@ -60,11 +66,16 @@ class Sheet:
                 draw(axes, self.pictures.get((row, kind)))
                 if row == 0:
                     for one, title in zip(axes, COLUMNS):
-                        one.set_title(f"{name}\n{title}" if one is axes[1] else title, fontsize=10)
+                        one.set_title(title, fontsize=10)
+                    axes[1].annotate(name, (0.5, 1), (0, 26), "axes fraction", "offset points", ha="center", weight="bold")
                 if kind == 0:
                     text = f"{class_names[label]}\n{class_counts[label]:,} images\n+ {self.added[label]:,}"
                     axes[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
         return figure
+
+
+def unchanged(pictures: tuple[np.ndarray, ...]) -> bool:
+    return np.array_equal(pictures[0], pictures[-1])
 
 
 def draw(axes: Sequence[Axes], pictures: tuple[np.ndarray, ...] | None) -> None:
