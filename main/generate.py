@@ -36,8 +36,6 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
             make(cfg, job, runtime)
         if runtime.is_main:
             log.info("Next:\n    %s", shlex.join(next_command(cfg, args)))
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt("nothing was kept; the same command begins anew") from interrupt
     finally:
         runtime.stop()
 

@@ -221,6 +221,7 @@ def test_a_finished_set_is_replaced_on_request_only(output):
     output.check_free(overwrite=True)
     write(output, count=2)
     assert len(list(output.folder.rglob("*.png"))) == 2
+    assert [path.name for path in output.folder.parent.iterdir()] == ["images"]
 
 
 def test_files_of_others_are_never_replaced(output):

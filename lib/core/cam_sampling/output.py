@@ -1,7 +1,6 @@
 """The files of CAM-based sampling: they appear whole or not at all."""
 import io
 import json
-import os
 import re
 import shutil
 from collections import deque
@@ -20,6 +19,7 @@ from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 
 COMPRESSION = 1   # of 9: for photographs faster by half than the usual 6, files 9 % larger
+THREADS = 8       # more than there may be cores, since a file system keeps its caller waiting
 OWN_FILE = re.compile(r"class_\d{4,}(/cam_\d{6,}\.png)?")
 
 
@@ -33,6 +33,11 @@ class Output(NamedTuple):
     def unfinished(self) -> Path:
         """The folder while it is being filled, beside its final place."""
         return self.folder.parent / f".{self.folder.name}.unfinished"
+
+    @property
+    def replaced(self) -> Path:
+        """The folder of an earlier set, until it is deleted."""
+        return self.folder.parent / f".{self.folder.name}.replaced"
 
     def check_free(self, overwrite: bool) -> None:
         """Raises InputError where something would be lost that is not to be overwritten, or that no generation wrote."""
@@ -60,21 +65,23 @@ class Output(NamedTuple):
 
     @contextmanager
     def filling(self) -> Iterator[Path]:
-        """The unfinished folder, empty; whatever is left of it afterwards is deleted, also by an error or Ctrl-C."""
+        """The unfinished folder, empty; what is still there afterwards is deleted, also by an error or Ctrl-C."""
         try:
             with writing(self.unfinished):
-                shutil.rmtree(self.unfinished, ignore_errors=True)   # of a generation that was killed
+                remove(self.unfinished, self.replaced)   # of a generation that was killed
                 self.unfinished.mkdir(parents=True)
             yield self.unfinished
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt("nothing of it was kept; the same command begins anew") from interrupt
         finally:
-            shutil.rmtree(self.unfinished, ignore_errors=True)
+            remove(self.unfinished, self.replaced)
 
     def commit(self, content: dict[str, Any]) -> None:
         """The folder takes its place, then the annotations theirs; annotations never stand beside images of another set."""
         with writing(self.folder):
             self.json_file.unlink(missing_ok=True)
             if self.folder.exists():
-                shutil.rmtree(self.folder)
+                self.folder.rename(self.replaced)
             self.unfinished.rename(self.folder)
             self.json_file.parent.mkdir(parents=True, exist_ok=True)
             write_text_atomically(self.json_file, json.dumps(content) + "\n")
@@ -88,20 +95,25 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: cannot write to {path} ({error.strerror})") from error
 
 
+def remove(*folders: Path) -> None:
+    """Deletes folders of folders in threads, since some file systems take milliseconds for every file."""
+    for folder in folders:
+        if folder.is_dir():
+            with ThreadPoolExecutor(THREADS) as pool:
+                list(pool.map(shutil.rmtree, [path for path in folder.iterdir() if path.is_dir()]))
+            shutil.rmtree(folder)
+
+
 def file_name(label: int, place: int) -> str:
     return f"class_{label:04d}/cam_{place:06d}.png"
 
 
 class Writer:
-    """Encodes and writes PNG files in threads; at most a few batches wait, so that memory stays bounded.
-
-    Threads pay off even on few cores, since a file system keeps its caller waiting.
-    """
+    """Encodes and writes PNG files in threads; at most a few batches wait, so that memory stays bounded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.num_threads = max(4, min(16, len(os.sched_getaffinity(0))))
-        self.pool = ThreadPoolExecutor(self.num_threads)
+        self.pool = ThreadPoolExecutor(THREADS)
         self.waiting: deque[Future] = deque()
 
     def __enter__(self) -> "Writer":
@@ -121,11 +133,11 @@ class Writer:
         """Args:
             images: uint8 (B, 3, H, W), on the CPU.
         """
-        share = -(-len(names) // self.num_threads)
+        share = -(-len(names) // THREADS)
         for start in range(0, len(names), share):
             part = slice(start, start + share)
             self.waiting.append(self.pool.submit(write_pngs, self.folder, names[part], images[part]))
-        self.collect(4 * self.num_threads)
+        self.collect(4 * THREADS)
 
     def collect(self, allowed: int) -> None:
         """Waits until no more than ``allowed`` parts are unfinished. Raises InputError for a disk that is full, and the like."""
