@@ -3,6 +3,7 @@ import pytest
 
 from lib.config import TREE, validate
 from lib.loss import LOSSES
+from lib.modules import CLASSIFIERS
 
 GOOD = {"BACKBONE.TYPE": "res32_cifar", "INPUT_SIZE": [32, 32]}
 FIRST = {"NETWORK.PRETRAINED": True, "NETWORK.PRETRAINED_MODEL": "./output/first/models/last.pth"}
@@ -140,7 +141,14 @@ def test_losses_that_can_be_deferred_need_nothing_else(name):
     {"TEST.TAU_NORM.USE_TAU_NORM": True, "TEST.TAU_NORM.SWEEP": [0, 0.5, 1]},
     {"TEST.TAU_NORM.USE_TAU_NORM": True, "CLASSIFIER.TYPE": "cRT", **FIRST},
     CAM, {"DATASET.USE_CAM_BASED_DATASET": True, "DATASET.CAM_DATA_JSON_SAVE_PATH": "cam.json"},
-    {**CAM, "CLASSIFIER.TYPE": "FCNorm"},
+    {**CAM, "CLASSIFIER.TYPE": "FCNorm"}, {**CAM, "CLASSIFIER.TYPE": "LWS"},
 ])
 def test_what_published_recipes_do_is_legal(changes):
     assert check(changes) == []
+
+
+def test_a_classifier_without_class_vectors_has_no_maps(monkeypatch):
+    monkeypatch.delattr(CLASSIFIERS["LWS"], "class_vectors")
+    line, = check({**CAM, "CLASSIFIER.TYPE": "LWS"})
+    assert line.startswith("DATASET.GENERATE_CAM_BASED_DATASET: CLASSIFIER.TYPE LWS")
+    assert line.endswith("FC, FCNorm, cRT have")

@@ -51,6 +51,14 @@ def test_the_mean_of_a_map_is_the_logit_without_its_bias(backbone):
     torch.testing.assert_close(maps.mean(dim=(1, 2)), logits.gather(1, LABELS[:, None])[:, 0], rtol=1e-4, atol=1e-4)
 
 
+def test_learned_scales_scale_the_maps():
+    net = network("LWS")
+    torch.nn.init.uniform_(net.classifier.scales)
+    maps = class_activation_maps(net, IMAGES, LABELS)
+    logits = net(IMAGES).logits - net.classifier.scales * net.classifier.fc.bias
+    torch.testing.assert_close(maps.mean(dim=(1, 2)), logits.gather(1, LABELS[:, None])[:, 0])
+
+
 def test_under_cosines_the_mean_is_the_cosine_times_the_features_length():
     net = network("FCNorm")
     maps = class_activation_maps(net, IMAGES, LABELS)
