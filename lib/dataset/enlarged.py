@@ -2,22 +2,23 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from lib.data_transform import Source
 from lib.dataset.base import ImageSet
+from lib.dataset.decode import open_image
 from lib.utils.errors import InputError, MissingPathError
+from lib.utils.threads import map_ranges
 
 KEY = "DATASET.CAM_DATA_JSON_SAVE_PATH"
 REMEDY = "DATASET.GENERATE_CAM_BASED_DATASET True makes one"
 SOURCE = "source"     # entry of the file with the fingerprint
+READ_AT_ONCE = 64     # images of one thread's turn
 SHOWN = 60            # characters of a value in a message
 
 
@@ -40,32 +41,30 @@ class EnlargedSet(ImageSet):
         self.original, self.sizes, self.paths = original, sizes, list(paths)
 
     def read(self, index: int) -> Tensor:
+        return self.original.read(index) if index < len(self.original.labels) else self.open(index).pixels()
+
+    def open(self, index: int) -> Source:
         place = index - len(self.original.labels)
-        return self.original.read(index) if place < 0 else read_png(self.paths[place], tuple(self.sizes[place].tolist()))
+        if place < 0:
+            return self.original.open(index)
+        image, size = open_image(Path(self.paths[place]), KEY), tuple(self.sizes[place].tolist())
+        if image.size != size:
+            raise InputError(f"{KEY}: {self.paths[place]} has {list(image.size)} pixels, its annotation says {list(size)}; "
+                             f"{REMEDY} anew")
+        return image
 
-    def pixels(self) -> Tensor:
-        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
-        count = len(self.original.labels)
-        pixels[:count] = self.original.pixels()
+    def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
+        first, count, read = len(self.original.labels), len(self.labels), read or self.read
+        pixels = torch.empty(count, 3, *self.image_size, dtype=torch.uint8)
+        pixels[:first] = self.original.pixels(read)
 
-        def fill(place: int) -> None:
-            pixels[count + place] = read_png(self.paths[place], self.image_size)
+        def fill(places: range) -> None:
+            for place in places:
+                pixels[first + place] = read(first + place)
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            list(pool.map(fill, range(len(self.paths))))
+        for _ in map_ranges(fill, count - first, READ_AT_ONCE, len(os.sched_getaffinity(0))):
+            continue
         return pixels
-
-
-def read_png(path: str, size: tuple[int, int]) -> Tensor:
-    """uint8 (3, H, W)."""
-    try:
-        with Image.open(path) as file:
-            image = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)
-    except (OSError, SyntaxError, ValueError) as error:   # PIL's answers to damaged files
-        raise InputError(f"{KEY}: {path} cannot be read ({error}); {REMEDY} anew") from error
-    if tuple(image.shape[1:]) != tuple(size):
-        raise InputError(f"{KEY}: {path} has {list(image.shape[1:])} pixels, its annotation says {list(size)}; {REMEDY} anew")
-    return image
 
 
 def fingerprint(images: ImageSet) -> dict[str, Any]:

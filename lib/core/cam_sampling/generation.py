@@ -27,11 +27,11 @@ class Made(NamedTuple):
     results: Tensor     # (B, 3, H, W) uint8
 
 
-class Source(NamedTuple):
+class View(NamedTuple):
     """An image of the training set as it is, and as the network sees it: whole, without crop, at INPUT_SIZE."""
 
-    image: Tensor
-    view: Tensor
+    image: Tensor   # uint8 (3, H, W)
+    pixels: Tensor  # uint8 (3, *INPUT_SIZE)
 
 
 class Generation:
@@ -65,13 +65,13 @@ class Generation:
             for block, read in zip(blocks, read_ahead(readers, self.read, [sources[block].tolist() for block in blocks])):
                 yield from self.block(plan, read, self.images.labels[sources[block]], [numbers[place] for place in block])
 
-    def read(self, index: int) -> Source:
+    def read(self, index: int) -> View:
         image = self.images.read(index)
-        return Source(image, resize(image, self.size))
+        return View(image, resize(image, self.size))
 
-    def block(self, plan: Plan, sources: list[Source], labels: Tensor, numbers: list[Tensor]) -> Iterator[Made]:
+    def block(self, plan: Plan, sources: list[View], labels: Tensor, numbers: list[Tensor]) -> Iterator[Made]:
         """All new images of some sources: one forward pass, then a group of sources for each size among them."""
-        views = torch.stack([source.view for source in sources]).to(self.device)
+        views = torch.stack([source.pixels for source in sources]).to(self.device)
         maps = class_activation_maps(self.network, self.normalize(views), labels.to(self.device))
         if not maps.isfinite().all():
             raise RunFailedError("the network's class activation maps are not finite; its training has diverged")
@@ -91,7 +91,7 @@ class Generation:
             yield Made(batch, moves.kind, originals[member], maps[member], boxes[member], results)
 
 
-def by_size(sources: Iterable[Source]) -> dict[Size, list[int]]:
+def by_size(sources: Iterable[View]) -> dict[Size, list[int]]:
     """Places of the sources of each height and width."""
     groups: dict[Size, list[int]] = {}
     for place, source in enumerate(sources):
@@ -99,7 +99,7 @@ def by_size(sources: Iterable[Source]) -> dict[Size, list[int]]:
     return groups
 
 
-def read_ahead(pool: ThreadPoolExecutor, read: Callable[[int], Source], blocks: list[list[int]]) -> Iterator[list[Source]]:
+def read_ahead(pool: ThreadPoolExecutor, read: Callable[[int], View], blocks: list[list[int]]) -> Iterator[list[View]]:
     """Each block's images, while the next block is already being read."""
     waiting: list[list[Future]] = []
     for block in blocks:
