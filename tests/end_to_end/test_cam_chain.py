@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lib.config import load_config
-from lib.core import build
+from lib.core import build, checkpoint
 from lib.core.runtime import Runtime
 from main.train import main as train
 from main.valid import main as validate
@@ -176,3 +178,34 @@ def test_two_processes_make_the_images_of_one(generated, command):
     result = command("bash", "distributed_data_parallel_train.sh", DIGITS, 2, "cpu", *words, "--overwrite")
     assert result.returncode == 0, result.stdout + result.stderr
     assert content(folder / "images") == before
+
+
+@pytest.mark.parametrize(("name", "added"), [("iNaturalist", [0, 0, 2]), ("CIFAR", [1, 3, 4])])
+def test_image_files_of_many_sizes(tmp_path, name, added):
+    """Sets of files but CIFAR heed CAM_NUMBER_THRES; new images have the size of those that they come from."""
+    counts, annotations = [4, 2, 1], []
+    noise = np.random.default_rng(0)
+    for number, label in enumerate(np.repeat([0, 1, 2], counts).tolist()):
+        Image.fromarray(noise.integers(256, size=(20 + number, 24, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        annotations.append({"fpath": f"{number}.png", "category_id": label})
+    (tmp_path / "set.json").write_text(json.dumps({"num_classes": 3, "annotations": annotations}))
+    words = [str(word) for word in (
+        "OUTPUT_DIR", tmp_path, "NAME", "cam", "DATASET.DATASET", name, "DATASET.ROOT", tmp_path,
+        "DATASET.TRAIN_JSON", "set.json", "DATASET.VALID_JSON", "set.json", "INPUT_SIZE", "[16, 16]",
+        "BACKBONE.TYPE", "res20_cifar", "DATASET.CAM_NUMBER_THRES", 2,
+        "DATASET.CAM_DATA_JSON_SAVE_PATH", tmp_path / "cam.json", "TRANSFORMS.TRAIN_TRANSFORMS", "[random_resized_crop]",
+        "TRANSFORMS.TEST_TRANSFORMS", "[normal_resize]", "TRAIN.NUM_WORKERS", 0, "TEST.NUM_WORKERS", 0, "TRAIN.BATCH_SIZE", 4)]
+    network = build.build_network(load_config(DIGITS, words), 3)
+    checkpoint.save({"state_dict": network.state_dict()}, [tmp_path / "first.pth"])
+    assert train(["--cfg", DIGITS, "--gpus", "cpu", *words, *map(str, GENERATE), "NETWORK.PRETRAINED_MODEL",
+                  str(tmp_path / "first.pth"), "DATASET.CAM_DATA_SAVE_PATH", str(tmp_path / "new")]) == 0
+    cfg = load_config(DIGITS, [*words, *map(str, USE)])
+    train_set, valid_set = build.build_datasets(cfg)
+    new = train_set.labels[sum(counts):]
+    assert torch.bincount(new, minlength=3).tolist() == added
+    assert train_set.class_counts.tolist() == counts
+    sizes = {tuple(train_set.read(index).shape[1:]) for index in range(sum(counts), len(train_set.labels))}
+    assert sizes <= {(20 + number, 24) for number in range(7)}
+    assert len(sizes) > 1 or name == "iNaturalist"   # whose two new images come from the one image of the class
+    loader, _ = build.build_loaders(cfg, train_set, valid_set, Runtime(torch.device("cpu")))
+    assert [batch.images.shape for batch in loader] == [(4, 3, 16, 16)] * ((sum(counts) + sum(added)) // 4)
