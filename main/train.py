@@ -30,7 +30,7 @@ from lib.core.engine import Loader, evaluate, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.metrics import Predictions, measure, summary
 from lib.core.precision import Precision
-from lib.core.progress import Progress
+from lib.core.progress import Progress, Throttle
 from lib.core.report import log_unreadable, write_report
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device, unwrap
@@ -39,6 +39,7 @@ from lib.utils.errors import RunFailedError
 from lib.utils.schedule import Schedule
 from lib.utils.seed import seed_globals
 from main.command import make_parser, run_command
+from main.generate import generate
 
 log = logging.getLogger("main.train")
 
@@ -65,6 +66,8 @@ class Point(NamedTuple):
 
 
 def train(cfg: Config, args: argparse.Namespace) -> None:
+    if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
+        return generate(cfg, args)
     runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
     try:
         # 1. refuse what would be lost, before anything is read
@@ -126,8 +129,12 @@ def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runt
     run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE)
     run.record_indices(train_set.indices)
     save_figure(class_counts_figure(train_set.class_counts, train_set.class_names), run.figures / "class_counts.png")
-    log.info("%s: %d images, %d classes, %d to %d per class", train_set.name, len(train_set.labels), train_set.num_classes,
+    images = int(train_set.class_counts.sum())
+    log.info("%s: %d images, %d classes, %d to %d per class", train_set.name, images, train_set.num_classes,
              train_set.class_counts.max(), train_set.class_counts.min())
+    if len(train_set.labels) > images:
+        log.info("%d images of CAM-based sampling added; what is made of class counts does not count them",
+                 len(train_set.labels) - images)
     if train_set.class_counts.min() == 0:
         log.warning("%d classes have no training images", (train_set.class_counts == 0).sum())
     distributed = runtime.world_size > 1
@@ -143,7 +150,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
     """Trains the epochs that are left; returns the predictions of the last one."""
     train_loader, valid_loader = loaders
     last = cfg.TRAIN.MAX_EPOCH
-    progress = Progress(point.epoch + 1, last, train_loader.num_images * runtime.world_size, cfg.SHOW_STEP)
+    progress = Progress(point.epoch + 1, last, cfg.SHOW_STEP)
     redraw = Throttle(REDRAW_SECONDS)
     predictions = None
     for epoch in range(point.epoch + 1, last + 1):
@@ -179,7 +186,7 @@ def train_epoch(cfg: Config, parts: Parts, epoch: int, loader: Loader, progress:
     set_rate(parts.optimizer, rate)
     parts.criterion.on_epoch(epoch)
     loader.on_epoch(epoch)
-    progress.start_epoch(epoch, len(loader))
+    progress.start_epoch(epoch, len(loader), loader.num_images * runtime.world_size)
     started = time.monotonic()
     sums = train_one_epoch(parts.network, parts.criterion, parts.combiner, loader, parts.optimizer, parts.precision,
                            progress.after_batch)
@@ -207,19 +214,6 @@ def draw_curves(cfg: Config, run: Run) -> None:
     stage = cfg.TRAIN.TWO_STAGE
     begins = {"second stage begins": stage.START_EPOCH + 1} if stage.DRW or stage.DRS else {}
     save_figure(training_curves(run.history(), begins), run.figures / "training_curves.png")
-
-
-class Throttle:
-    """``due()`` is true at most once every so many seconds, and never in the first ones."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.last = seconds, time.monotonic()
-
-    def due(self) -> bool:
-        if time.monotonic() - self.last < self.seconds:
-            return False
-        self.last = time.monotonic()
-        return True
 
 
 def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predictions, point: Point,

@@ -41,7 +41,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
         path = run.find_model(cfg.TEST.MODEL_FILE or LAST)
         with runtime.agree():
             state = checkpoint.load(path, "TEST.MODEL_FILE")
-            train_set, valid_set = build.build_datasets(cfg)
+            train_set, valid_set = build.build_datasets(cfg, added=False)
             network = build.build_network(cfg, valid_set.num_classes)
             checkpoint.load_network(network, state, f"TEST.MODEL_FILE {path}")
             _, loader = build.build_loaders(cfg, train_set, valid_set, runtime)

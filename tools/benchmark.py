@@ -10,6 +10,11 @@ Two loops take turns in one process, with the same network, optimizer, precision
 
 The ratio is taken pair by pair; printed are the medians and their range.
 
+    python tools/benchmark.py --cfg configs/test/fashion_lt.yaml --gpus cpu --cam
+
+measures CAM-based sampling instead: all new images of a data set as main/train.py makes them (batched), in turn with a loop that
+makes one image at a time. Files are written in both.
+
     python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain of libraries (tools/measure/jpeg.py)
 """
 import sys
@@ -22,6 +27,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +42,7 @@ from lib.utils.seed import seed_globals
 from main.command import make_parser, run_command
 from main.train import Parts, assemble
 from tools.measure import jpeg
+from tools.measure.cam import cam_rates
 
 MIN_BATCHES = 100   # epochs are repeated until a timing covers this many
 
@@ -79,6 +86,16 @@ def benchmark(cfg: Config, args: argparse.Namespace) -> None:
         train_set = valid_set = random_set(args.random_images, args.random_classes, tuple(cfg.INPUT_SIZE))
     else:
         train_set, valid_set = build.build_datasets(cfg)
+    if args.cam:
+        rates, sizes = cam_rates(cfg, args.repeats, train_set, runtime)
+    else:
+        rates, sizes = training_rates(cfg, args.repeats, train_set, valid_set, runtime)
+    show(cfg, args, runtime, rates, {"images": len(train_set.labels), **sizes})
+
+
+def training_rates(cfg: Config, repeats: int, train_set: ImageSet, valid_set: ImageSet,
+                   runtime: Runtime) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Images/s of both loops, in turn, and their ratio."""
     loader, _ = build.build_loaders(cfg, train_set, valid_set, runtime)
     parts, _ = assemble(cfg, Run(Path("unused")), False, train_set, runtime)
 
@@ -91,26 +108,27 @@ def benchmark(cfg: Config, args: argparse.Namespace) -> None:
     labels = torch.randint(train_set.num_classes, (size,), device=runtime.device)
 
     rates = []
-    for number in range(args.repeats + 1):   # the first pair warms up
+    for number in range(repeats + 1):   # the first pair warms up
         bare = steps * size / seconds(bare_steps, parts, images, labels, steps, device=runtime.device)
         whole = images_done / seconds(end_to_end, parts, loader, runtime, epochs, device=runtime.device)
         if number:
             rates.append({"bare": bare, "end_to_end": whole, "ratio": whole / bare})
-    show(cfg, args, runtime, rates, {"steps": steps, "batch": size, "images": len(train_set.labels)})
+    return rates, {"batch": size, "steps": steps}
 
 
-def show(cfg: Config, args: argparse.Namespace, runtime: Runtime, rates: list[dict[str, float]], sizes: dict[str, int]) -> None:
+def show(cfg: Config, args: argparse.Namespace, runtime: Runtime, rates: list[dict[str, float]], sizes: dict[str, Any]) -> None:
     git, _ = git_state()
     facts = environment(runtime.describe())
-    print(f"{', '.join(map(str, args.cfg))}: {sizes['images']} images, batch {sizes['batch']}, {sizes['steps']} steps a timing, "
+    print(f"{', '.join(map(str, args.cfg))}: {', '.join(f'{name} {size}' for name, size in sizes.items())}; "
           f"{len(rates)} pairs after one to warm up")
     print(f"{facts['hardware']} ({facts['processor']}), torch {facts['versions']['torch']}, commit {git and git['commit'][:10]}")
     summary = {}
-    for name, unit, digits in (("bare", "images/s", 1), ("end_to_end", "images/s", 1), ("ratio", "", 3)):
+    for name in rates[0]:
+        unit, digits = ("", 3) if name == "ratio" else ("images/s", 1)
         values = [pair[name] for pair in rates]
         summary[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
         middle, low, high = (f"{summary[name][key]:.{digits}f}" for key in ("median", "min", "max"))
-        print(f"  {name.replace('_', ' '):<12}{middle:>10} {unit:<9} ({low} to {high})")
+        print(f"  {name.replace('_', ' '):<14}{middle:>10} {unit:<9} ({low} to {high})")
     if args.json:
         report = {"config": [str(path) for path in args.cfg], "overrides": cfg.flat(), **sizes, "git": git,
                   "environment": facts, "pairs": rates, "summary": summary}
@@ -124,6 +142,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="pairs that count (default 5)")
     parser.add_argument("--random-images", type=int, default=0, metavar="N", help="N images of noise instead of the data set")
     parser.add_argument("--random-classes", type=int, default=10, metavar="C", help="classes of the images of noise")
+    parser.add_argument("--cam", action="store_true", help="measure CAM-based sampling instead of training")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to this file as well")
     return run_command(benchmark, parser, argv)
 

@@ -51,7 +51,6 @@ BELOW_ONE = (   # in [0, 1)
     "TRAIN.OPTIMIZER.MOMENTUM", "LOSS.ClassBalanceCE.BETA", "LOSS.ClassBalanceFocal.BETA", "LOSS.CrossEntropyLabelSmooth.EPSILON",
     "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD", "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL",
 )
-LATER = ("DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET")
 
 
 def validate(cfg: Config) -> list[str]:
@@ -117,12 +116,10 @@ def pair_ranges(cfg: Config) -> Iterator[str]:
 
 
 def combinations(cfg: Config) -> Iterator[str]:
-    for key in LATER:
-        if cfg.flat()[key]:
-            yield f"{key}: is not there yet; set it to False"
     yield from paths(cfg)
     yield from stages(cfg)
     yield from classifiers(cfg)
+    yield from cam_sampling(cfg)
     yield from losses(cfg)
     yield from mixing(cfg)
     if cfg.BACKBONE.TYPE in BACKBONES:
@@ -208,3 +205,23 @@ def stages(cfg: Config) -> Iterator[str]:
         yield "TRAIN.TWO_STAGE.DRS: cannot begin a 'bbn sampler', whose batches have two rows; take 'weighted sampler'"
     if not cfg.TRAIN.SHUFFLE and (sampler != "default" or stage.DRS):
         yield f"TRAIN.SHUFFLE: False keeps the order of the data set, which TRAIN.SAMPLER.TYPE {sampler!r} does not have"
+
+
+def cam_sampling(cfg: Config) -> Iterator[str]:
+    generate, use = "DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET"
+    makes, uses, classifier = cfg.flat()[generate], cfg.flat()[use], cfg.CLASSIFIER.TYPE
+    if makes and uses:
+        yield f"{generate}: makes images and does not train, {use} trains with them; set one of the two"
+    if (makes or uses) and not cfg.DATASET.CAM_DATA_JSON_SAVE_PATH:
+        yield f"{generate if makes else use}: is True, so DATASET.CAM_DATA_JSON_SAVE_PATH must name the file of annotations"
+    if not makes:
+        return
+    if not cfg.DATASET.CAM_DATA_SAVE_PATH:
+        yield f"{generate}: is True, so DATASET.CAM_DATA_SAVE_PATH must name the folder of the new images"
+    if not cfg.NETWORK.PRETRAINED:
+        yield f"{generate}: needs a trained network; set NETWORK.PRETRAINED True, and NETWORK.PRETRAINED_MODEL to its checkpoint"
+    if cfg.MODULE.TYPE != "GAP":
+        yield f"{generate}: class activation maps need MODULE.TYPE GAP, got {cfg.MODULE.TYPE}"
+    able = [name for name in CLASSIFIERS if hasattr(CLASSIFIERS[name], "class_vectors")]
+    if classifier in CLASSIFIERS and classifier not in able:
+        yield f"{generate}: CLASSIFIER.TYPE {classifier} has no vector per class, of which maps are made; {', '.join(able)} have"

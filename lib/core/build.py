@@ -10,6 +10,7 @@ from yacs.config import CfgNode as Config
 
 from lib.backbone import BACKBONES
 from lib.core import checkpoint
+from lib.core.cam_sampling import Generation, Output, Plan, make_plan
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import Head, Loader, own_logits
@@ -17,7 +18,7 @@ from lib.core.precision import Precision, choose_precision
 from lib.core.run import LAST, Run
 from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, Transform, normalize
-from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, make_loader
+from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, enlarge, make_loader
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Network
@@ -38,15 +39,24 @@ def memory_format(cfg: Config) -> torch.memory_format:
     return MEMORY_FORMATS[cfg.TRAIN.MEMORY_FORMAT]
 
 
-def build_datasets(cfg: Config) -> tuple[ImageSet, ImageSet]:
-    """The training set and the validation set."""
-    size = tuple(cfg.INPUT_SIZE)
-    train_set, valid_set = (DATASETS.build(cfg.DATASET.DATASET, cfg.DATASET, train, cfg.DATASET.ROOT, size)
-                            for train in (True, False))
+def build_datasets(cfg: Config, added: bool = True) -> tuple[ImageSet, ImageSet]:
+    """The training set and the validation set.
+
+    Args:
+        added: with the images of CAM-based sampling, where the configuration trains on them; validation can do without.
+    """
+    train_set, valid_set = (build_dataset(cfg, train) for train in (True, False))
     if train_set.num_classes != valid_set.num_classes:
         raise InputError(f"{valid_set.name} has {valid_set.num_classes} classes, "
                          f"and {train_set.name} has {train_set.num_classes}")
+    if cfg.DATASET.USE_CAM_BASED_DATASET and added:
+        train_set = enlarge(train_set, Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
     return train_set, valid_set
+
+
+def build_dataset(cfg: Config, train: bool) -> ImageSet:
+    """The images that the data set itself consists of."""
+    return DATASETS.build(cfg.DATASET.DATASET, cfg.DATASET, train, cfg.DATASET.ROOT, tuple(cfg.INPUT_SIZE))
 
 
 def build_network(cfg: Config, num_classes: int) -> Network:
@@ -201,3 +211,19 @@ def build_normalize(cfg: Config, images: ImageSet, device: torch.device) -> Call
     if cfg.COLOR_SPACE == "BGR":
         return lambda batch: normalize(batch.flip(1), mean.flip(0), std.flip(0), layout)
     return lambda batch: normalize(batch, mean, std, layout)
+
+
+def build_plan(cfg: Config, train_set: ImageSet) -> Plan:
+    """Which images CAM-based sampling makes."""
+    return make_plan(train_set, cfg.DATASET.CAM_NUMBER_THRES, cfg.SEED)
+
+
+def build_generation(cfg: Config, train_set: ImageSet, network: Network, device: torch.device) -> Generation:
+    """What makes them, on ``device``, where the network is."""
+    return Generation(train_set, network, build_normalize(cfg, train_set, device), tuple(cfg.INPUT_SIZE), device,
+                      batch_size=cfg.TEST.BATCH_SIZE, num_readers=max(cfg.TRAIN.NUM_WORKERS, 1))
+
+
+def build_output(cfg: Config) -> Output:
+    """Where they go."""
+    return Output(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))

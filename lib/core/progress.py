@@ -10,22 +10,25 @@ from lib.core.engine import Sums
 
 log = logging.getLogger(__name__)
 
+SHOW_SECONDS = 5   # from one line of a Counter to the next
+
 
 class Progress:
     """Progress lines of one training, ``every`` batches and once per epoch.
 
     Args:
         epochs: last epoch.
-        num_images: images per epoch, over all ranks.
     """
 
-    def __init__(self, first_epoch: int, epochs: int, num_images: int, every: int) -> None:
-        self.first, self.epochs, self.num_images, self.every = first_epoch, epochs, num_images, every
+    def __init__(self, first_epoch: int, epochs: int, every: int) -> None:
+        self.first, self.epochs, self.every = first_epoch, epochs, every
         self.started = time.monotonic()
         self.snapshot: Snapshot | None = None
 
-    def start_epoch(self, epoch: int, num_batches: int) -> None:
-        self.epoch, self.num_batches, self.epoch_started, self.snapshot = epoch, num_batches, time.monotonic(), None
+    def start_epoch(self, epoch: int, num_batches: int, num_images: int) -> None:
+        """``num_images``: of this epoch, over all ranks."""
+        self.epoch, self.num_batches, self.num_images = epoch, num_batches, num_images
+        self.epoch_started, self.snapshot = time.monotonic(), None
 
     def after_batch(self, number: int, sums: Sums) -> None:
         if number % self.every == 0 and number < self.num_batches:
@@ -54,8 +57,44 @@ class Progress:
     def remaining(self, done: float) -> str:
         """Time left as h:mm:ss, if the epochs to come take as long as those of this session; ``done`` in epochs."""
         elapsed = time.monotonic() - self.started
-        left = elapsed / (done - self.first + 1) * (self.epochs - done)
-        return f"{int(left // 3600)}:{int(left // 60 % 60):02d}:{int(left % 60):02d}"
+        return clock(elapsed / (done - self.first + 1) * (self.epochs - done))
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d}"
+
+
+class Throttle:
+    """``due()`` is true at most once every so many seconds, and never in the first ones."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        if time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
+class Counter:
+    """Progress lines of work that is counted in images, one every few seconds, and one at the end.
+
+    Args:
+        what: the line's first word.
+        total: images to do.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.started, self.throttle = time.monotonic(), Throttle(SHOW_SECONDS)
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self.done == self.total or self.throttle.due():
+            seconds = max(time.monotonic() - self.started, 1e-6)
+            log.info("%s %d/%d images  %.0f images/s  ETA %s", self.what, self.done, self.total, self.done / seconds,
+                     clock(seconds / self.done * (self.total - self.done)))
 
 
 class Snapshot:

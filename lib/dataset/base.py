@@ -23,8 +23,15 @@ class ImageSet:
         indices: which images of a source set these are, (N,), None where all are.
 
     Attributes:
-        class_counts: images per class, (C,). A class without images is legal; a set without images is not.
+        class_counts: images per class, (C,). A class without images is legal; a set without images is not. Probabilities,
+            losses and shot groups are made of them; CAM-based sampling adds images and leaves them as they are.
+
+    Class attributes:
+        fills_classes: CAM-based sampling brings all classes to the same size, as published for CIFAR; False: it heeds
+            DATASET.CAM_NUMBER_THRES.
     """
+
+    fills_classes = False
 
     def __init__(self, name: str, labels: Tensor, class_names: Sequence[str], mean: Sequence[float], std: Sequence[float],
                  image_size: tuple[int, int] | None = None, indices: Tensor | None = None) -> None:
@@ -78,6 +85,8 @@ class ArraySet(ImageSet):
     Args:
         images: uint8, (N, C, H, W); one channel stands for three equal ones.
     """
+
+    fills_classes = True   # what lies in an array is small, as CIFAR is
 
     def __init__(self, name: str, images: Tensor, labels: Tensor, class_names: Sequence[str], mean: Sequence[float],
                  std: Sequence[float], indices: Tensor | None = None) -> None:

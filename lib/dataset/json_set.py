@@ -28,10 +28,9 @@ READ_AT_ONCE = 64        # images of one thread's turn
 SHOW_SECONDS = 10        # from one line of progress to the next
 
 
-@DATASETS.register("CIFAR")
 @DATASETS.register("iNaturalist")
 class JsonSet(ImageSet):
-    """The images of DATASET.TRAIN_JSON or DATASET.VALID_JSON. The two names are one class, as in the published files.
+    """The images of DATASET.TRAIN_JSON or DATASET.VALID_JSON.
 
     Where all images are of one size, they can lie in memory; sizes are those of the JSON, else those of the files' headers.
 
@@ -87,6 +86,13 @@ class JsonSet(ImageSet):
                 shown = time.monotonic()
                 log.info("%s: %d of %d images read", self.name, done, count)
         return pixels
+
+
+@DATASETS.register("CIFAR")
+class CifarJson(JsonSet):
+    """The same, but for CAM-based sampling, which fills up the classes of CIFAR whatever CAM_NUMBER_THRES is."""
+
+    fills_classes = True
 
 
 def check_files(annotations: Annotations, root: Path) -> None:

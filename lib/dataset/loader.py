@@ -41,11 +41,16 @@ class Loader:
         self.set, self.batches, self.transforms, self.normalize = images, batches, transforms, normalize
         self.device = device
         self.unreadable: dict[int, str] = {}   # what was wrong with images whose place another took, by their number
-        sizes = [len(rows) for rows in batches.batches()]   # the same in every epoch
-        self.num_batches, self.num_images = len(sizes), sum(sizes)
+        self.measure()
 
     def on_epoch(self, epoch: int) -> None:
         self.batches.on_epoch(epoch)
+        self.measure()
+
+    def measure(self) -> None:
+        """Length of this epoch: with DRS on a set enlarged by CAM-based sampling, the stages differ in it."""
+        sizes = [len(rows) for rows in self.batches.batches()]
+        self.num_batches, self.num_images = len(sizes), sum(sizes)
 
     def __len__(self) -> int:
         return self.num_batches

@@ -10,7 +10,7 @@ CLASSIFIERS = Registry("classifier")
 
 
 class Classifier(nn.Module):
-    """(B, D) features to (B, C) logits.
+    """(B, D) features to (B, C) logits. One that also has ``class_vectors() -> (C, D)`` has class activation maps.
 
     Class attributes:
         second_stage: whether it is trained on the frozen backbone of a first stage (NETWORK.PRETRAINED_MODEL).
@@ -42,6 +42,10 @@ class FC(Classifier, nn.Linear):
     def __init__(self, num_features: int, num_classes: int, *, bias: bool = True) -> None:
         super().__init__(num_features, num_classes, bias)
 
+    def class_vectors(self) -> Tensor:
+        """(C, D): a logit is its class's vector times the features, plus the bias."""
+        return self.weight
+
 
 @CLASSIFIERS.register("FCNorm")
 class FCNorm(Classifier):
@@ -59,6 +63,10 @@ class FCNorm(Classifier):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=1) @ F.normalize(self.weight, dim=0)
+
+    def class_vectors(self) -> Tensor:
+        """(C, D): a cosine is its class's vector times the features, divided by their length."""
+        return F.normalize(self.weight, dim=0).T
 
 
 @CLASSIFIERS.register("cRT")
@@ -97,6 +105,10 @@ class LWS(Classifier):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.scales * self.fc(features)
+
+    def class_vectors(self) -> Tensor:
+        """(C, D), as of FC."""
+        return self.scales[:, None] * self.fc.weight
 
     def from_first_stage(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
         if "scales" in tensors:

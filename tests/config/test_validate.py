@@ -3,6 +3,7 @@ import pytest
 
 from lib.config import TREE, validate
 from lib.loss import LOSSES
+from lib.modules import CLASSIFIERS
 
 GOOD = {"BACKBONE.TYPE": "res32_cifar", "INPUT_SIZE": [32, 32]}
 FIRST = {"NETWORK.PRETRAINED": True, "NETWORK.PRETRAINED_MODEL": "./output/first/models/last.pth"}
@@ -17,6 +18,9 @@ LOSS_OPTIONS = {   # values out of range, just outside where that can be
     "InfluenceBalancedLoss.ALPHA": POSITIVE, "DiVEKLD.POWER": POSITIVE, "DiVEKLD.TEMPERATURE": POSITIVE, "DiVEKLD.ALPHA": SHARE,
     "DiVEKLD.BASELOSS": ("BSCE", "DiVEKLD"),
 }
+
+CAM = {"DATASET.GENERATE_CAM_BASED_DATASET": True, "DATASET.CAM_DATA_JSON_SAVE_PATH": "cam.json",
+       "DATASET.CAM_DATA_SAVE_PATH": "cam", "NETWORK.PRETRAINED": True, "NETWORK.PRETRAINED_MODEL": "first/last.pth"}
 
 
 def check(changes: dict) -> list[str]:
@@ -86,11 +90,16 @@ def test_unknown_transform():
     ({"TEST.TAU_NORM.SWEEP": [0.0, 1.0]}, "TEST.TAU_NORM.SWEEP", "USE_TAU_NORM True"),
     ({"TEST.TAU_NORM.USE_TAU_NORM": True, "CLASSIFIER.TYPE": "FCNorm"}, "TEST.TAU_NORM.USE_TAU_NORM", "length 1"),
     ({"TEST.TAU_NORM.USE_TAU_NORM": True, "CLASSIFIER.TYPE": "LWS"}, "TEST.TAU_NORM.USE_TAU_NORM", "scales are learned"),
-    ({"DATASET.USE_CAM_BASED_DATASET": True}, "DATASET.USE_CAM_BASED_DATASET", "not there yet"),
     ({"LOSS.LOSS_TYPE": "SEQL", "TRAIN.TWO_STAGE.DRW": True}, "TRAIN.TWO_STAGE.DRW", "SEQL has nothing to defer"),
     ({"LOSS.LOSS_TYPE": "DiVEKLD", "TRAIN.TWO_STAGE.DRW": True, "LOSS.DiVEKLD.BASELOSS": "SEQL"}, "TRAIN.TWO_STAGE.DRW", "SEQL"),
     ({"LOSS.LOSS_TYPE": "DiVEKLD"}, "LOSS.LOSS_TYPE", "needs TRAIN.COMBINER.TYPE dive, got default"),
     ({"LOSS.LOSS_TYPE": "DiVEKLD", "LOSS.DiVEKLD.BASELOSS": "LDAMLoss"}, "LOSS.DiVEKLD.BASELOSS", "FCNorm"),
+    ({"DATASET.USE_CAM_BASED_DATASET": True}, "DATASET.USE_CAM_BASED_DATASET", "CAM_DATA_JSON_SAVE_PATH must name"),
+    ({**CAM, "DATASET.USE_CAM_BASED_DATASET": True}, "DATASET.GENERATE_CAM_BASED_DATASET", "one of the two"),
+    ({**CAM, "DATASET.CAM_DATA_JSON_SAVE_PATH": ""}, "DATASET.GENERATE_CAM_BASED_DATASET", "CAM_DATA_JSON_SAVE_PATH must name"),
+    ({**CAM, "DATASET.CAM_DATA_SAVE_PATH": ""}, "DATASET.GENERATE_CAM_BASED_DATASET", "CAM_DATA_SAVE_PATH must name"),
+    ({**CAM, "NETWORK.PRETRAINED": False}, "DATASET.GENERATE_CAM_BASED_DATASET", "set NETWORK.PRETRAINED True"),
+    ({**CAM, "MODULE.TYPE": "Identity"}, "DATASET.GENERATE_CAM_BASED_DATASET", "need MODULE.TYPE GAP, got Identity"),
 ])
 def test_combinations_that_make_no_sense(changes, key, reason):
     assert any(line.startswith(key) and reason in line for line in check(changes))
@@ -131,6 +140,15 @@ def test_losses_that_can_be_deferred_need_nothing_else(name):
     {"CLASSIFIER.TYPE": "LWS", **FIRST, "TRAIN.TWO_STAGE.DRW": True}, {"CLASSIFIER.TYPE": "cRT", "RESUME_MODEL": "last.pth"},
     {"TEST.TAU_NORM.USE_TAU_NORM": True, "TEST.TAU_NORM.SWEEP": [0, 0.5, 1]},
     {"TEST.TAU_NORM.USE_TAU_NORM": True, "CLASSIFIER.TYPE": "cRT", **FIRST},
+    CAM, {"DATASET.USE_CAM_BASED_DATASET": True, "DATASET.CAM_DATA_JSON_SAVE_PATH": "cam.json"},
+    {**CAM, "CLASSIFIER.TYPE": "FCNorm"}, {**CAM, "CLASSIFIER.TYPE": "LWS"},
 ])
 def test_what_published_recipes_do_is_legal(changes):
     assert check(changes) == []
+
+
+def test_a_classifier_without_class_vectors_has_no_maps(monkeypatch):
+    monkeypatch.delattr(CLASSIFIERS["LWS"], "class_vectors")
+    line, = check({**CAM, "CLASSIFIER.TYPE": "LWS"})
+    assert line.startswith("DATASET.GENERATE_CAM_BASED_DATASET: CLASSIFIER.TYPE LWS")
+    assert line.endswith("FC, FCNorm, cRT have")

@@ -1,0 +1,136 @@
+"""A training set with the images of CAM-based sampling added, and how it is made sure that they were made for it."""
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.data_transform import Source
+from lib.dataset.base import ImageSet
+from lib.dataset.decode import open_image
+from lib.utils.errors import InputError, MissingPathError
+from lib.utils.threads import map_ranges
+
+KEY = "DATASET.CAM_DATA_JSON_SAVE_PATH"
+REMEDY = "DATASET.GENERATE_CAM_BASED_DATASET True makes one"
+SOURCE = "source"     # entry of the file with the fingerprint
+READ_AT_ONCE = 64     # images of one thread's turn
+SHOWN = 60            # characters of a value in a message
+
+
+class EnlargedSet(ImageSet):
+    """The original images, then the added ones. Class counts stay those of the original set, as published: what is made of
+    them – probabilities, losses, shot groups – does not change, only which images a class consists of.
+
+    Args:
+        original: the training set.
+        labels: class of every added image, (A,).
+        sizes: height and width of every added image, (A, 2).
+        paths: their files.
+    """
+
+    def __init__(self, original: ImageSet, labels: Tensor, sizes: Tensor, paths: Sequence[str]) -> None:
+        equal = original.image_size is not None and bool((sizes == torch.tensor(original.image_size)).all())
+        super().__init__(original.name, torch.cat([original.labels, labels]), original.class_names, original.mean.tolist(),
+                         original.std.tolist(), original.image_size if equal else None, original.indices)
+        self.class_counts = original.class_counts
+        self.original, self.sizes, self.paths = original, sizes, list(paths)
+
+    def read(self, index: int) -> Tensor:
+        return self.original.read(index) if index < len(self.original.labels) else self.open(index).pixels()
+
+    def open(self, index: int) -> Source:
+        place = index - len(self.original.labels)
+        if place < 0:
+            return self.original.open(index)
+        image, size = open_image(Path(self.paths[place]), KEY), tuple(self.sizes[place].tolist())
+        if image.size != size:
+            raise InputError(f"{KEY}: {self.paths[place]} has {list(image.size)} pixels, its annotation says {list(size)}; "
+                             f"{REMEDY} anew")
+        return image
+
+    def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
+        first, count, read = len(self.original.labels), len(self.labels), read or self.read
+        pixels = torch.empty(count, 3, *self.image_size, dtype=torch.uint8)
+        pixels[:first] = self.original.pixels(read)
+
+        def fill(places: range) -> None:
+            for place in places:
+                pixels[first + place] = read(first + place)
+
+        for _ in map_ranges(fill, count - first, READ_AT_ONCE, len(os.sched_getaffinity(0))):
+            continue
+        return pixels
+
+
+def fingerprint(images: ImageSet) -> dict[str, Any]:
+    """What a training set is, in plain values: name, class counts, size, and digests of labels and chosen subset.
+
+    The same images in the same order have the same fingerprint, whatever the folder they are in.
+    """
+    return {
+        "data_set": Path(images.name).name,   # sets from files are named by the path of their annotations
+        "class_counts": images.class_counts.tolist(),
+        "image_size": None if images.image_size is None else list(images.image_size),
+        "labels": digest(images.labels),
+        "indices": None if images.indices is None else digest(images.indices),
+    }
+
+
+def digest(numbers: Tensor) -> str:
+    return hashlib.sha256(numbers.numpy().astype("<i8").tobytes()).hexdigest()
+
+
+def enlarge(original: ImageSet, path: Path) -> EnlargedSet:
+    """The training set with the images of ``path`` added.
+
+    Raises:
+        InputError: the file is missing, is not one of CAM-based sampling, was made for another set, or names missing images.
+    """
+    content = read_added(path)
+    differences = differing(content[SOURCE], fingerprint(original))
+    if differences:
+        raise InputError(f"{KEY}: {path} was made for another training set than {original.name} as it is configured here: "
+                         f"{'; '.join(differences)}. {REMEDY} for this set; or train on the one that it was made for")
+    try:
+        rows = [(a["category_id"], a["im_height"], a["im_width"]) for a in content["annotations"]]
+        paths = [os.path.join(path.parent, a["fpath"]) for a in content["annotations"]]
+        table = torch.tensor(rows, dtype=torch.long).view(-1, 3)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: an annotation lacks one of fpath, category_id, im_height, im_width, or has a wrong one "
+                         f"({error!r}); {REMEDY} anew") from error
+    missing = [number for number, name in enumerate(paths) if not os.path.isfile(name)]
+    if missing:
+        raise MissingPathError(f"{path}, annotations[{missing[0]}]: no file {paths[missing[0]]}, and so for {len(missing)} of "
+                               f"{len(paths)}; paths are relative to the file that names them; {REMEDY} anew")
+    return EnlargedSet(original, table[:, 0], table[:, 1:], paths)
+
+
+def read_added(path: Path) -> dict[str, Any]:
+    """The content of a file that CAM-based sampling wrote."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingPathError(f"{KEY}: no file {path}; {REMEDY}") from error
+    except OSError as error:
+        raise InputError(f"{KEY}: {path} cannot be read ({error.strerror})") from error
+    except ValueError as error:   # JSONDecodeError, UnicodeError
+        raise InputError(f"{KEY}: {path} is no JSON ({error}); {REMEDY} anew") from error
+    if not isinstance(content, dict) or not isinstance(content.get(SOURCE), dict) or "annotations" not in content:
+        raise InputError(f"{KEY}: {path} does not say which training set it was made for; {REMEDY}")
+    return content
+
+
+def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What is not the same, each with both values."""
+    return [f"{name} {shorten(there.get(name))} there, {shorten(value)} here" for name, value in here.items()
+            if there.get(name) != value]
+
+
+def shorten(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN - 1]}…"

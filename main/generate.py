@@ -1,0 +1,124 @@
+"""Makes the images of CAM-based sampling; what main/train.py does with DATASET.GENERATE_CAM_BASED_DATASET True.
+
+One device makes them, since every source image passes the network only once; of several processes the first one works.
+"""
+import argparse
+import logging
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.config import Config
+from lib.core import build, checkpoint
+from lib.core.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
+from lib.core.figures import save_figure
+from lib.core.progress import Counter
+from lib.core.run import Run
+from lib.core.runtime import Runtime, to_device
+from lib.dataset import ImageSet, enlarge, fingerprint
+from lib.utils.errors import InputError
+
+log = logging.getLogger("main.train")
+
+SHEET = "cam_sampling.png"
+
+
+def generate(cfg: Config, args: argparse.Namespace) -> None:
+    runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
+    try:
+        with runtime.agree():
+            job = prepare(cfg, args, runtime) if runtime.is_main else None
+        if job is not None:
+            make(cfg, job, runtime)
+        if runtime.is_main:
+            log.info("Next:\n    %s", shlex.join(next_command(cfg, args)))
+    finally:
+        runtime.stop()
+
+
+class Job:
+    """What is to be made, checked and ready."""
+
+    def __init__(self, run: Run, output: Output, train_set: ImageSet, plan: Plan, generation: Generation) -> None:
+        self.run, self.output, self.train_set, self.plan, self.generation = run, output, train_set, plan, generation
+
+
+def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | None:
+    """Everything that can be refused, before anything is written; None where a finished set is there and --ar leaves it."""
+    run, output = build.run_directory(cfg), build.build_output(cfg)
+    if run.holds_a_run():
+        raise InputError(f"{run.directory} holds a training; give the generation a NAME of its own")
+    train_set = build.build_dataset(cfg, train=True)
+    if args.ar and output.json_file.exists():
+        added = enlarge(train_set, output.json_file)
+        log.info("--ar: %s has %d images for this training set; nothing to do", output.json_file, len(added.paths))
+        return None
+    output.check_free(args.overwrite)
+    plan = build.build_plan(cfg, train_set)
+    if len(plan.labels) == 0:
+        raise InputError(f"DATASET.CAM_NUMBER_THRES: {cfg.DATASET.CAM_NUMBER_THRES} adds no image to {train_set.name}, whose "
+                         f"rarest class has {train_set.class_counts[train_set.class_counts > 0].min()}; a higher one, or 0, does")
+    network = build.build_network(cfg, train_set.num_classes)
+    path = run.find_model(cfg.NETWORK.PRETRAINED_MODEL)
+    key = "NETWORK.PRETRAINED_MODEL"
+    checkpoint.load_network(network, checkpoint.load(path, key), f"{key} {path}")
+    network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
+    return Job(run, output, train_set, plan, build.build_generation(cfg, train_set, network, runtime.device))
+
+
+def make(cfg: Config, job: Job, runtime: Runtime) -> None:
+    plan, output = job.plan, job.output
+    job.run.open(cfg.to_yaml(), 1, runtime.describe(), tensorboard=False)
+    job.run.record_indices(job.train_set.indices)
+    added = torch.bincount(plan.labels, minlength=job.train_set.num_classes)
+    log.info("%s: %d images to make from %d of %d, %d to %d per class, on %s", job.train_set.name, len(plan.labels),
+             len(plan.sources.unique()), len(job.train_set.labels), added.min(), added.max(), runtime.device)
+    if cfg.DATASET.CAM_NUMBER_THRES and job.train_set.fills_classes:
+        log.info("DATASET.CAM_NUMBER_THRES: not heeded for %s, whose classes are all filled up", job.train_set.name)
+    sheet = Sheet(plan)
+    with output.filling() as folder:
+        with Writer(folder) as writer:
+            sizes = fill(job, writer, sheet)
+        save_figure(sheet.figure(job.train_set.class_names, job.train_set.class_counts), job.run.figures / SHEET)
+        output.commit(annotations(cfg, job, sizes))
+    log.info("Images: %s\nAnnotations: %s\nA sample to look at: %s", output.folder, output.json_file, job.run.figures / SHEET)
+    job.run.close()
+
+
+def fill(job: Job, writer: Writer, sheet: Sheet) -> Tensor:
+    """Makes and writes all images; returns their heights and widths, (M, 2)."""
+    plan, sizes = job.plan, torch.zeros(len(job.plan.labels), 2, dtype=torch.long)
+    writer.begin(plan)
+    counter = Counter("CAM-based sampling:", len(plan.labels))
+    for made in job.generation.run(plan):
+        labels, places = plan.labels[made.numbers].tolist(), plan.places[made.numbers].tolist()
+        writer.write([file_name(*pair) for pair in zip(labels, places)], made.results.cpu())
+        sizes[made.numbers] = torch.tensor(made.results.shape[2:])
+        sheet.collect(made)
+        counter.add(len(made.numbers))
+    return sizes
+
+
+def annotations(cfg: Config, job: Job, sizes: Tensor) -> dict[str, Any]:
+    """The published form, and what the images were made for and from. Paths are relative to the file that they stand in."""
+    folder = Path(os.path.relpath(job.output.folder, job.output.json_file.parent))
+    columns = (job.plan.labels.tolist(), job.plan.places.tolist(), sizes.tolist())
+    return {
+        "num_classes": job.train_set.num_classes,
+        "source": fingerprint(job.train_set),
+        "made_with": {"network": cfg.NETWORK.PRETRAINED_MODEL, "seed": cfg.SEED, "threshold": cfg.DATASET.CAM_NUMBER_THRES},
+        "annotations": [
+            {"image_id": number, "fpath": (folder / file_name(label, place)).as_posix(), "im_height": height, "im_width": width,
+             "category_id": label} for number, (label, place, (height, width)) in enumerate(zip(*columns))],
+    }
+
+
+def next_command(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Trains on the enlarged set, from the same network; words that come later win."""
+    return ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words, "NAME", f"{cfg.NAME}_trained",
+            "DATASET.GENERATE_CAM_BASED_DATASET", "False", "DATASET.USE_CAM_BASED_DATASET", "True",
+            "TRAIN.SAMPLER.TYPE", "weighted sampler"]

@@ -1,0 +1,177 @@
+"""A set enlarged by CAM-based sampling: its images, its draws, and how a foreign one is refused."""
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lib.dataset import SAMPLERS, ArraySet, EpochBatches, FileLoader, MemoryLoader, enlarge, fingerprint
+from lib.utils.errors import InputError, MissingPathError
+from lib.utils.schedule import Deferred
+from lib.utils.seed import shared_generator
+
+COUNTS, ADDED = [12, 6, 2, 0], [1, 7, 12, 0]
+CPU = torch.device("cpu")
+NORMALIZE = torch.Tensor.float
+
+
+def original(seed: int = 0, counts=COUNTS, indices=None, size=(6, 5), name: str = "set") -> ArraySet:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    pixels = torch.randint(256, (len(labels), 3, *size), dtype=torch.uint8, generator=generator)
+    return ArraySet(name, pixels, labels, list("abcd"), [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], indices)
+
+
+@pytest.fixture
+def made(tmp_path) -> Path:
+    """An enlarged set on disk: image k of the added ones is filled with the number k."""
+    labels = torch.arange(4).repeat_interleave(torch.tensor(ADDED)).tolist()
+    (tmp_path / "images").mkdir()
+    annotations = []
+    for number, label in enumerate(labels):
+        Image.new("RGB", (5, 6), (number,) * 3).save(tmp_path / f"images/{number}.png")
+        annotations.append({"image_id": number, "fpath": f"images/{number}.png", "im_height": 6, "im_width": 5,
+                            "category_id": label})
+    path = tmp_path / "cam.json"
+    path.write_text(json.dumps({"num_classes": 4, "source": fingerprint(original()), "annotations": annotations}))
+    return path
+
+
+def test_originals_come_first_then_the_added_ones_and_counts_stay(made):
+    images, source = enlarge(original(), made), original()
+    assert len(images.labels) == 40
+    assert images.class_counts.tolist() == COUNTS
+    assert torch.bincount(images.labels, minlength=4).tolist() == [13, 13, 14, 0]
+    pixels = images.pixels()
+    assert torch.equal(pixels[:20], source.pixels())
+    assert pixels[20:].flatten(1).tolist() == [[number] * 90 for number in range(20)]
+    assert all(torch.equal(images.read(number), pixels[number]) for number in range(40))
+    assert torch.equal(images.mean, source.mean)
+    assert images.num_bytes == 40 * 90
+
+
+def test_memory_and_files_give_the_same_batches(made):
+    def batches(kind, *options):
+        images = enlarge(original(), made)
+        plan = EpochBatches(SAMPLERS["weighted sampler"](images.labels, images.class_counts, 5), 4, seed=1)
+        return list(kind(images, plan, [], NORMALIZE, CPU, *options))
+
+    for one, two in zip(batches(MemoryLoader), batches(FileLoader, 0), strict=True):
+        assert torch.equal(one.images, two.images)
+        assert torch.equal(one.labels, two.labels)
+
+
+def test_it_reaches_worker_processes(made):
+    images = pickle.loads(pickle.dumps(enlarge(original(), made)))
+    assert images.read(25).unique().tolist() == [5]
+
+
+def draws(made, name: str, epochs: int = 300, **options) -> tuple[torch.Tensor, torch.Tensor]:
+    images = enlarge(original(), made)
+    draw = SAMPLERS[name](images.labels, images.class_counts, 10, **options)
+    return torch.cat([draw(5, shared_generator(seed, 5)) for seed in range(epochs)], dim=1), images.labels
+
+
+def test_the_plain_permutation_covers_the_enlarged_set(made):
+    rows, _ = draws(made, "default", epochs=1)
+    assert rows[0].sort().values.tolist() == list(range(40))
+
+
+@pytest.mark.parametrize(("kind", "expected"), [
+    ("balance", [1, 1, 1, 0]), ("square", [12 ** 0.5, 6 ** 0.5, 2 ** 0.5, 0]),
+    ("progressive", [1 / 8 + 6 / 20, 1 / 8 + 3 / 20, 1 / 8 + 1 / 20, 0])])
+def test_weighted_draws_keep_length_and_probabilities_of_the_original_set(made, kind, expected):
+    rows, labels = draws(made, "weighted sampler", type_=kind)
+    assert rows.shape[1] == 300 * 20
+    frequencies = torch.bincount(labels[rows[0]], minlength=4) / rows.shape[1]
+    expected = torch.tensor(expected, dtype=torch.float)
+    torch.testing.assert_close(frequencies, expected / expected.sum(), atol=0.03, rtol=0)
+
+
+def test_images_of_a_class_are_drawn_uniformly_among_old_and_new(made):
+    rows, labels = draws(made, "weighted sampler", type_="balance")
+    own = (labels == 2).nonzero()[:, 0]
+    counts = torch.bincount(rows[0], minlength=40)[own].double()
+    assert len(own) == 14
+    assert ((counts - counts.mean()).square() / counts.mean()).sum() < 34.5   # χ² with 13 degrees of freedom, p = .001
+
+
+def test_bbn_rows_keep_the_original_length(made):
+    rows, labels = draws(made, "bbn sampler", type_="reverse")
+    assert rows.shape == (2, 300 * 20)
+    frequencies = torch.bincount(labels[rows[1]], minlength=4)[:3] / rows.shape[1]
+    expected = torch.tensor([1 / 12, 1 / 6, 1 / 2])
+    torch.testing.assert_close(frequencies, expected / expected.sum(), atol=0.03, rtol=0)
+    assert rows[0].max() >= 20   # the first row reaches added images too
+
+
+def test_under_drs_epochs_of_the_two_stages_differ_in_length(made):
+    images = enlarge(original(), made)
+    plain, weighted = (SAMPLERS[name](images.labels, images.class_counts, 4) for name in ("default", "weighted sampler"))
+    loader = MemoryLoader(images, EpochBatches(weighted, 4, first_stage=plain, deferred=Deferred(2)), [], NORMALIZE, CPU)
+    for epoch, num_images in ((2, 40), (3, 20)):
+        loader.on_epoch(epoch)
+        assert (loader.num_images, len(loader)) == (num_images, num_images // 4)
+        assert sum(len(batch.labels) for batch in loader) == num_images
+
+
+# --- what it was made for
+
+@pytest.mark.parametrize(("other", "field"), [
+    (original(seed=1), "labels"), (original(counts=[12, 6, 1, 0]), "class_counts"), (original(size=(5, 6)), "image_size"),
+    (original(indices=torch.arange(20)), "indices"), (original(name="another"), "data_set")])
+def test_a_set_made_for_other_images_is_refused(made, other, field):
+    with pytest.raises(InputError, match=rf"CAM_DATA_JSON_SAVE_PATH: .*cam\.json.*{field} .*GENERATE_CAM_BASED_DATASET"):
+        enlarge(other, made)
+
+
+def test_the_fingerprint_does_not_depend_on_the_folder():
+    assert fingerprint(original(name="data/train.json")) == fingerprint(original(name="/elsewhere/train.json"))
+    assert fingerprint(original()) == fingerprint(copy.deepcopy(original()))
+
+
+def test_a_folder_that_moved_as_a_whole_is_found(made, tmp_path):
+    inner = tmp_path / "moved"
+    inner.mkdir()
+    for name in ("images", "cam.json"):
+        (tmp_path / name).rename(inner / name)
+    assert enlarge(original(), inner / "cam.json").read(23).unique().tolist() == [3]
+
+
+def test_a_missing_image_is_named(made):
+    (made.parent / "images/7.png").unlink()
+    with pytest.raises(MissingPathError, match=r"cam\.json, annotations\[7\]: no file .*images/7\.png.* 1 of 20"):
+        enlarge(original(), made)
+
+
+def test_a_damaged_image_is_named(made):
+    path = made.parent / "images/7.png"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match=r"images/7\.png is no image that can be read"):
+        enlarge(original(), made).pixels()
+    Image.new("RGB", (2, 2)).save(path)
+    with pytest.raises(InputError, match=r"images/7\.png has .*2, 2.*6, 5"):
+        enlarge(original(), made).read(27)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("{", "is no JSON"), ("[]", "does not say which training set"), (None, "no file"),
+    ('{"annotations": [], "num_classes": 4}', "does not say which training set")])
+def test_a_file_that_is_none_of_this_kind_is_named(tmp_path, content, message):
+    path = tmp_path / "cam.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=rf"DATASET\.CAM_DATA_JSON_SAVE_PATH: .*{message}.*GENERATE_CAM_BASED_DATASET True"):
+        enlarge(original(), path)
+
+
+def test_an_annotation_with_a_hole_is_refused(made):
+    content = json.loads(made.read_text())
+    del content["annotations"][3]["category_id"]
+    made.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"cam\.json: an annotation lacks .*category_id"):
+        enlarge(original(), made)
