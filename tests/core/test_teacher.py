@@ -100,7 +100,7 @@ def test_a_bare_name_is_in_the_models_of_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("own", [{"CLASSIFIER.TYPE": "FCNorm"}, {"CLASSIFIER.BIAS": False}, {"BACKBONE.TYPE": "res32_cifar"},
-                                 {"MODULE.TYPE": "Identity"}])
+                                 {"MODULE.TYPE": "Identity"}, {"CLASSIFIER.TYPE": "LWS"}, {"CLASSIFIER.TYPE": "cRT"}])
 def test_the_teacher_is_of_its_own_kind(tmp_path, own):
     teacher = save_teacher(config(tmp_path, **own), tmp_path / "teacher.pth")
     combiner = build.build_combiner(config(tmp_path), COUNTS)
