@@ -3,7 +3,8 @@
 #   bash distributed_data_parallel_train.sh CONFIG NUM_GPUS GPUS [KEY VALUE ...] [--ar True | --overwrite | --show]
 # CONFIG: a yaml file, or several joined by commas. NUM_GPUS: processes on this machine. GPUS: 0,1 or cpu.
 # Several machines: run it on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set; NCCL_SOCKET_IFNAME names the network
-# interface where NCCL does not find it. On one machine a free port is chosen unless PORT is set.
+# interface where NCCL does not find it. On one machine a free port is chosen unless PORT is set. MAX_RESTARTS (default 0): how
+# often all ranks are started anew, from their last checkpoint, when one has failed.
 set -eu
 if [ $# -lt 3 ] || ! [ "$2" -gt 0 ] 2>/dev/null; then
     echo "usage: bash distributed_data_parallel_train.sh CONFIG NUM_GPUS GPUS [KEY VALUE ...] [--ar True | --overwrite | --show]" >&2
@@ -18,5 +19,5 @@ else
     meeting=(--nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}"
              --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
 fi
-exec python "$here/main/launch.py" "${meeting[@]}" --nproc_per_node "$processes" \
+exec python "$here/main/launch.py" "${meeting[@]}" --max-restarts "${MAX_RESTARTS:-0}" --nproc_per_node "$processes" \
     "$here/main/train.py" --gpus "$gpus" --cfg "$config" "$@"

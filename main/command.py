@@ -2,14 +2,21 @@
 import argparse
 import logging
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
 
 from lib.config import Config, load_config, split_words
-from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, InputError, RunFailedError, UnreadableImageError
+from lib.core.runtime import lost_contact
+from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, SIGNALLED, InputError, RunFailedError, RunInterruptedError
 from lib.utils.log import start_logging
 
 log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -32,32 +39,73 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config,
 def run_command(command: Callable[[Config, argparse.Namespace], None], parser: argparse.ArgumentParser,
                 argv: Sequence[str]) -> int:
     """Runs a script's command on its configuration; returns its exit status."""
+    known = argparse.Namespace()
+
     def action() -> None:
+        nonlocal known
         cfg, args = parse(parser, argv)
+        known = args
         if args.show:
             print(cfg.to_yaml(), end="")
         else:
             command(cfg, args)
 
-    return exit_status(action)
+    return exit_status(action, lambda: command_to_go_on(known))
 
 
-def exit_status(action: Callable[[], None]) -> int:
-    """How an action ended: 0 done, 1 the run failed, 2 a mistake in the input, 130 Ctrl-C; errors as one message."""
+def exit_status(action: Callable[[], None], how_to_go_on: Callable[[], str] = str) -> int:
+    """How an action ended: 0 done, 1 the run failed, 2 a mistake in the input, 130 Ctrl-C, 143 SIGTERM; errors as one message.
+
+    Args:
+        how_to_go_on: the end of the message on an interruption.
+    """
     rank = int(os.environ.get("RANK", 0))
     start_logging(rank)
+    before = signal.signal(signal.SIGTERM, terminated)   # Ctrl-C is KeyboardInterrupt by itself
     try:
         action()
         return DONE
     except InputError as error:
-        # ranks agree on mistakes before they stop, see Runtime.agree, but not in the middle of an epoch
-        if rank == 0 or isinstance(error, UnreadableImageError):
+        if rank == 0 or not error.agreed:
             print(f"error: {error}", file=sys.stderr)
         return MISTAKE
     except RunFailedError as error:
         log.error("error: %s", error)
         return FAILED
+    except RunInterruptedError as stop:
+        if rank == 0:
+            log.warning("stopped by %s; %s%s", signal.Signals(stop.number).name, stop, how_to_go_on())
+        return SIGNALLED + stop.number
     except KeyboardInterrupt as interrupt:
-        usual = "the same command with --ar True goes on after the last epoch that was finished"
-        log.warning("interrupted; %s", interrupt.args[0] if interrupt.args else usual)
+        log.warning("interrupted%s", f"; {interrupt.args[0]}" if interrupt.args else how_to_go_on())
         return INTERRUPTED
+    except RuntimeError as error:
+        reason = explain(error)
+        if reason is None:
+            raise
+        log.error("error: %s", reason)
+        return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def terminated(number: int, frame: FrameType | None) -> None:
+    raise RunInterruptedError(number, "nothing was being trained")
+
+
+def explain(error: RuntimeError) -> str | None:
+    """One line on what another process did to this one; None for an error of this process itself."""
+    first = str(error).strip().split("\n")[0].split(". ")[0]
+    if lost_contact(error):
+        return f"lost contact with another rank, whose own message says why ({first})"
+    return f"a reader of images is gone ({first})" if first.startswith("DataLoader worker") else None
+
+
+def command_to_go_on(args: argparse.Namespace) -> str:
+    """The command that goes on with a training; nothing for other scripts, and before the options are known."""
+    if not hasattr(args, "ar"):
+        return ""
+    processes = [os.environ["LOCAL_WORLD_SIZE"]] if "LOCAL_WORLD_SIZE" in os.environ else []
+    script = os.path.relpath(ROOT / ("distributed_" * bool(processes) + "data_parallel_train.sh"))
+    words = ["bash", script, ",".join(args.cfg), *processes, args.gpus, *args.words, "--ar", "True"]
+    return f". Go on with:\n    {shlex.join(words)}"

@@ -1,12 +1,21 @@
-"""torchrun, except that its exit status is that of the first process that failed, without a traceback of its own.
+"""torchrun, except that its exit status is that of the first process that failed, with one message and no traceback of its own.
 
     python main/launch.py --nproc_per_node 2 --standalone main/train.py --cfg configs/test/digits_lt.yaml --gpus cpu
+
+With --max-restarts N it starts all ranks anew, up to N times, when one has failed; they go on from their checkpoint.
 """
 import os
+import signal
+import socket
 import sys
+import uuid
 
+from torch import distributed
 from torch.distributed import run
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+FAILED, MISTAKE, SIGNALLED = 1, 2, 128
 
 
 def main(argv: list[str]) -> int:
@@ -14,11 +23,26 @@ def main(argv: list[str]) -> int:
     # torchrun gives each of several processes one thread; here they share the cores out
     local = int(args.nproc_per_node) if args.nproc_per_node.isdigit() else 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // local)))
+    os.environ["LAUNCH_ID"] = uuid.uuid4().hex   # by which ranks that are restarted know what they themselves began
+    interface = os.environ.get("NCCL_SOCKET_IFNAME")
+    if interface in [name for _, name in socket.if_nameindex()]:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)   # gloo takes a name only, NCCL patterns as well
     try:
         run.run(args)
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return failure.exitcode if failure.exitcode > 0 else 1   # negative: ended by a signal
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            return failure.exitcode
+        name = signal.Signals(-failure.exitcode).name
+        print(f"error: rank {rank} (process {failure.pid}) was ended by {name}; --ar True goes on from the last checkpoint",
+              file=sys.stderr)
+        return FAILED
+    except SignalException as stop:
+        return SIGNALLED + stop.sigval
+    except distributed.DistNetworkError as error:
+        print(f"error: the ranks cannot meet at {args.master_addr}, PORT {args.master_port}; is the port taken? Another PORT, or "
+              f"none on a single machine, would do ({str(error).splitlines()[0]})", file=sys.stderr)
+        return MISTAKE
     return 0
 
 

@@ -5,7 +5,7 @@
     bash data_parallel_train.sh configs/test/data_parallel.yaml 0,1
     bash distributed_data_parallel_train.sh configs/test/distributed_data_parallel.yaml 2 0,1
 
-A run that was interrupted goes on with --ar True, and ends as if it had never been.
+A run that was interrupted, or killed, goes on with --ar True, and ends as if it had never been.
 """
 import sys
 from pathlib import Path
@@ -17,90 +17,96 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-from torch import nn
-from torch.optim import Optimizer
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from lib.config import Config
 from lib.core import build
-from lib.core.combiner import Combiner
-from lib.core.engine import Loader, evaluate, set_rate, train_one_epoch
+from lib.core.checkpoint import Start
+from lib.core.engine import Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
+from lib.core.interruption import Watch
 from lib.core.metrics import Predictions, measure, summary
-from lib.core.precision import Precision
 from lib.core.progress import Progress, Throttle
 from lib.core.report import log_unreadable, write_report
+from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
-from lib.core.runtime import Runtime, to_device, unwrap
+from lib.core.runtime import Runtime, fingerprint, to_device
 from lib.dataset import ImageSet
-from lib.utils.errors import RunFailedError
-from lib.utils.schedule import Schedule
 from lib.utils.seed import seed_globals
 from main.command import make_parser, run_command
 from main.generate import generate
+from main.session import Parts, Pause, Point, epoch_rate, snapshot
 
 log = logging.getLogger("main.train")
 
+LOCAL_KEYS = ("OUTPUT_DIR", "DATASET.ROOT", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS")   # a machine's own
 REDRAW_SECONDS = 60   # training curves are drawn again when SAVE_STEP and this have passed
-
-
-class Parts(NamedTuple):
-    """What is trained, and with what."""
-
-    network: nn.Module   # as the step calls it, wrapped for several devices
-    criterion: nn.Module
-    combiner: Combiner
-    optimizer: Optimizer
-    schedule: Schedule
-    precision: Precision
-
-
-class Point(NamedTuple):
-    """How far a run has come: the last finished epoch, and the best validation so far."""
-
-    epoch: int = 0
-    best_result: float = -1.0
-    best_epoch: int = 0
 
 
 def train(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
         return generate(cfg, args)
-    runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
-    try:
+    with Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime, build.run_directory(cfg) as run:
         # 1. refuse what would be lost, before anything is read
-        run = build.run_directory(cfg)
+        runtime.check_equal("configurations", {key: value for key, value in cfg.flat().items() if key not in LOCAL_KEYS})
+        auto_resume = args.ar
         with runtime.agree():
-            if runtime.is_main and not (args.ar or args.overwrite):
-                run.check_free()
+            if runtime.is_main:
+                auto_resume = claim(run, args, runtime)
         # 2. data
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg)
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)
+        runtime.check_equal("data", {name: fingerprint(images.labels) for name, images in
+                                     (("labels for training", train_set), ("labels for validation", valid_set))})
         # 3. what is trained, and from where
         seed_globals(cfg.SEED)
-        parts, point = assemble(cfg, run, args.ar, train_set, runtime)
+        parts, point = assemble(cfg, run, auto_resume, train_set, runtime, loaders[0].digest)
         # 4. files
         with runtime.agree():
             if runtime.is_main:
-                open_run(cfg, run, args.overwrite, point, runtime, train_set)
+                open_run(cfg, run, args.overwrite and not auto_resume, point, runtime, train_set)
         # 5. epochs
         predictions, point = fit(cfg, run, parts, point, loaders, runtime)
         # 6. report
         if runtime.is_main:
-            report(cfg, args, run, predictions, point, train_set)
-            run.close()
-    finally:
-        runtime.stop()
+            with run.writing():
+                report(cfg, args, run, predictions, point, train_set)
 
 
-def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runtime: Runtime) -> tuple[Parts, Point]:
-    """Network → its weights → device → optimizer → precision → wrapper, in the only order in which this works."""
+def claim(run: Run, args: argparse.Namespace, runtime: Runtime) -> bool:
+    """Takes the directory, if it is there, and refuses a run that would be lost; returns whether to go on with that run.
+
+    Ranks that their launcher has restarted go on with what they began, whatever the command said.
+    """
+    if run.directory.is_dir():
+        run.lock()
+    auto_resume = args.ar or (runtime.restarts > 0 and (run.begun_by_this_launch() or not args.overwrite))
+    if runtime.restarts:
+        log.warning("restarted by the launcher, time %d", runtime.restarts)
+    if not (auto_resume or args.overwrite):
+        run.check_free()
+    return auto_resume
+
+
+def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runtime: Runtime,
+             plan: Callable[[int], str]) -> tuple[Parts, Point]:
+    """Network → its weights → device → optimizer → precision → wrapper, in the only order in which this works.
+
+    Args:
+        plan: epoch to a text that is equal where its batches are.
+    """
     with runtime.agree():
         network = build.build_network(cfg, train_set.num_classes)
-        start = build.find_start(cfg, run, auto_resume) if runtime.is_main else None
+
+        def accept(start: Start) -> None:
+            start.load_weights(network)
+            check_part(start, plan, runtime.world_size)
+
+        start = build.find_start(cfg, run, auto_resume, accept) if runtime.is_main else None
+        if runtime.is_main:
+            check_part(start, plan, runtime.world_size)
     start = runtime.broadcast_object(start)
     with runtime.agree():
         start.load_weights(network)
@@ -111,12 +117,18 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
         network = precision.prepare(network, optimizer)
     point = Point()
     if start.resumes:
-        start.load_optimizer(optimizer)
+        with runtime.agree():
+            start.load_optimizer(optimizer)
         precision.load_state_dict(start.state.get("precision", {}))
         point = Point(*(start.state.get(name, default) for name, default in Point._field_defaults.items()))
+        run.kept = f"{start.source} holds epoch {point.epoch}" + f" and {point.batch} batches of the next" * (point.batch > 0)
         for key, (new, old) in cfg.differences(start.state.get("config", cfg.flat())).items():
             log.info("changed since the checkpoint: %s was %r, is %r", key, old, new)
-    log.info("%s%s", start.describe(), f", going on with epoch {point.epoch + 1}" if start.resumes else "")
+        if start.state.get("world_size", runtime.world_size) != runtime.world_size:
+            log.info("changed since the checkpoint: there were %s processes, there are %d", start.state["world_size"],
+                     runtime.world_size)
+    batch = f", batch {point.batch + 1}" if point.batch else ""
+    log.info("%s%s", start.describe(), f", going on with epoch {point.epoch + 1}{batch}" if start.resumes else "")
     with runtime.agree():
         criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
         combiner = build.build_combiner(cfg, train_set.class_counts).to(runtime.device)
@@ -124,6 +136,10 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
 
 
 def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runtime, train_set: ImageSet) -> None:
+    if not run.claimed:   # the directory was not there before
+        run.lock()
+        if not overwrite:
+            run.check_free()   # but another process may have been here meanwhile
     if overwrite:
         run.clear()
     run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE)
@@ -150,64 +166,65 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
     """Trains the epochs that are left; returns the predictions of the last one."""
     train_loader, valid_loader = loaders
     last = cfg.TRAIN.MAX_EPOCH
-    progress = Progress(point.epoch + 1, last, cfg.SHOW_STEP)
+    progress = Progress(point.epoch + point.batch / len(train_loader), last, cfg.SHOW_STEP)
     redraw = Throttle(REDRAW_SECONDS)
+    shared = min(runtime.gather_objects(len(valid_loader)))   # batches of validation that every rank has
     predictions = None
-    for epoch in range(point.epoch + 1, last + 1):
-        entry = train_epoch(cfg, parts, epoch, train_loader, progress, runtime)
-        predictions, is_best = None, False
-        if epoch % cfg.VALID_STEP == 0 or epoch == last:
-            predictions = evaluate(parts.network, valid_loader, parts.precision, runtime)
-            metrics = measure(predictions, parts.criterion.class_counts.cpu())
-            entry |= metrics.history_entry()
-            is_best = metrics.top1 > point.best_result
-            point = point._replace(best_result=metrics.top1, best_epoch=epoch) if is_best else point
-        else:
-            runtime.synchronise_buffers(parts.network)
-        point = point._replace(epoch=epoch)
-        log.info("%s", progress.line(entry))
-        log_unreadable(loaders, runtime)
-        if runtime.is_main:
-            run.record(entry)
-            run.save(snapshot(cfg, parts, point), is_best, cfg.SAVE_STEP)
-            if epoch % cfg.SAVE_STEP == 0 and redraw.due():
-                draw_curves(cfg, run)
+    with Watch(runtime, cfg.TRAIN.CHECKPOINT_MINUTES) as watch:
+        for _ in range(point.epoch, last):
+            pause = Pause(cfg, run, parts, point, runtime, watch, train_loader)
+            entry, sums = train_epoch(cfg, parts, point, train_loader, progress, runtime, pause)
+            predictions, is_best = None, False
+            if entry["epoch"] % cfg.VALID_STEP == 0 or entry["epoch"] == last:
+                predictions = evaluate(parts.network, valid_loader, parts.precision, runtime,
+                                       lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None)
+                metrics = measure(predictions, parts.criterion.class_counts.cpu())
+                entry |= metrics.history_entry()
+                is_best = metrics.top1 > point.best_result
+                point = point._replace(best_result=metrics.top1, best_epoch=entry["epoch"]) if is_best else point
+            else:
+                runtime.synchronise_buffers(parts.network)
+            point = point.finish_epoch()
+            log.info("%s", progress.line(entry))
+            log_unreadable(loaders, runtime)
+            if runtime.is_main:
+                run.record(entry)
+                run.save(snapshot(cfg, parts, point, runtime), is_best, cfg.SAVE_STEP)
+                if point.epoch % cfg.SAVE_STEP == 0 and redraw.due():
+                    with run.writing():
+                        draw_curves(cfg, run)
+            watch.restart_clock()
     if predictions is None:   # a finished run was started again
         predictions = evaluate(parts.network, valid_loader, parts.precision, runtime)
         log_unreadable(loaders, runtime)
     return predictions, point
 
 
-def train_epoch(cfg: Config, parts: Parts, epoch: int, loader: Loader, progress: Progress,
-                runtime: Runtime) -> dict[str, Any]:
-    """One epoch; returns its entry of the history."""
-    rate = cfg.TRAIN.OPTIMIZER.BASE_LR * parts.schedule(epoch)
-    seed_globals(cfg.SEED, runtime.rank, epoch)
+def train_epoch(cfg: Config, parts: Parts, point: Point, loader: Loader, progress: Progress, runtime: Runtime,
+                pause: Pause) -> tuple[dict[str, Any], Sums]:
+    """The epoch after ``point``, or what is left of it; returns its entry of the history, and its totals."""
+    epoch = point.epoch + 1
+    rate = epoch_rate(cfg, parts, epoch)
     set_rate(parts.optimizer, rate)
     parts.criterion.on_epoch(epoch)
-    loader.on_epoch(epoch)
-    progress.start_epoch(epoch, len(loader), loader.num_images * runtime.world_size)
-    started = time.monotonic()
-    sums = train_one_epoch(parts.network, parts.criterion, parts.combiner, loader, parts.optimizer, parts.precision,
-                           progress.after_batch)
-    loss, accuracy = sums.means(runtime)
-    seconds = time.monotonic() - started
-    if not math.isfinite(loss):
-        raise RunFailedError(f"epoch {epoch}: the training loss is {loss} at rate {rate:g}; {LAST} holds epoch {epoch - 1}")
-    return {"epoch": epoch, "rate": rate, "train_loss": loss, "train_accuracy": accuracy, "seconds": round(seconds, 3),
-            "images_per_second": round(loader.num_images * runtime.world_size / seconds, 1)}
+    loader.on_epoch(epoch, point.batch)
+    progress.start_epoch(epoch, len(loader), loader.num_images * runtime.world_size, point.seconds)
+    sums = Sums(loader.device)
+    if point.totals is not None:
+        sums.restore(point.totals[runtime.rank], point.batch)
 
+    def after_batch(sums: Sums) -> None:
+        progress.after_batch(sums)
+        pause(sums, progress.broken)
 
-def snapshot(cfg: Config, parts: Parts, point: Point) -> dict[str, Any]:
-    """All that resuming needs. Random numbers are functions of seed, rank, epoch and batch, so no state of theirs is kept."""
-    return {
-        "state_dict": unwrap(parts.network).state_dict(),
-        "optimizer": parts.optimizer.state_dict(),
-        "precision": parts.precision.state_dict(),
-        "class_counts": parts.criterion.class_counts.cpu(),
-        "config": cfg.flat(),
-        **point._asdict(),
-    }
+    train_one_epoch(parts.network, parts.criterion, parts.combiner, loader, parts.optimizer, parts.precision, after_batch, sums)
+    means = sums.means(runtime)
+    seconds = pause.seconds()
+    if not math.isfinite(means.loss) or not has_finite_weights(parts.network):
+        pause.fail(sums)
+    entry = {"epoch": epoch, "rate": rate, "train_loss": means.loss, "train_accuracy": means.accuracy,
+             "seconds": round(seconds, 3), "images_per_second": round(loader.num_images * runtime.world_size / seconds, 1)}
+    return entry | ({"skipped_steps": means.skipped_steps} if parts.precision.mixed else {}), sums
 
 
 def draw_curves(cfg: Config, run: Run) -> None:

@@ -35,8 +35,7 @@ log = logging.getLogger("main.valid")
 
 
 def validate(cfg: Config, args: argparse.Namespace) -> None:
-    runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
-    try:
+    with Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime:
         run = build.run_directory(cfg)
         path = run.find_model(cfg.TEST.MODEL_FILE or LAST)
         with runtime.agree():
@@ -56,8 +55,6 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             report(run, predictions, about, valid_set, train_set.class_counts)
             if cfg.TEST.TAU_NORM.SWEEP:
                 report_sweep(cfg, run, predictions, about, train_set.class_counts)
-    finally:
-        runtime.stop()
 
 
 def report(run: Run, predictions: dict[float | None, Predictions], about: dict[str, Any], valid_set: ImageSet,

@@ -33,3 +33,14 @@ def test_files_and_keys_that_it_names_are_there():
     for key in re.findall(r"\b(?:TRAIN|TEST|DATASET|LOSS|NETWORK|BACKBONE|CLASSIFIER)\.[A-Z_a-z.]+[A-Z_a-z]", README):
         known = TREE.flat()
         assert key in known or any(name.startswith(f"{key}.") for name in known) or "PolyLoss" in key, key
+
+
+def test_every_promise_names_a_test_that_is_there():
+    section = README.split("## What it promises")[1].split("\n## ")[0]
+    rows = [row for row in section.splitlines() if row.startswith("| ") and not row.startswith(("| promise", "|---"))]
+    assert len(rows) >= 10
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, row
+        for path, test in named:
+            assert re.search(rf"^def {test}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), (path, test)

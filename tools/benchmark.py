@@ -35,12 +35,14 @@ import torch.nn.functional as F
 from lib.config import Config
 from lib.core import build
 from lib.core.engine import Loader, train_one_epoch
-from lib.core.run import Run, environment, git_state
+from lib.core.environment import environment, git_state
+from lib.core.run import Run
 from lib.core.runtime import Runtime
 from lib.dataset import ArraySet, ImageSet
 from lib.utils.seed import seed_globals
 from main.command import make_parser, run_command
-from main.train import Parts, assemble
+from main.session import Parts
+from main.train import assemble
 from tools.measure import jpeg
 from tools.measure.cam import cam_rates
 
@@ -97,7 +99,7 @@ def training_rates(cfg: Config, repeats: int, train_set: ImageSet, valid_set: Im
                    runtime: Runtime) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Images/s of both loops, in turn, and their ratio."""
     loader, _ = build.build_loaders(cfg, train_set, valid_set, runtime)
-    parts, _ = assemble(cfg, Run(Path("unused")), False, train_set, runtime)
+    parts, _ = assemble(cfg, Run(Path("unused")), False, train_set, runtime, loader.digest)
 
     loader.on_epoch(1)
     sizes = [len(batch.labels) for batch in loader]

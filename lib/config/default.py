@@ -101,6 +101,7 @@ TREE.TRAIN.DISTRIBUTED = False        # kept from published files; torchrun's en
 TREE.TRAIN.APEX = True                # mixed precision on CUDA; a CPU trains in float32
 TREE.TRAIN.AMP_BACKEND = "auto"       # auto: NVIDIA apex where it has amp, else torch | apex | torch
 TREE.TRAIN.SYNCBN = False             # BatchNorm over all ranks (CUDA with DDP)
+TREE.TRAIN.CHECKPOINT_MINUTES = 10.0  # from one checkpoint inside an epoch to the next; 0: none but at a signal
 TREE.TRAIN.TENSORBOARD = Node()
 TREE.TRAIN.TENSORBOARD.ENABLE = True  # write event files for TensorBoard
 

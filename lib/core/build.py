@@ -15,7 +15,8 @@ from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import Head, Loader, own_logits
 from lib.core.precision import Precision, choose_precision
-from lib.core.run import LAST, Run
+from lib.core.resume import newest_start
+from lib.core.run import Run
 from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, enlarge, make_loader
@@ -85,13 +86,18 @@ def on_features(classifier: nn.Module) -> Head:
     return lambda output: classifier(output.features)
 
 
-def find_start(cfg: Config, run: Run, auto_resume: bool) -> Start:
+def find_start(cfg: Config, run: Run, auto_resume: bool, accept: Callable[[Start], None] = lambda start: None) -> Start:
     """Where training begins, in this order: this run's own checkpoint (only with ``auto_resume``), RESUME_MODEL,
-    NETWORK.PRETRAINED_MODEL, BACKBONE.PRETRAINED_MODEL, scratch. What is named and missing is an error."""
+    NETWORK.PRETRAINED_MODEL, BACKBONE.PRETRAINED_MODEL, scratch. What is named and missing is an error.
+
+    Args:
+        accept: raises InputError for what does not fit; of this run's checkpoints the newest one that does is taken.
+    """
     if auto_resume:
-        if run.holds_a_run():
-            return read_start("run", run.models / LAST, "--ar")
-        log.info("--ar: no checkpoint in %s yet, so this run begins with epoch 1", run.models)
+        start = newest_start(run.models, accept)
+        if start:
+            return start
+        log.info("--ar: no checkpoint to go on with in %s yet, so this run begins with epoch 1", run.models)
     if cfg.RESUME_MODEL:
         kind = "run" if cfg.RESUME_MODE == "all" else "weights"
         return read_start(kind, run.find_model(cfg.RESUME_MODEL), "RESUME_MODEL")

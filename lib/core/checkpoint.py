@@ -1,8 +1,8 @@
 """Checkpoints: written whole or not at all, read without executing anything that is in them."""
+import hashlib
 import io
 import logging
-import pickle
-import zipfile
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,16 +19,45 @@ log = logging.getLogger(__name__)
 
 # Published checkpoints hold their best accuracy as a numpy scalar; its three parts, under old and new module names.
 SCALAR = np.float64(0).__reduce__()[0]
+SEAL = b"sha256:"   # begins the comment of our zip files, which other readers skip
+CHUNK = 1 << 20
+POSITION = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}   # best_result is -1 before the first
 PUBLISHED_GLOBALS = [(SCALAR, "numpy.core.multiarray.scalar"), (SCALAR, "numpy._core.multiarray.scalar"),
                      np.dtype, type(np.dtype(np.float64))]
 
 
 def save(state: dict[str, Any], paths: Sequence[Path]) -> None:
-    """Writes one state to each path; serialised once, and each file is replaced in one step."""
+    """Writes one state to each path, with a checksum; serialised once, and each file is replaced in one step."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
+    seal(buffer)
     for path in paths:
         write_bytes_atomically(path, buffer.getbuffer())
+
+
+def seal(buffer: io.BytesIO) -> None:
+    """Appends the content's SHA-256 as the comment of the zip archive that torch writes; ``torch.load`` reads on as before."""
+    length = len(SEAL) + 2 * hashlib.sha256().digest_size
+    buffer.seek(-2, io.SEEK_END)   # a zip archive ends with the length of its comment, and the comment
+    buffer.write(struct.pack("<H", length))
+    buffer.write(SEAL + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+
+
+def seal_holds(path: Path) -> bool:
+    """Whether a file is what was written; files without a checksum (older, published, others') are taken as they are."""
+    with path.open("rb") as file:
+        left = file.seek(0, io.SEEK_END) - len(SEAL) - 2 * hashlib.sha256().digest_size
+        file.seek(max(left, 0))
+        comment = file.read()
+        if not comment.startswith(SEAL):
+            return True
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left > 0:
+            chunk = file.read(min(CHUNK, left))
+            digest.update(chunk)
+            left -= len(chunk)
+    return comment == SEAL + digest.hexdigest().encode()
 
 
 def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
@@ -39,17 +68,20 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
 
     Raises:
         MissingPathError: no such file.
-        InputError: not a checkpoint, cut off, or with anything but tensors and plain values in it.
+        InputError: not a checkpoint, cut off, altered, or with anything but tensors and plain values in it.
     """
     if not path.is_file():
         raise MissingPathError(f"{key}: no file {path}; {neighbours(path)}")
     try:
+        whole = seal_holds(path)
         with torch.serialization.safe_globals(PUBLISHED_GLOBALS):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
+            state = torch.load(path, map_location="cpu", weights_only=True) if whole else None
+    except Exception as error:   # there is no end to how a foreign file can fail an unpickler
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise InputError(f"{key}: {path} cannot be read as a checkpoint ({reason})") from error
-    if not isinstance(state, Mapping):
+    if not whole:
+        raise InputError(f"{key}: {path} is damaged: its content does not match its checksum")
+    if not isinstance(state, Mapping) or not isinstance(state.get("state_dict", {}), Mapping):
         raise InputError(f"{key}: {path} holds a {type(state).__name__}, not the mapping of a checkpoint")
     return dict(state)
 
@@ -63,7 +95,8 @@ def neighbours(path: Path) -> str:
 def weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The parameters and buffers of a checkpoint or of a bare state_dict, without the ``module.`` of a wrapper."""
     tensors = state.get("state_dict", state)
-    return {name.removeprefix("module."): value for name, value in tensors.items() if isinstance(value, Tensor)}
+    return {name.removeprefix("module."): value for name, value in tensors.items()
+            if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 def load_network(network: nn.Module, state: Mapping[str, Any], source: str) -> None:
@@ -140,9 +173,7 @@ class Start(NamedTuple):
     def load_optimizer(self, optimizer: Optimizer) -> None:
         """Takes the moments over; rate, momentum, decay and kernels stay those of this run's configuration."""
         saved, own = self.state["optimizer"], optimizer.state_dict()
-        moment = "momentum_buffer" if isinstance(optimizer, SGD) else "exp_avg"
-        counts = [[len(group["params"]) for group in groups] for groups in (saved["param_groups"], own["param_groups"])]
-        if counts[0] != counts[1] or any(moment not in entry for entry in saved["state"].values()):
+        if not same_moments(optimizer, saved):
             raise InputError(f"{self.source} holds the state of another optimizer or of other parameters than "
                              f"{type(optimizer).__name__} of this run; RESUME_MODE state_dict takes its weights only")
         optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})
@@ -151,11 +182,28 @@ class Start(NamedTuple):
         return "weights: from scratch" if self.kind == "scratch" else f"{self.kind} loaded from {self.source}"
 
 
+def same_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> bool:
+    """Whether a saved state is one of this optimizer: its kind of moments, of the shapes of its parameters."""
+    moment = "momentum_buffer" if isinstance(optimizer, SGD) else "exp_avg"
+    groups = [group["params"] for group in optimizer.param_groups]
+    try:
+        if [len(group["params"]) for group in saved["param_groups"]] != [len(group) for group in groups]:
+            return False
+        parameters = [parameter for group in groups for parameter in group]
+        return all(entry[moment] is None or entry[moment].shape == parameters[number].shape
+                   for number, entry in saved["state"].items())
+    except (KeyError, IndexError, TypeError, AttributeError):   # not made by an optimizer at all
+        return False
+
+
 def read_start(kind: str, path: Path, key: str) -> Start:
-    """Raises InputError where a run is to go on from a file that holds weights only."""
+    """Raises InputError where a run is to go on from a file that holds weights only, or no position that makes sense."""
     state = load(path, key)
     lacking = [name for name in ("optimizer", "epoch") if name not in state]
     if kind == "run" and lacking:
         raise InputError(f"{key}: {path} has no {' and no '.join(lacking)}, so it cannot be gone on with; "
                          "RESUME_MODE state_dict takes its weights only")
+    odd = [name for name, types in POSITION.items() if not isinstance(state.get(name, 0), types) or not state.get(name, 0) >= -1]
+    if kind == "run" and odd:
+        raise InputError(f"{key}: {path} is no checkpoint of a run; its {odd[0]} is {state[odd[0]]!r}")
     return Start(kind, f"{key} {path}", state)

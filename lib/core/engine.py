@@ -1,5 +1,7 @@
 """One epoch of training, one of evaluation. The whole data path after the loader is here."""
+import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,27 +13,56 @@ from lib.core.precision import Precision
 from lib.core.runtime import Runtime, unwrap
 from lib.dataset import FileLoader, MemoryLoader
 from lib.net import Output
+from lib.utils.seed import seed_globals
 
 Loader = MemoryLoader | FileLoader
 Head = Callable[[Output], Tensor]   # from a network's output to the (B, C) logits that are evaluated
 
 
+class Means(NamedTuple):
+    """An epoch over the images of all ranks."""
+
+    loss: float
+    accuracy: float
+    skipped_steps: int
+
+
 class Sums:
-    """Epoch totals that stay on the device: one synchronisation per epoch, none per batch."""
+    """Epoch totals that stay on the device: one synchronisation per epoch, none per batch.
+
+    Attributes:
+        batches: how many were added.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.total = torch.zeros(3, dtype=torch.double, device=device)   # loss · images, correct, images
+        self.batches = 0
+        self.total = torch.zeros(4, dtype=torch.double, device=device)   # loss · images, correct, images, skipped steps
+        self.first_bad = torch.full((), math.inf, dtype=torch.double, device=device)   # batch whose loss was not finite
 
     @torch.no_grad()
-    def add(self, step: Step) -> None:
+    def add(self, step: Step, skipped: Tensor | float = 0.0) -> None:
+        """``skipped``: 1 where the update was left out, see ``Precision.step``."""
+        self.batches += 1
         size = len(step.logits)
         loss = step.loss.detach().double() * size
-        self.total += torch.stack([loss, num_correct(step.logits, step.targets).double(), loss.new_full((), size)])
+        correct = num_correct(step.logits, step.targets).double()
+        self.total += torch.stack([loss, correct, loss.new_full((), size), loss.new_zeros(()) + skipped])
+        number = loss.new_full((), self.batches).masked_fill(loss.isfinite(), math.inf)
+        self.first_bad = torch.minimum(self.first_bad, number)
 
-    def means(self, runtime: Runtime) -> tuple[float, float]:
-        """Mean loss and accuracy over the images of all ranks."""
-        loss, correct, images = runtime.all_reduce(self.total.clone()).tolist()
-        return loss / images, correct / images
+    def means(self, runtime: Runtime) -> Means:
+        """Mean loss and accuracy over the images of all ranks, who all skip the same steps."""
+        loss, correct, images, skipped = runtime.all_reduce(self.total.clone()).tolist()
+        return Means(loss / images, correct / images, round(skipped / runtime.world_size))
+
+    def gather(self, runtime: Runtime) -> Tensor:
+        """Every rank's state, (ranks, 5), on every rank's CPU; ``restore`` goes on from this rank's row."""
+        return runtime.gather_rows(torch.cat([self.total, self.first_bad[None]])[None]).cpu()
+
+    def restore(self, row: Tensor, batches: int) -> None:
+        self.batches = batches
+        self.total.copy_(row[:4])
+        self.first_bad.copy_(row[4])
 
 
 def num_correct(logits: Tensor, targets: Tensor) -> Tensor:
@@ -42,35 +73,43 @@ def num_correct(logits: Tensor, targets: Tensor) -> Tensor:
     return (predicted == targets).sum()
 
 
+def has_finite_weights(network: nn.Module) -> bool:
+    """Whether all parameters are numbers, which on all ranks is the same; waits for the device once."""
+    return bool(torch.stack([parameter.detach().isfinite().all() for parameter in network.parameters()]).all())
+
+
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def train_one_epoch(network: nn.Module, criterion: nn.Module, combiner: Combiner, loader: Loader, optimizer: Optimizer,
-                    precision: Precision, after_batch: Callable[[int, Sums], None] | None = None) -> Sums:
+                    precision: Precision, after_batch: Callable[[Sums], None] | None = None, sums: Sums | None = None) -> Sums:
     """Trains on every batch of ``loader`` once. The host never waits for the device here, ``after_batch`` aside.
 
     Args:
-        after_batch: told the number of batches done (from 1) and the totals so far.
+        after_batch: told the totals so far.
+        sums: totals of the batches before those of ``loader``, where the epoch was begun earlier.
     """
     network.train()
-    sums = Sums(loader.device)
-    for number, batch in enumerate(loader, start=1):
+    sums = sums or Sums(loader.device)
+    for batch in loader:
+        seed_globals(batch.stream.seed)
         optimizer.zero_grad(set_to_none=True)
         criterion.on_batch(batch.stream.seed)
         with precision.autocast():
             step = combiner(network, criterion, batch)
-        precision.step(step.loss, optimizer)
-        sums.add(step)
+        skipped = precision.step(step.loss, optimizer)
+        sums.add(step, skipped)
         if after_batch is not None:
-            after_batch(number, sums)
+            after_batch(sums)
     return sums
 
 
-def evaluate(network: nn.Module, loader: Loader, precision: Precision, runtime: Runtime) -> Predictions:
+def evaluate(network: nn.Module, loader: Loader, precision: Precision, runtime: Runtime,
+             after_batch: Callable[[int], None] | None = None) -> Predictions:
     """The predictions of the network's own classifier, see ``evaluate_heads``."""
-    return evaluate_heads(network, [own_logits], loader, precision, runtime)[0]
+    return evaluate_heads(network, [own_logits], loader, precision, runtime, after_batch)[0]
 
 
 def own_logits(output: Output) -> Tensor:
@@ -78,8 +117,8 @@ def own_logits(output: Output) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision,
-                   runtime: Runtime) -> list[Predictions]:
+def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision, runtime: Runtime,
+                   after_batch: Callable[[int], None] | None = None) -> list[Predictions]:
     """Predictions for every image of the set exactly once, in its order, on every rank, as CPU tensors; one for each head.
 
     The images pass through the network once, whatever the number of heads T. Each head is applied to a batch while its
@@ -87,18 +126,23 @@ def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, pr
 
     Ranks take whole batches of the one-process order, so that each image meets the same neighbours in its batch, and
     its logits the same rounding, however many ranks there are.
+
+    Args:
+        after_batch: told the number of batches done (from 1); a rank may have one more than another.
     """
     runtime.synchronise_buffers(network)
     network = unwrap(network) if runtime.world_size > 1 else network   # no communication inside the forward pass
     network.eval()
     predictions = [Predictions.empty(loader.num_images, runtime.device) for _ in heads]
     indices, done = torch.empty(loader.num_images, dtype=torch.long), 0
-    for batch in loader:
+    for number, batch in enumerate(loader, start=1):
         rows = slice(done, done + len(batch.labels))
         with precision.autocast():
             output = network(batch.images)
             for head, of_head in zip(heads, predictions):
                 of_head.put(rows, describe(head(output), batch.labels))
         indices[rows], done = batch.indices, rows.stop
+        if after_batch is not None:
+            after_batch(number)
     order = runtime.gather_rows(indices.to(runtime.device)).argsort()
     return [Predictions(*(runtime.gather_rows(column)[order].cpu() for column in of_head)) for of_head in predictions]

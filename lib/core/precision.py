@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class Precision:
     """Plain float32; the base of the two mixed forms."""
 
-    name = "float32"
+    name, mixed = "float32", False
 
     def prepare(self, network: nn.Module, optimizer: Optimizer) -> nn.Module:
         """To be called once, after the optimizer is made and before the network is wrapped for several devices."""
@@ -25,10 +25,15 @@ class Precision:
     def autocast(self) -> AbstractContextManager:
         return nullcontext()
 
-    def step(self, loss: Tensor, optimizer: Optimizer) -> None:
-        """Backward and update; gradients must be clear before."""
+    def step(self, loss: Tensor, optimizer: Optimizer) -> Tensor | float:
+        """Backward and update; gradients must be clear before.
+
+        Returns:
+            1 where the update was left out because scaled gradients overflowed, else 0; on the device if it is known there.
+        """
         loss.backward()
         optimizer.step()
+        return 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -44,19 +49,29 @@ class TorchAmp(Precision):
     the host wait for the answer.
     """
 
-    name = "torch.amp"
+    name, mixed = "torch.amp", True
 
     def __init__(self, device: torch.device) -> None:
         self.device_type = device.type
         self.scaler = torch.amp.GradScaler(device.type)
+        self.overflown: Tensor | float = 0.0
+
+    def prepare(self, network: nn.Module, optimizer: Optimizer) -> nn.Module:
+        optimizer.register_step_pre_hook(self.note_overflow)
+        return network
+
+    def note_overflow(self, optimizer: Optimizer, args: tuple, options: dict) -> None:
+        """The scaler hands its finding, 0 or 1 on the device, to fused optimizers as an attribute."""
+        self.overflown = optimizer.found_inf.double()
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device_type, dtype=torch.float16)
 
-    def step(self, loss: Tensor, optimizer: Optimizer) -> None:
+    def step(self, loss: Tensor, optimizer: Optimizer) -> Tensor | float:
         self.scaler.scale(loss).backward()
         self.scaler.step(optimizer)
         self.scaler.update()
+        return self.overflown
 
     def state_dict(self) -> dict[str, Any]:
         return {self.name: self.scaler.state_dict()}
@@ -69,7 +84,7 @@ class TorchAmp(Precision):
 class ApexAmp(Precision):
     """NVIDIA apex, opt level O1: functions are patched, parameters stay float32."""
 
-    name = "apex O1"
+    name, mixed = "apex O1", True
 
     def __init__(self, amp: Any) -> None:
         self.amp = amp
@@ -78,10 +93,16 @@ class ApexAmp(Precision):
         network, _ = self.amp.initialize(network, optimizer, opt_level="O1", verbosity=0)   # patches optimizer in place
         return network
 
-    def step(self, loss: Tensor, optimizer: Optimizer) -> None:
+    def step(self, loss: Tensor, optimizer: Optimizer) -> Tensor | float:
+        before = self.scale()
         with self.amp.scale_loss(loss, optimizer) as scaled:
             scaled.backward()
         optimizer.step()
+        return float(self.scale() < before)
+
+    def scale(self) -> float:
+        """The loss scale, which apex keeps on the host and lowers at an overflow."""
+        return min((scaler["loss_scale"] for scaler in self.amp.state_dict().values()), default=1.0)
 
     def state_dict(self) -> dict[str, Any]:
         return {self.name: self.amp.state_dict()}

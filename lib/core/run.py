@@ -1,39 +1,46 @@
 """The files of one run: OUTPUT_DIR/NAME/{config.yaml, environment.json, log.txt, history.jsonl, models/, figures/, …}."""
+import errno
 import json
 import logging
+import os
 import platform
 import shutil
-import subprocess
-import sys
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any
 
-import torch
 from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from lib.core import checkpoint
-from lib.dataset.decode import decoder_name
-from lib.utils.errors import InputError
-from lib.utils.files import write_text_atomically
+from lib.core.environment import environment, git_state, launch
+from lib.utils.errors import InputError, RunFailedError
+from lib.utils.files import LockedError, append_line, lock_file, remove_unfinished, write_text_atomically
 from lib.utils.log import log_to_file
 
 log = logging.getLogger(__name__)
 
 LAST, BEST = "last.pth", "best_model.pth"
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "turbojpeg", "yacs", "tensorboardX", "matplotlib")
+PREVIOUS, PART = "previous.pth", "mid_epoch.pth"   # last.pth of the epoch before; what an epoch that is not over has come to
+LOCK = ".lock"
 OWN = ("config.yaml", "environment.json", "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", "metrics.json",
        "per_class.csv", "tau_norm", "tau_sweep.json", "tensorboard", "models", "figures")
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)   # what file systems without locks answer
 SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "many", "medium", "few")
 
 
 class Run:
-    """Everything of a run that is on disk; only rank 0 has one.
+    """Everything of a run that is on disk; only rank 0 writes to it. Left as a context, it closes its files and its lock.
 
     Args:
         directory: OUTPUT_DIR/NAME.
+
+    Attributes:
+        claimed: whether ``lock`` was called, with success.
+        kept: what there is to go on with after a failure, in words.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -41,6 +48,47 @@ class Run:
         self.models, self.figures = directory / "models", directory / "figures"
         self.history_file = directory / "history.jsonl"
         self.board: SummaryWriter | None = None
+        self.lock_held: IO[str] | None = None
+        self.claimed = False
+        self.kept, self.saved_last = "nothing is saved yet", False
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def lock(self) -> None:
+        """Makes the directory and takes it for this process, until it ends or closes the run; readers are not kept out.
+
+        On NFS the lock holds for all machines (Linux passes flock on to the server), unless it is mounted with ``nolock``.
+
+        Raises:
+            InputError: another process trains here, or nothing can be written here.
+        """
+        owner = f"process {os.getpid()} on {platform.node()} since {datetime.now().isoformat(' ', 'seconds')}"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.lock_held = lock_file(self.directory / LOCK, owner)
+        except LockedError as error:
+            raise InputError(f"{self.directory} is in use by {error}; wait for its end, or choose another NAME") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise self.cannot_write(error) from error
+            log.warning("%s: this file system has no locks, so see to it that no two runs use this directory", self.directory)
+        self.claimed = True
+
+    def cannot_write(self, error: OSError) -> InputError:
+        return InputError(f"OUTPUT_DIR/NAME: cannot write to {self.directory} ({error.strerror})")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Makes one message of a disk that is full or gone; files are replaced in one step, so the old ones stay."""
+        try:
+            yield
+        except OSError as error:
+            raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {self.kept}; "
+                                 "once there is room, --ar True goes on with it") from error
 
     def holds_a_run(self) -> bool:
         """Whether something would be lost: a history or checkpoints. A start that failed before them is no run."""
@@ -68,25 +116,36 @@ class Run:
         try:
             self.models.mkdir(parents=True, exist_ok=True)
             self.figures.mkdir(exist_ok=True)
+            remove_unfinished(self.directory)
             log_to_file(self.directory / "log.txt")
+            write_text_atomically(self.directory / "config.yaml", config)
+            self._record_environment(hardware, first_epoch)
+            kept = [entry for entry in self.history() if entry["epoch"] < first_epoch]
+            write_text_atomically(self.history_file, "".join(json.dumps(entry) + "\n" for entry in kept))
+            if tensorboard:
+                self.board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=first_epoch)
         except OSError as error:
-            raise InputError(f"OUTPUT_DIR/NAME: cannot write to {self.directory} ({error.strerror})") from error
-        write_text_atomically(self.directory / "config.yaml", config)
-        self._record_environment(hardware, first_epoch)
-        kept = [entry for entry in self.history() if entry["epoch"] < first_epoch]
-        write_text_atomically(self.history_file, "".join(json.dumps(entry) + "\n" for entry in kept))
-        if tensorboard:
-            self.board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=first_epoch)
+            raise self.cannot_write(error) from error
 
     def _record_environment(self, hardware: str, first_epoch: int) -> None:
         """environment.json has one entry per start, so that a resumed run tells all machines it was on."""
-        path = self.directory / "environment.json"
-        sessions = parse_json(path.read_text(encoding="utf-8"), path) if path.exists() else []
         git, diff = git_state()
-        sessions.append(environment(hardware) | {"first_epoch": first_epoch, "git": git})
-        write_text_atomically(path, json.dumps(sessions, indent=2) + "\n")
+        entry = environment(hardware) | {"launch": launch(), "first_epoch": first_epoch, "git": git}
+        write_text_atomically(self.directory / "environment.json", json.dumps([*self.sessions(), entry], indent=2) + "\n")
         if diff:
             write_text_atomically(self.directory / "uncommitted.diff", diff)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The entries of environment.json."""
+        path = self.directory / "environment.json"
+        sessions = parse_json(path.read_text(encoding="utf-8", errors="replace"), path) if path.exists() else []
+        if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+            raise damaged(path, "no list of starts")
+        return sessions
+
+    def begun_by_this_launch(self) -> bool:
+        """Whether the run that is here was begun by the launcher of this process, which has restarted its ranks since."""
+        return launch() is not None and any(session.get("launch") == launch() for session in self.sessions())
 
     def record_indices(self, indices: Tensor | None) -> None:
         """Which images of the source set this long-tailed subset consists of, in its order."""
@@ -96,23 +155,40 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         if not self.history_file.exists():
             return []
-        lines = self.history_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [parse_json(line, self.history_file) for line in lines if line.endswith("\n")]   # a torn line never counted
+        lines = self.history_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        entries = [parse_json(line, self.history_file) for line in lines if line.endswith("\n")]   # a torn line never counted
+        if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
+            raise damaged(self.history_file, "a line that is no epoch")
+        return entries
 
     def record(self, entry: dict[str, Any]) -> None:
         """Appends one epoch to history.jsonl and to TensorBoard."""
-        with self.history_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        if self.board is not None:
-            for name in SCALARS:
-                if name in entry:
-                    self.board.add_scalar(name, entry[name], entry["epoch"])
-            self.board.flush()
+        with self.writing():
+            append_line(self.history_file, json.dumps(entry))
+            if self.board is not None:
+                for name in SCALARS:
+                    if name in entry:
+                        self.board.add_scalar(name, entry[name], entry["epoch"])
+                self.board.flush()
 
     def save(self, state: dict[str, Any], is_best: bool, every: int) -> None:
-        """last.pth always, best_model.pth where it is the best, epoch_N.pth every ``every`` epochs."""
+        """last.pth always, best_model.pth where it is the best, epoch_N.pth every ``every`` epochs.
+
+        The old last.pth becomes previous.pth, once this session has written one that it knows to be good.
+        """
         names = [BEST] * is_best + [f"epoch_{state['epoch']}.pth"] * (state["epoch"] % every == 0) + [LAST]
-        checkpoint.save(state, [self.models / name for name in names])   # last comes last: it decides where to go on
+        with self.writing():
+            if self.saved_last:
+                keep_second_name(self.models / LAST, self.models / PREVIOUS)
+            checkpoint.save(state, [self.models / name for name in names])   # last comes last: it decides where to go on
+            (self.models / PART).unlink(missing_ok=True)
+        self.kept, self.saved_last = f"{self.models / LAST} holds epoch {state['epoch']}", True
+
+    def save_part(self, state: dict[str, Any]) -> None:
+        """mid_epoch.pth, which last.pth of the same epoch will replace."""
+        with self.writing():
+            checkpoint.save(state, [self.models / PART])
+        self.kept = f"{self.models / PART} holds epoch {state['epoch'] + 1} up to batch {state['batch']}"
 
     def find_model(self, name: str) -> Path:
         """A bare file name is in models/; with a "/" it is a path of its own."""
@@ -121,55 +197,27 @@ class Run:
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
+            self.board = None
+        if self.lock_held is not None:
+            self.lock_held.close()
+            self.lock_held = None
+
+
+def keep_second_name(path: Path, name: Path) -> None:
+    """Gives a file that is about to be replaced a second name, at no cost; it moves there where links are not to be had."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        os.replace(path, name)
 
 
 def parse_json(text: str, path: Path) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); mend it, or begin anew by --overwrite") from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from error
 
 
-def environment(hardware: str) -> dict[str, Any]:
-    """What a number depends on besides the config: versions, hardware, threads, command."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "hardware": hardware,
-        "processor": processor_name(),
-        "threads": torch.get_num_threads(),
-        "jpeg_decoder": decoder_name(),
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "versions": versions,
-    }
-
-
-def processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def git_state() -> tuple[dict[str, Any] | None, str]:
-    """Commit and changes of the code that runs; None where it is no git checkout."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30).stdout
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != root:
-            return None, ""   # unpacked inside somebody else's repository
-        diff = git("diff", "HEAD")
-        return {"commit": git("rev-parse", "HEAD").strip(), "changed": bool(diff)}, diff
-    except (OSError, subprocess.SubprocessError) as error:
-        log.info("git state not recorded: %s", error)
-        return None, ""
+def damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is damaged ({reason}); mend it, or begin anew by --overwrite")

@@ -1,10 +1,12 @@
 """Where this process runs: device, rank, threads, and what the other ranks hold."""
+import hashlib
 import inspect
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ class Runtime:
     rank: int = 0
     world_size: int = 1
     replicas: int = 1      # GPUs that DataParallel spreads a batch over
+    restarts: int = 0      # how often torchrun has started this rank anew (--max-restarts)
 
     @classmethod
     def start(cls, gpus: str = "cpu", num_threads: int = 0, deterministic: bool = True) -> "Runtime":
@@ -52,9 +55,21 @@ class Runtime:
         if num_gpus:
             torch.cuda.set_device(device)
             choose_kernels(deterministic)
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         if world_size > 1:
-            dist.init_process_group("nccl" if num_gpus else "gloo", device_id=device if num_gpus else None)
-        return cls(device, rank, world_size, replicas=max(num_gpus, 1) if world_size == 1 else 1)
+            store, _, _ = next(dist.rendezvous("env://"))
+            store = dist.PrefixStore(f"start_{restarts}", store)   # the launcher's store still has the addresses of ended ranks
+            dist.init_process_group("nccl" if num_gpus else "gloo", store=store, rank=rank, world_size=world_size,
+                                    device_id=device if num_gpus else None)
+        return cls(device, rank, world_size, replicas=max(num_gpus, 1) if world_size == 1 else 1, restarts=restarts)
+
+    def __enter__(self) -> "Runtime":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Leaves the group of ranks; not where this one fails alone, since goodbyes would wait for the others."""
+        if error is None or getattr(error, "agreed", False):
+            self.stop()
 
     @property
     def is_main(self) -> bool:
@@ -128,14 +143,38 @@ class Runtime:
             error = caught
         messages = self.gather_objects(str(error) if error else "")
         if any(messages):
-            if len(set(messages)) == 1:
-                raise error
-            lines = [f"rank {rank}: {message}" for rank, message in enumerate(messages) if message]
-            raise InputError("\n".join(lines)) from error
+            if len(set(messages)) > 1:
+                lines = [f"rank {rank}: {message}" for rank, message in enumerate(messages) if message]
+                error = InputError("\n".join(lines))
+            error.agreed = True
+            raise error
+
+    def check_equal(self, what: str, values: dict[str, Any]) -> None:
+        """Raises InputError on all ranks where one has other values than rank 0; to be called by all of them."""
+        everywhere = self.gather_objects(values)
+        with self.agree():
+            for rank, own in enumerate(everywhere):
+                names = [name for name in everywhere[0] | own if own.get(name) != everywhere[0].get(name)]
+                if names:
+                    shown = ", ".join(f"{name} is {everywhere[0].get(name)!r} and {own.get(name)!r}" for name in names[:5])
+                    raise InputError(f"ranks 0 and {rank} have different {what}: {shown}{', …' * (len(names) > 5)}; "
+                                     "start all of them with the same files and words")
 
     def stop(self) -> None:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def fingerprint(tensor: Tensor) -> str:
+    """Short text that tells two tensors apart."""
+    return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()[:12]
+
+
+def lost_contact(error: RuntimeError) -> bool:
+    """Whether an error is that another rank is gone, rather than one of this rank's own."""
+    if isinstance(error, dist.DistError):
+        return True
+    return any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"))
 
 
 def select_gpus(gpus: str, local_size: int) -> int:

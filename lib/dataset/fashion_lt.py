@@ -37,7 +37,7 @@ class FashionLT(ArraySet):
     def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: float, random_seed: int, type_: str) -> None:
         folder, part = find_folder(root), "train" if train else "t10k"
         images = read_idx(find_file(folder, f"{part}-images-idx3-ubyte"), dims=3)
-        labels = read_idx(find_file(folder, f"{part}-labels-idx1-ubyte"), dims=1).long()
+        labels = read_labels(find_file(folder, f"{part}-labels-idx1-ubyte"))
         if len(images) != len(labels):
             raise InputError(f"{folder}: {len(images)} images for {len(labels)} labels ({part})")
         indices = long_tail_subset(labels, len(NAMES), ratio, random_seed, type_) if train else None
@@ -64,6 +64,13 @@ def find_file(folder: Path, name: str) -> Path:
             return path
     raise MissingPathError(f"DATASET.ROOT: no {name} or {name}.gz in {folder}; Debian's package dataset-fashion-mnist has "
                            "the four IDX files, and with an empty DATASET.ROOT torchvision downloads them")
+
+
+def read_labels(path: Path) -> Tensor:
+    labels = read_idx(path, dims=1).long()
+    if len(labels) and labels.max() >= len(NAMES):
+        raise InputError(f"{path}: entry {labels.argmax()} is of class {labels.max()}; there are {len(NAMES)}, numbered from 0")
+    return labels
 
 
 def read_idx(path: Path, dims: int) -> Tensor:

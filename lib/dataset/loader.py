@@ -4,7 +4,9 @@ Both loaders give the same images in the same order, and every batch brings its 
 workers nor reading ahead changes anything. Where all images are of one size a worker does nothing but read, all transforms
 work on whole batches on the device, and the two loaders agree to the last bit.
 """
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -17,7 +19,7 @@ from lib.dataset.reader import Reader, collate
 from lib.dataset.sampler import EpochBatches, EvalBatches
 from lib.utils.errors import InputError, UnreadableImageError
 from lib.utils.seed import Stream, spawn_seeds
-from lib.utils.workers import worker_context
+from lib.utils.workers import left_to_parent, worker_context
 
 MEMORY_LIMIT = 2e9   # bytes of a set that IN_MEMORY auto puts on the device
 
@@ -41,10 +43,13 @@ class Loader:
         self.set, self.batches, self.transforms, self.normalize = images, batches, transforms, normalize
         self.device = device
         self.unreadable: dict[int, str] = {}   # what was wrong with images whose place another took, by their number
+        self.done = 0
         self.measure()
 
-    def on_epoch(self, epoch: int) -> None:
+    def on_epoch(self, epoch: int, done: int = 0) -> None:
+        """``done``: batches of the epoch that were trained on before, and are neither read nor given again."""
         self.batches.on_epoch(epoch)
+        self.done = done
         self.measure()
 
     def measure(self) -> None:
@@ -53,12 +58,21 @@ class Loader:
         self.num_batches, self.num_images = len(sizes), sum(sizes)
 
     def __len__(self) -> int:
+        """Batches of a whole epoch."""
         return self.num_batches
 
     def plan(self) -> Iterator[tuple[Tensor, int]]:
-        """Indices and seed of each batch of this epoch."""
+        """Indices and seed of each batch of this epoch that is still to come."""
         batches = self.batches.batches()
-        return zip(batches, self.batches.seeds(len(batches)))
+        return islice(zip(batches, self.batches.seeds(len(batches))), self.done, None)
+
+    def digest(self, epoch: int) -> str:
+        """Equal where an epoch has the same batches with the same random numbers; an epoch that is being read goes on."""
+        self.on_epoch(epoch)
+        content = hashlib.sha256()
+        for indices, seed in self.plan():
+            content.update(indices.numpy().tobytes() + seed.to_bytes(8, "little"))
+        return content.hexdigest()
 
     def finish(self, images: Tensor, labels: Tensor, indices: Tensor, seed: int) -> Batch:
         """Device-side transforms and normalisation of uint8 images."""
@@ -125,7 +139,9 @@ class FileLoader(Loader):
     def __iter__(self) -> Iterator[Batch]:
         labels = self.set.labels
         self.requests.plan = list(self.plan())
-        for answer, (indices, seed) in zip(self.loader, self.requests.plan):
+        with left_to_parent():
+            answers = iter(self.loader)
+        for answer, (indices, seed) in zip(answers, self.requests.plan):
             if isinstance(answer, InputError):
                 raise UnreadableImageError(f"{answer} (DATASET.ON_BAD_IMAGE skip puts others in the place of such images)")
             images, complaints = answer

@@ -1,9 +1,15 @@
 """What can go wrong: a mistake in the input (exit status 2) or a run that failed (exit status 1)."""
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130   # exit statuses of all scripts
+DONE, FAILED, MISTAKE, INTERRUPTED, SIGNALLED = 0, 1, 2, 130, 128   # exit statuses of all scripts; of a signal: 128 + its number
 
 
 class InputError(Exception):
-    """A mistake in what the user gave: one message that names file, key or entry and what would have worked."""
+    """A mistake in what the user gave: one message that names file, key or entry and what would have worked.
+
+    Attributes:
+        agreed: all ranks raise it together, so that one of them is enough to tell it.
+    """
+
+    agreed = False
 
 
 class MissingPathError(InputError, FileNotFoundError):
@@ -22,3 +28,16 @@ class UnknownNameError(InputError, LookupError):
 
 class RunFailedError(Exception):
     """A run that began well and cannot go on, such as a loss that is not finite."""
+
+
+class RunInterruptedError(Exception):
+    """A run that a signal stopped.
+
+    Args:
+        number: of the signal.
+        left: what of the run is kept, in words.
+    """
+
+    def __init__(self, number: int, left: str) -> None:
+        super().__init__(left)
+        self.number = number

@@ -1,12 +1,20 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders that one process owns."""
+import fcntl
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
+
+UNFINISHED = ".tmp"   # how the names of files end that are still being written
+
+
+class LockedError(Exception):
+    """A file that another process has locked; the message is what that process says of itself."""
 
 
 def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
     """Replaces ``path`` in one step: whoever reads it, also after a crash, finds the old content or the new one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -17,10 +25,61 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
     write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line and waits until it is on the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a new name survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Deletes what writers that were killed have left below ``folder``, which nobody else may be writing to."""
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
+
+
+def lock_file(path: Path, owner: str) -> IO[str]:
+    """Locks ``path`` for as long as the file that is returned stays open; the lock ends with the process, however it ends.
+
+    Args:
+        owner: written into the file, for whoever comes second.
+
+    Raises:
+        LockedError: another process has the lock.
+        OSError: the file cannot be written, or its file system has no locks.
+    """
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        other = file.read().strip() or "another process"
+        file.close()
+        raise LockedError(other) from error
+    except OSError:
+        file.close()
+        raise
+    file.truncate(0)
+    file.write(owner)
+    file.flush()
+    return file
 
 
 def current_umask() -> int:

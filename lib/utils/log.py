@@ -9,6 +9,13 @@ FILE_FORMAT = logging.Formatter("%(asctime)s  %(levelname)s  %(message)s", "%Y-%
 LOGGERS = ("lib", "main", "tools")
 
 
+class LogFile(logging.FileHandler):
+    """A run's log.txt. Where the disk is full it falls silent; the run says so itself at its next checkpoint."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.setLevel(logging.CRITICAL + 1)
+
+
 def start_logging(rank: int = 0) -> None:
     """Sends the project's log records to standard output, and keeps them for ``log_to_file``; may be called again."""
     screen = logging.StreamHandler(sys.stdout)
@@ -25,7 +32,7 @@ def start_logging(rank: int = 0) -> None:
 
 def log_to_file(path: Path) -> None:
     """Appends the log to ``path`` as well: what was logged since ``start_logging``, and from now on."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(FILE_FORMAT)
     for name in LOGGERS:
         logger = logging.getLogger(name)

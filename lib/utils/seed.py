@@ -64,9 +64,15 @@ def shift_right(bits: Tensor, places: int) -> Tensor:
     return (bits >> places) & ((1 << (64 - places)) - 1)
 
 
-def seed_globals(seed: int, rank: int = 0, epoch: int = 0) -> None:
-    """Seeds what draws without a generator of its own: initialisation, dropout, libraries."""
-    number = spawn_seeds((seed, rank, epoch, 1), 1)[0]
-    torch.manual_seed(number)
+def seed_globals(seed: int) -> None:
+    """Seeds what draws without a generator of its own: initialisation, dropout, libraries.
+
+    Called for every batch with the batch's own seed, so that such numbers too depend neither on where a run was
+    resumed nor on how images are read. (``torch.manual_seed`` would format a stack trace each time, for GPUs not in use.)
+    """
+    number = spawn_seeds((seed, 0, 0, 1), 1)[0]   # the 1 keeps it apart from the seeds of batches
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
     np.random.seed(number % 2**32)
     random.seed(number)

@@ -1,10 +1,14 @@
 """How worker processes are started."""
 import multiprocessing
+import signal
 import sys
-from multiprocessing import forkserver
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
 OWN = ("lib", "main")   # packages of the project
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def worker_context() -> BaseContext:
@@ -24,4 +28,19 @@ def worker_context() -> BaseContext:
 def start_server() -> None:
     """Lets the server begin its imports, which take seconds, while this process does something else."""
     if worker_context().get_start_method() == "forkserver":
-        forkserver.ensure_running()
+        with left_to_parent():
+            forkserver.ensure_running()
+
+
+@contextmanager
+def left_to_parent() -> Iterator[None]:
+    """Processes that are started in this block never see Ctrl-C or SIGTERM, which reach a whole group of processes.
+
+    A reader that died of one could not deliver what its parent needs to finish the batch. Readers end with their parent.
+    """
+    resource_tracker.ensure_running()   # would lift the block when it is started itself
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -179,3 +179,15 @@ def test_whatever_comes_only_configuration_errors_come_out(tmp_path, values, wor
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8")
     with suppress(ConfigError):
         load_config(tmp_path / "x.yaml", words)
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir [owned]", "!!python/name:os.system ''",
+                                 "!!python/object/new:os.mkdir [owned]"])
+def test_yaml_makes_plain_values_only(write, tmp_path, monkeypatch, tag):
+    monkeypatch.chdir(tmp_path)
+    path = write("a.yaml", f"NAME: {tag}\n")
+    with pytest.raises(ConfigError, match="not yaml"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"TRAIN\.MAX_EPOCH"):
+        load_config(write("b.yaml", "NAME: x\n"), ["TRAIN.MAX_EPOCH", tag])
+    assert not (tmp_path / "owned").exists()

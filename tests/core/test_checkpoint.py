@@ -1,10 +1,14 @@
 """Round trips, files of the published code, and files that nobody should trust."""
+import hashlib
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from lib.core import checkpoint
@@ -246,3 +250,52 @@ def test_another_optimizer_is_refused(saved):
     optimizer = torch.optim.SGD(Small().parameters(), lr=0.1, momentum=0.9)
     with pytest.raises(InputError, match=r"RESUME_MODEL last\.pth holds the state of another optimizer"):
         start_with(saved()).load_optimizer(optimizer)
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    path = tmp_path / "last.pth"
+    checkpoint.save({"state_dict": Small().state_dict(), "epoch": 3}, [path])
+    return path
+
+
+def test_the_checksum_is_in_the_file_and_in_nobodys_way(sealed):
+    """It is the zip archive's comment: plain torch.load and zip tools read the file as any other."""
+    assert torch.load(sealed, weights_only=True)["epoch"] == 3
+    assert torch.load(sealed, weights_only=True, mmap=True)["epoch"] == 3
+    with zipfile.ZipFile(sealed) as archive:
+        assert archive.testzip() is None
+        assert archive.comment == b"sha256:" + hashlib.sha256(sealed.read_bytes()[:-71]).hexdigest().encode()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_every_flipped_bit_of_the_content_is_noticed(sealed, place, bit):
+    whole = sealed.read_bytes()
+    altered = bytearray(whole)
+    altered[int(place * (len(whole) - 71))] ^= 1 << bit
+    other = sealed.with_name("altered.pth")
+    other.write_bytes(altered)
+    with pytest.raises(InputError, match=r"RESUME_MODEL: .*altered\.pth (is damaged|cannot be read)"):
+        checkpoint.load(other, "RESUME_MODEL")
+
+
+def test_files_without_a_checksum_are_read(tmp_path):
+    for new_format in (True, False):
+        torch.save({"epoch": 4}, tmp_path / "other.pth", _use_new_zipfile_serialization=new_format)
+        assert checkpoint.load(tmp_path / "other.pth")["epoch"] == 4
+
+
+@pytest.mark.parametrize(("name", "value"), [("epoch", "3"), ("epoch", -2), ("best_result", torch.nan), ("batch", None)])
+def test_a_position_that_makes_no_sense_is_named(tmp_path, name, value):
+    path = tmp_path / "odd.pth"
+    checkpoint.save({"state_dict": {}, "optimizer": {}, "epoch": 1} | {name: value}, [path])
+    with pytest.raises(InputError, match=f"no checkpoint of a run; its {name} is"):
+        checkpoint.read_start("run", path, "RESUME_MODEL")
+
+
+@pytest.mark.parametrize("saved", [{}, {"state": {}, "param_groups": 3}, {"state": {0: 1}, "param_groups": []}])
+def test_what_no_optimizer_made_is_refused(saved):
+    optimizer = torch.optim.SGD(Small().parameters(), lr=0.1, momentum=0.9)
+    with pytest.raises(InputError, match="holds the state of another optimizer"):
+        checkpoint.Start("run", "file", {"optimizer": saved}).load_optimizer(optimizer)

@@ -25,13 +25,13 @@ def test_totals_are_means_over_images_not_over_batches():
     sums = Sums(CPU)
     sums.add(Step(torch.tensor(1.0), torch.tensor([[1.0, 0]] * 3), torch.tensor([0, 0, 1])))
     sums.add(Step(torch.tensor(5.0), torch.tensor([[1.0, 0]]), torch.tensor([1])))
-    assert sums.means(Runtime(CPU)) == (2.0, 0.5)
-    assert sums.means(Runtime(CPU)) == (2.0, 0.5)   # asking changes nothing
+    assert sums.means(Runtime(CPU)) == (2.0, 0.5, 0)
+    assert sums.means(Runtime(CPU)) == (2.0, 0.5, 0)   # asking changes nothing
 
 
 def test_totals_of_a_million_batches_keep_their_digits():
     sums = Sums(CPU)
-    sums.total += torch.tensor([1e9, 0, 1e9], dtype=torch.double)
+    sums.total += torch.tensor([1e9, 0, 1e9, 0], dtype=torch.double)
     sums.add(Step(torch.tensor(3.0), torch.zeros(1, 2), torch.tensor([0])))
     assert sums.total[0].item() == 1e9 + 3
 
@@ -79,6 +79,11 @@ def test_several_heads_see_the_images_once():
     assert all(torch.equal(one, other) for one, other in zip(alone, plain))
 
 
+def loader(*numbers: float) -> Loader:
+    """Batches of one number each."""
+    return Loader(Batch(torch.tensor(n), torch.zeros(1), torch.zeros(1), Stream(int(n))) for n in numbers)
+
+
 def test_one_epoch_is_a_step_per_batch():
     """A parameter p with loss p · mean(images) falls by rate · mean(images) at each batch, whose seed the criterion knows."""
     class Linear(nn.Module):
@@ -88,15 +93,49 @@ def test_one_epoch_is_a_step_per_batch():
 
     def combiner(network, criterion, batch):
         assert criterion.seed == batch.stream.seed
-        return Step(network.p * batch.images.mean(), torch.zeros(1, 2), batch.labels)
-
-    def batch(value, seed):
-        return Batch(torch.tensor([value]), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long), Stream(seed))
+        return Step(network.p * batch.images, torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
 
     network, seen = Linear(), []
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
-    train_one_epoch(network, Seeds(), combiner, Loader([batch(1.0, seed=7), batch(3.0, seed=8)]), optimizer, Precision(),
-                    lambda number, sums: seen.append((number, sums.total[2].item())))
+    train_one_epoch(network, Seeds(), combiner, loader(1.0, 3.0), optimizer, Precision(),
+                    lambda sums: seen.append((sums.batches, sums.total[2].item())))
     assert network.p.item() == pytest.approx(1 - 0.1 - 0.3)
     assert seen == [(1, 1.0), (2, 2.0)]
     assert network.training
+
+
+def test_the_first_batch_whose_loss_is_not_finite_is_known():
+    sums = Sums(CPU)
+    for loss in (1.0, torch.inf, torch.nan, 2.0):
+        sums.add(Step(torch.tensor(loss), torch.zeros(1, 2), torch.tensor([0])))
+    assert sums.gather(Runtime(CPU))[0, -1] == 2
+    assert not torch.tensor(sums.means(Runtime(CPU)).loss).isfinite()
+
+
+def test_totals_go_on_where_they_were_saved():
+    def add(sums, losses):
+        for loss in losses:
+            sums.add(Step(torch.tensor(loss), torch.zeros(3, 2), torch.tensor([0, 1, 0])), skipped=1)
+        return sums
+
+    whole, first = add(Sums(CPU), [0.1, 0.2, 0.3]), add(Sums(CPU), [0.1])
+    rest = Sums(CPU)
+    rest.restore(first.gather(Runtime(CPU))[0], first.batches)
+    add(rest, [0.2, 0.3])
+    assert torch.equal(whole.gather(Runtime(CPU)), rest.gather(Runtime(CPU)))
+    assert (rest.batches, rest.means(Runtime(CPU)).skipped_steps) == (3, 3)
+
+
+def test_what_draws_without_a_generator_depends_on_its_batch_only():
+    """Dropout of the second batch is the same, whether the first was trained on in this session or not."""
+    def combiner(network, criterion, batch):
+        drawn.append(torch.rand(3))
+        return Step(network.weight.sum(), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
+
+    drawn, network = [], nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for batches in (loader(1, 2), loader(2)):
+        torch.rand(5)
+        train_one_epoch(network, Seeds(), combiner, batches, optimizer, Precision())
+    assert torch.equal(drawn[1], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])

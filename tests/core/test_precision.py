@@ -103,3 +103,25 @@ def test_state_goes_back_to_its_own_backend_only(apex):
     ApexAmp(apex).load_state_dict({"torch.amp": {"scale": 2.0}})
     assert apex.loaded is None
     Precision().load_state_dict(state)
+
+
+def test_skipped_steps_are_counted_where_the_scaler_found_them():
+    """The scaler's own finding, taken over without asking the host; torch.amp's scaler runs on a CPU as well."""
+    precision = TorchAmp(CPU)
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], 0.1, fused=True)
+    precision.prepare(nn.Identity(), optimizer)
+    skipped = []
+    for factor in (1.0, torch.inf, 1.0, torch.nan):
+        optimizer.zero_grad()
+        skipped.append(float(precision.step((parameter * factor).sum(), optimizer)))
+    assert skipped == [0, 1, 0, 1]
+    assert parameter.item() == pytest.approx(0.8)
+
+
+def test_skipped_steps_of_apex_are_those_that_lower_its_scale(apex, monkeypatch):
+    scales = iter([8.0, 8.0, 8.0, 4.0])   # before and after each of two steps
+    monkeypatch.setattr(apex, "state_dict", lambda: {"loss_scaler0": {"loss_scale": next(scales)}})
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], 0.1)
+    assert [ApexAmp(apex).step(parameter.sum(), optimizer) for _ in range(2)] == [0, 1]

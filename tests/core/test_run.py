@@ -1,11 +1,20 @@
 """The run's directory: what is refused, kept, and forgotten."""
+import errno
+import fcntl
 import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from lib.core.run import Run, environment, git_state
-from lib.utils.errors import InputError
+from lib.core.environment import environment, git_state
+from lib.core.run import Run
+from lib.utils.errors import InputError, RunFailedError
 from lib.utils.log import start_logging
 
 
@@ -110,3 +119,81 @@ def test_environment_is_json():
     assert json.loads(json.dumps(facts)) == facts
     assert facts["versions"]["torch"]
     assert git_state()[0] is None or set(git_state()[0]) == {"commit", "changed"}
+
+
+def test_a_second_process_is_refused_and_readers_are_not(run):
+    run.lock()
+    script = ("import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from lib.core.run import Run; "
+              "Run(Path(sys.argv[2])).lock()")
+    root = str(Path(__file__).resolve().parents[2])
+    second = subprocess.run([sys.executable, "-c", script, root, run.directory], capture_output=True, text=True, check=False)
+    assert f"is in use by process {os.getpid()}" in second.stderr
+    assert run.history() == []
+    run.close()
+    third = subprocess.run([sys.executable, "-c", script, root, run.directory], capture_output=True, text=True, check=False)
+    assert third.returncode == 0, third.stderr
+    Run(run.directory).lock()   # the third one has ended, and its lock with it
+
+
+def test_a_file_system_without_locks_is_told(run, monkeypatch, caplog):
+    def no_locks(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    logging.getLogger("lib").propagate = True
+    with caplog.at_level("WARNING", logger="lib.core.run"):
+        run.lock()
+    assert "has no locks" in caplog.text
+    assert run.claimed
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_a_disk_that_fails_is_one_message_and_the_checkpoint_before_stays(run, monkeypatch, error, function):
+    run.save({"epoch": 1}, is_best=True, every=5)
+    before = {path.name: path.read_bytes() for path in run.models.iterdir()}
+
+    def fail(*args):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(RunFailedError, match=rf"cannot write to .*{os.strerror(error)}.*last\.pth holds epoch 1"):
+        run.save({"epoch": 2}, is_best=True, every=5)
+    monkeypatch.undo()
+    after = {path.name: path.read_bytes() for path in run.models.iterdir() if path.name != "previous.pth"}
+    assert after == before
+
+
+def test_a_directory_that_vanished_is_one_message(run):
+    run.save({"epoch": 1}, is_best=False, every=5)
+    shutil.rmtree(run.directory)
+    with pytest.raises(RunFailedError, match="cannot write to"):
+        run.record(entry(2))
+    with pytest.raises(RunFailedError, match="cannot write to"):
+        run.save({"epoch": 2}, is_best=False, every=5)
+
+
+def test_without_links_the_old_checkpoint_is_moved(run, monkeypatch):
+    def no_links(*args):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    for epoch in (1, 2):
+        run.save({"epoch": epoch}, is_best=False, every=5)
+    assert [torch.load(run.models / name)["epoch"] for name in ("last.pth", "previous.pth")] == [2, 1]
+
+
+def test_what_killed_writers_left_is_cleared_away(run):
+    (run.models / ".last.pth.abc123.tmp").write_bytes(b"half")
+    run.open("NAME: name\n", 1, "CPU", tensorboard=False)
+    assert list(run.models.iterdir()) == []
+
+
+def test_the_launch_that_began_a_run_is_known(run, monkeypatch):
+    assert not run.begun_by_this_launch()
+    monkeypatch.setenv("LAUNCH_ID", "one")
+    assert not run.begun_by_this_launch()
+    run.open("NAME: name\n", 1, "CPU", tensorboard=False)
+    assert run.begun_by_this_launch()
+    monkeypatch.setenv("LAUNCH_ID", "another")
+    assert not run.begun_by_this_launch()

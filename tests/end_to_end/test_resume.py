@@ -1,10 +1,12 @@
 """A run that was stopped and resumed is, bit for bit, the run that never was."""
 import json
+import re
 import shutil
 
 import pytest
 import torch
 
+from lib.core.precision import Precision
 from lib.core.run import Run
 from main import train
 
@@ -126,5 +128,29 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path, tiny, capsys):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny, caplog, capsys):
     assert run(tmp_path, "x", [*tiny, "TRAIN.OPTIMIZER.BASE_LR", "1e30"]) == 1
     output = capsys.readouterr().out
-    assert "the training loss is" in output
-    assert "epoch" in output
+    assert re.search(r"error: epoch 1, batch [1-8] of 8: the (training loss is|weights are) not finite, at rate \S+; "
+                     r"nothing is saved yet", output)
+
+
+def test_the_message_names_the_last_good_checkpoint(tmp_path, tiny, capsys, monkeypatch):
+    """Weights go wild in batch 4 of epoch 2; no checkpoint holds them."""
+    original, steps = Precision.step, []
+
+    def step(self, loss, optimizer):
+        steps.append(1)
+        result = original(self, loss, optimizer)
+        if len(steps) == 12:
+            with torch.no_grad():
+                optimizer.param_groups[0]["params"][0].fill_(torch.nan)
+        return result
+
+    monkeypatch.setattr(Precision, "step", step)
+    message = r"error: epoch 2, batch %s are not finite, at rate \S+; .*%s holds epoch %s"
+    for name, minutes, show, told, last in (("often", "1e-9", "3", "4 of 8: the weights", ("mid_epoch.pth", "2 up to batch 3")),
+                                            ("never", "0", "6", "5 of 8: the training loss", ("last.pth", "1"))):
+        steps.clear()
+        assert run(tmp_path, name, [*tiny, "SHOW_STEP", show, "TRAIN.CHECKPOINT_MINUTES", minutes]) == 1
+        assert re.search((message % (told, *last)).replace("loss are", "loss is"), capsys.readouterr().out)
+        for path in (tmp_path / name / "run/models").glob("*.pth"):
+            assert all(tensor.isfinite().all() for tensor in torch.load(path)["state_dict"].values())
+    assert len(steps) == 14   # the progress line of batch 6 tells, not the end of the epoch

@@ -1,0 +1,106 @@
+"""What a training consists of, how far it has come, and what may come between two of its batches."""
+import time
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lib.config import Config
+from lib.core.combiner import Combiner
+from lib.core.engine import Loader, Sums, has_finite_weights
+from lib.core.interruption import BROKEN, GO_ON, SAVE, Watch
+from lib.core.precision import Precision
+from lib.core.run import Run
+from lib.core.runtime import Runtime, unwrap
+from lib.utils.errors import RunFailedError, RunInterruptedError
+from lib.utils.schedule import Schedule
+
+
+class Parts(NamedTuple):
+    """What is trained, and with what."""
+
+    network: nn.Module   # as the step calls it, wrapped for several devices
+    criterion: nn.Module
+    combiner: Combiner
+    optimizer: Optimizer
+    schedule: Schedule
+    precision: Precision
+
+
+class Point(NamedTuple):
+    """How far a run has come: the last finished epoch, the best validation so far, and what there is of the next epoch."""
+
+    epoch: int = 0
+    best_result: float = -1.0
+    best_epoch: int = 0
+    batch: int = 0                 # batches of the next epoch that are done
+    totals: Tensor | None = None   # their sums, a row per rank
+    seconds: float = 0.0           # that they took
+
+    def finish_epoch(self) -> "Point":
+        return Point(self.epoch + 1, self.best_result, self.best_epoch)
+
+
+def epoch_rate(cfg: Config, parts: Parts, epoch: int) -> float:
+    return cfg.TRAIN.OPTIMIZER.BASE_LR * parts.schedule(epoch)
+
+
+def snapshot(cfg: Config, parts: Parts, point: Point, runtime: Runtime) -> dict[str, Any]:
+    """All that resuming needs. Random numbers are functions of seed, rank, epoch and batch, so no state of theirs is kept; of
+    the ranks' BatchNorm statistics only rank 0's are, as at the end of every epoch, since no step of training reads them."""
+    return {
+        "state_dict": unwrap(parts.network).state_dict(),
+        "optimizer": parts.optimizer.state_dict(),
+        "precision": parts.precision.state_dict(),
+        "class_counts": parts.criterion.class_counts.cpu(),
+        "config": cfg.flat(),
+        "world_size": runtime.world_size,
+        **point._asdict(),
+    }
+
+
+class Pause:
+    """Between two batches of the epoch after ``point``: nothing, a checkpoint, or the end of the run; on all ranks alike."""
+
+    def __init__(self, cfg: Config, run: Run, parts: Parts, point: Point, runtime: Runtime, watch: Watch, loader: Loader) -> None:
+        self.cfg, self.run, self.parts, self.point, self.runtime = cfg, run, parts, point, runtime
+        self.watch, self.loader = watch, loader
+        self.started = time.monotonic() - point.seconds
+
+    def seconds(self) -> float:
+        """Since the epoch began, the time between a stop and the resumption left out."""
+        return time.monotonic() - self.started
+
+    def __call__(self, sums: Sums, broken: bool = False) -> None:
+        """Args:
+            broken: this rank has seen a loss that is not finite.
+
+        Raises:
+            RunInterruptedError: a signal asked to stop.
+            RunFailedError: the loss is not finite.
+        """
+        verdict = self.watch.agree(broken)
+        if verdict == GO_ON:
+            return
+        totals = sums.gather(self.runtime)
+        if verdict == BROKEN or not totals[:, 0].isfinite().all() or not has_finite_weights(self.parts.network):
+            self.fail(sums)
+        if self.runtime.is_main:
+            point = self.point._replace(batch=sums.batches, totals=totals, seconds=self.seconds())
+            plan = {"plan": self.loader.digest(point.epoch + 1)}
+            self.run.save_part(snapshot(self.cfg, self.parts, point, self.runtime) | plan)
+        self.watch.restart_clock()
+        if verdict != SAVE:
+            kept = self.runtime.broadcast_object(self.run.kept)   # and nobody leaves before it is written
+            raise RunInterruptedError(verdict, kept)
+
+    def fail(self, sums: Sums) -> None:
+        """Raises RunFailedError, which says where numbers ceased to be finite; to be called on all ranks."""
+        first_bad = sums.gather(self.runtime)[:, -1]
+        batch, rank = int(min(first_bad.min(), sums.batches)), int(first_bad.argmin())
+        what = "training loss is" if first_bad.min() <= sums.batches else "weights are"
+        where = f"epoch {self.point.epoch + 1}, batch {batch} of {len(self.loader)}"
+        where += f" of rank {rank}" if self.runtime.world_size > 1 else ""
+        rate = epoch_rate(self.cfg, self.parts, self.point.epoch + 1)
+        kept = self.runtime.broadcast_object(self.run.kept)
+        raise RunFailedError(f"{where}: the {what} not finite, at rate {rate:g}; {kept}")

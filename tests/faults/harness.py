@@ -1,0 +1,163 @@
+"""Trainings in processes of their own, which can be killed anywhere, and the comparison with one that never was.
+
+Processes are forked from one that has loaded everything, so that a training of three epochs takes a second or two.
+"""
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")   # before torch is loaded
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import matplotlib.figure
+import torch
+
+from main import train
+
+CONFIG = str(Path(__file__).resolve().parents[2] / "configs/test/digits_lt.yaml")
+PATIENCE = 60   # seconds in which every rank must have ended when one is gone
+
+TINY = {
+    "NAME": "run", "INPUT_SIZE": "[8, 8]", "BACKBONE.TYPE": "res20_cifar", "DATASET.IMBALANCECIFAR.RATIO": "0.1",
+    "TRAIN.MAX_EPOCH": "3", "TRAIN.BATCH_SIZE": "64", "VALID_STEP": "1", "SAVE_STEP": "2", "SHOW_STEP": "3",
+    "TRAIN.CHECKPOINT_MINUTES": "0.002", "TRAIN.LR_SCHEDULER.LR_STEP": "[2]", "TRAIN.NUM_WORKERS": "0", "TEST.NUM_WORKERS": "0",
+}
+FAMILIES = {   # name: overrides; the ranks, where there are two
+    "plain": {},
+    "mixup": {"TRAIN.COMBINER.TYPE": "mix_up"},
+    "DRS": {"TRAIN.SAMPLER.TYPE": "weighted sampler", "TRAIN.TWO_STAGE.DRS": "True", "TRAIN.TWO_STAGE.START_EPOCH": "1"},
+    "DRW-LDAM": {"LOSS.LOSS_TYPE": "LDAMLoss", "CLASSIFIER.TYPE": "FCNorm", "TRAIN.TWO_STAGE.DRW": "True",
+                 "TRAIN.TWO_STAGE.START_EPOCH": "1"},
+    "bbn": {"TRAIN.SAMPLER.TYPE": "bbn sampler", "TRAIN.COMBINER.TYPE": "bbn_mix", "TRAIN.BATCH_SIZE": "32"},
+    "files": {"DATASET.IN_MEMORY": "never"},
+    "files, 2 workers": {"DATASET.IN_MEMORY": "never", "TRAIN.NUM_WORKERS": "2", "TEST.NUM_WORKERS": "2"},
+    "two ranks": {"TRAIN.BATCH_SIZE": "32"},
+    "two ranks, mixup": {"TRAIN.BATCH_SIZE": "32", "TRAIN.COMBINER.TYPE": "mix_up"},
+}
+SPOTS = ("write", "fsync", "replace", "link", "savefig")   # where a process kills itself, see ``kill_at``
+
+
+def words(family: str, folder: Path) -> list[str]:
+    values = TINY | FAMILIES[family] | {"OUTPUT_DIR": str(folder)}
+    return ["--cfg", CONFIG, "--gpus", "cpu", *(word for pair in values.items() for word in pair)]
+
+
+def num_ranks(family: str) -> int:
+    return 2 if family.startswith("two ranks") else 1
+
+
+def start(argv: list[str], ranks: int, output: Path, prepare: Callable[[], None] | None = None) -> list[int]:
+    """Forks a training per rank; ``prepare`` runs in rank 0 before it. Returns the process numbers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [fork_rank(argv, rank, ranks, port, output, prepare if rank == 0 else None) for rank in range(ranks)]
+
+
+def fork_rank(argv: list[str], rank: int, ranks: int, port: int, output: Path, prepare: Callable[[], None] | None) -> int:
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        if ranks > 1:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks),
+                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        if prepare is not None:
+            prepare()
+        status = train.main(argv)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def kill_at(spot: str, number: int) -> Callable[[], None]:
+    """A ``prepare`` that makes a process kill itself at its ``number``-th arrival at a spot: in the middle of a file's bytes
+    ("write"), before it is safe on the disk ("fsync"), before it gets its name ("replace", "link"), while a figure is drawn."""
+    def die_in_time(function: Callable, before: Callable[..., None] = lambda *args: None) -> Callable:
+        left = [number]
+
+        def wrapped(*args, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                before(*args)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **options)
+
+        return wrapped
+
+    def half_a_file(handle: int, *args) -> None:
+        os.write(handle, b"PK\x03\x04 the first half of a file")
+
+    def prepare() -> None:
+        if spot == "savefig":
+            matplotlib.figure.Figure.savefig = die_in_time(matplotlib.figure.Figure.savefig)
+        elif spot == "write":
+            os.fdopen = die_in_time(os.fdopen, half_a_file)
+        else:
+            setattr(os, spot, die_in_time(getattr(os, spot)))
+
+    return prepare
+
+
+def wait(processes: list[int], seconds: float) -> list[int | None]:
+    """Exit statuses (negative: the signal), None where a process still runs after ``seconds``."""
+    end, found = time.monotonic() + seconds, {}
+    while len(found) < len(processes) and time.monotonic() < end:
+        for process in processes:
+            if process not in found:
+                ended, status = os.waitpid(process, os.WNOHANG)
+                if ended:
+                    found[process] = os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    return [found.get(process) for process in processes]
+
+
+def kill(processes: list[int]) -> list[int]:
+    """SIGKILL, with the readers of images that they have started; returns how those ended that had not before."""
+    for process in processes:
+        os.killpg(process, signal.SIGKILL)
+    return wait(processes, PATIENCE)
+
+
+def without_places(value: object) -> object:
+    """What must be equal to the last bit: all but folders and times."""
+    if isinstance(value, dict):
+        return {key: without_places(inner) for key, inner in value.items()
+                if key not in ("OUTPUT_DIR", "seconds", "images_per_second")}
+    return [without_places(inner) for inner in value] if isinstance(value, list) else value
+
+
+def same(first: object, second: object) -> bool:
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def results(run: Path) -> dict[str, object]:
+    """What a run has come to: every checkpoint and the history."""
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    models = {path.name: torch.load(path, weights_only=True) for path in run.glob("models/*.pth") if path.name != "previous.pth"}
+    return without_places({"history": history, "metrics": json.loads((run / "metrics.json").read_text()) | {"checkpoint": ""},
+                           **models})
+
+
+def leftovers(run: Path) -> list[str]:
+    return [str(path) for path in run.rglob(".*.tmp")]

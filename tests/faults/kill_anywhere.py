@@ -1,0 +1,120 @@
+"""Kills trainings anywhere, resumes them, and compares what they come to with a training that was never killed, bit for bit.
+
+    python tests/faults/kill_anywhere.py --kills 100
+    python tests/faults/kill_anywhere.py --kills 20 --families "plain,two ranks" --seed 7
+
+Half of the kills come at a random time, the others inside the writing of checkpoints, JSON files and figures. With two ranks
+one of them is killed, or both; the other must then end by itself within a minute.
+"""
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+import argparse
+import random
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+
+import torch
+from harness import FAMILIES, PATIENCE, SPOTS, kill, kill_at, leftovers, num_ranks, results, same, start, wait, words
+
+KILLS_OF_A_RUN = 5   # a run is killed at most so often before it may end
+
+
+class Family:
+    """A kind of training, how long it takes and what it comes to when nobody kills it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder, self.ranks = name, folder, num_ranks(name)
+        begun = time.monotonic()
+        statuses = wait(start(words(name, folder / "whole"), self.ranks, folder / "whole.txt"), 600)
+        self.seconds = time.monotonic() - begun
+        if any(statuses):
+            sys.exit(f"{name}: ended with {statuses} though nobody killed it\n{(folder / 'whole.txt').read_text()}")
+        self.expected = results(folder / "whole/run")
+
+    def torment(self, number: int, kills: int, chance: random.Random) -> Counter:
+        """Kills one run up to ``kills`` times, then lets it end; counts the kills by where they came."""
+        place, output, done = self.folder / f"killed_{number}", self.folder / f"killed_{number}.txt", Counter()
+        argv = [*words(self.name, place), "--ar", "True"]
+        for _ in range(kills):
+            spot = chance.choice(("time", chance.choice(SPOTS)))
+            prepare = None if spot == "time" else kill_at(spot, chance.randint(1, 12))
+            processes = start(argv, self.ranks, output, prepare)
+            statuses = wait(processes, chance.uniform(0.2, self.seconds) if spot == "time" else 600)
+            if None in statuses:
+                statuses = self.kill_some(processes, statuses, chance)
+            if not any(statuses):
+                break   # it was faster
+            done[spot] += -signal.SIGKILL in statuses
+            odd = [status for status in statuses if status not in (-signal.SIGKILL, 1, 0)]
+            if odd or None in statuses:
+                self.fail(output, f"ranks ended with {statuses}")
+        statuses = wait(start(argv, self.ranks, output), 600)
+        if any(statuses):
+            self.fail(output, f"resumed, it ended with {statuses}")
+        self.compare(place / "run", output)
+        done["(resumed inside an epoch)"] = len(re.findall(r"going on with epoch \d+, batch", output.read_text()))
+        shutil.rmtree(place)
+        return done
+
+    def kill_some(self, processes: list[int], statuses: list[int | None], chance: random.Random) -> list[int | None]:
+        """Kills one rank or all, and waits for the others."""
+        running = [process for process, status in zip(processes, statuses) if status is None]
+        chosen = running if chance.random() < 0.5 else [chance.choice(running)]
+        ended = dict(zip(processes, statuses)) | dict(zip(chosen, kill(chosen)))
+        others = [process for process in running if process not in chosen]
+        ended |= dict(zip(others, wait(others, PATIENCE)))
+        return [ended[process] for process in processes]
+
+    def compare(self, run: Path, output: Path) -> None:
+        found = results(run)
+        for name, value in self.expected.items():
+            if not same(value, found.get(name)):
+                self.fail(output, f"{name} is not what it is without kills")
+        if leftovers(run):
+            self.fail(output, f"left behind: {leftovers(run)}")
+
+    def fail(self, output: Path, what: str) -> None:
+        sys.exit(f"{self.name}: {what}; all output of the run:\n{output.read_text()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="at least so many, over all families in turn (default 100)")
+    parser.add_argument("--families", default=",".join(FAMILIES), help=f"of {', '.join(FAMILIES)} (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="which kills")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    chance, counts, runs = random.Random(args.seed), {}, 0
+    names = [name for name in FAMILIES if name in args.families.split(",") or args.families == parser.get_default("families")]
+    with tempfile.TemporaryDirectory() as folder:
+        families = []
+        for number, name in enumerate(names):
+            place = Path(folder) / str(number)
+            place.mkdir()
+            families.append(Family(name, place))
+            counts[name] = Counter()
+        while sum(kills_of(count) for count in counts.values()) < args.kills:
+            family = families[runs % len(families)]
+            counts[family.name] += family.torment(runs, KILLS_OF_A_RUN, chance)
+            runs += 1
+            total = sum(kills_of(count) for count in counts.values())
+            print(f"\r{total} of {args.kills} kills, {runs} runs, all equal to those never killed", end="", flush=True)
+    print()
+    for name, count in counts.items():
+        places = ", ".join(f"{what} {number}" for what, number in sorted(count.items()))
+        print(f"  {name:<18}{kills_of(count):>4} kills: {places}")
+
+
+def kills_of(count: Counter) -> int:
+    return sum(number for what, number in count.items() if not what.startswith("("))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""A few cases of everything that ``fuzz.py`` feeds with damaged input; thousands by ``python tests/faults/fuzz.py``."""
+import pytest
+from fuzz import TARGETS
+
+CASES = 20
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_input_is_read_or_refused(tmp_path, name):
+    counts = TARGETS[name](tmp_path, CASES)
+    assert sum(counts.values()) >= CASES / 2   # hypothesis may find fewer that differ
+    assert counts["refused"] > 0
