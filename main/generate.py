@@ -67,6 +67,7 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
     key = "NETWORK.PRETRAINED_MODEL"
     checkpoint.load_network(network, checkpoint.load(path, key), f"{key} {path}")
     network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
+    run.lock()
     return Job(run, output, train_set, plan, build.build_generation(cfg, train_set, network, runtime.device))
 
 

@@ -16,7 +16,6 @@ import argparse
 import logging
 import math
 import shlex
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 

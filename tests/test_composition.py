@@ -96,7 +96,7 @@ def faults(cfg: Config, images: ArraySet, wrap: Callable = lambda network: netwo
     for epoch in (1, 2):
         criterion.on_epoch(epoch)
         loader.on_epoch(epoch)
-        loss, _ = train_one_epoch(wrapped, criterion, combiner, loader, optimizer, Precision()).means(ALONE)
+        loss = train_one_epoch(wrapped, criterion, combiner, loader, optimizer, Precision()).means(ALONE).loss
         if not torch.tensor(loss).isfinite():
             found.append(f"step {epoch}: loss {loss}")
         found += [f"step {epoch}: gradient of {name}" for name, parameter in network.named_parameters()

@@ -85,7 +85,7 @@ def test_the_student_does_not_carry_its_teacher(tmp_path, teacher):
     cfg = config(tmp_path)
     pixels, labels = torch.zeros(16, 3, 8, 8, dtype=torch.uint8), torch.arange(16) % 3
     images = ArraySet("black", pixels, labels, list("abc"), [0.5] * 3, [0.5] * 3)
-    parts, _ = assemble(cfg, build.run_directory(cfg), False, images, Runtime(torch.device("cpu")))
+    parts, _ = assemble(cfg, build.run_directory(cfg), False, images, Runtime(torch.device("cpu")), str)
     alone = build.build_network(cfg, 3)
     assert parts.network.state_dict().keys() == alone.state_dict().keys()
     optimised = sum(len(group["params"]) for group in parts.optimizer.param_groups)

@@ -26,7 +26,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision import transforms as usual
 
-from lib.core.run import environment
+from lib.core.environment import environment
 from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.data_transform.resize import RandomResizedCrop
 from lib.dataset import decode
