@@ -18,6 +18,7 @@ from torch import Tensor
 from lib.utils.errors import InputError, MissingPathError
 
 LABEL_LIMIT = 2**31
+CLASS_LIMIT = 10_000_000   # a name is kept for each, so that a number out of thin air would fill the memory
 ENOUGH_SIZES = 3     # distinct image sizes after which no more are noted: all that matters is whether there is one
 COLLECTED = object()   # stands for an annotation that was read
 SURROGATES = "surrogatepass"   # file names that are not UTF-8 come back as they were
@@ -117,8 +118,8 @@ def read_annotations(file: Path, key: str) -> Annotations:
     if type(content) is not dict or "annotations" not in content or "num_classes" not in content:
         raise InputError(f'{file}: must be an object {{"annotations": [...], "num_classes": ...}}')
     entries, num_classes = content["annotations"], content["num_classes"]
-    if type(num_classes) is not int or num_classes < 1:
-        raise InputError(f"{file}: num_classes must be a whole number from 1, got {shorten(num_classes)}")
+    if type(num_classes) is not int or not 1 <= num_classes <= CLASS_LIMIT:
+        raise InputError(f"{file}: num_classes must be a whole number from 1 to {CLASS_LIMIT:,}, got {shorten(num_classes)}")
     check_entries(file, entries, collector)
     labels = torch.frombuffer(collector.labels, dtype=torch.long)
     if labels.max() >= num_classes:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from lib.config import TREE
@@ -163,6 +164,29 @@ def idx_files(folder: Path, number: int) -> Counter:
     return counts
 
 
+def annotation_files(folder: Path, number: int) -> Counter:
+    """JSON annotations with bytes altered, and with odd values in place of others."""
+    counts, path = Counter(), folder / "train.json"
+    Image.new("RGB", (4, 4)).save(folder / "a.png")
+    entry = {"image_id": 1, "fpath": "a.png", "im_height": 4, "im_width": 4, "category_id": 0}
+    sound = {"annotations": [entry, entry | {"category_id": 1}], "num_classes": 2}
+    (folder / "valid.json").write_text(json.dumps(sound))
+    words = ["--cfg", CONFIG, "--gpus", "cpu", "DATASET.DATASET", "iNaturalist", "DATASET.ROOT", str(folder),
+             "DATASET.TRAIN_JSON", str(path), "DATASET.VALID_JSON", str(folder / "valid.json")]
+
+    @cases(number, counts)
+    def run(data: st.DataObject) -> str:
+        odd = st.one_of(values, st.sampled_from(["../a.png", "/etc/passwd", "b.png", "", 10**30, -1]))
+        changed = [sound | {data.draw(st.sampled_from(sorted(sound))): data.draw(odd)},
+                   sound | {"annotations": [entry | {data.draw(st.sampled_from(sorted(entry))): data.draw(odd)}]}]
+        texts = st.sampled_from([json.dumps(content).encode() for content in changed])
+        path.write_bytes(data.draw(st.one_of(damaged(json.dumps(sound).encode()), texts)))
+        return judge(folder, "train.json", words, lambda cfg, args: build.build_datasets(cfg))
+
+    run()
+    return counts
+
+
 class Payload:
     """Pickled, it is a call that leaves a mark."""
 
@@ -261,8 +285,8 @@ def run_files(folder: Path, number: int) -> Counter:
 
 
 TARGETS: dict[str, Target] = {
-    "yaml files": yaml_files, "overrides": overrides, "IDX files": idx_files, "CIFAR batches": cifar_batches,
-    "checkpoints": checkpoints, "run files": run_files,
+    "yaml files": yaml_files, "overrides": overrides, "IDX files": idx_files, "annotations": annotation_files,
+    "CIFAR batches": cifar_batches, "checkpoints": checkpoints, "run files": run_files,
 }
 
 

@@ -36,9 +36,9 @@ FAMILIES = {   # name: overrides; the ranks, where there are two
                  "TRAIN.TWO_STAGE.START_EPOCH": "1"},
     "bbn": {"TRAIN.SAMPLER.TYPE": "bbn sampler", "TRAIN.COMBINER.TYPE": "bbn_mix", "TRAIN.BATCH_SIZE": "32"},
     "files": {"DATASET.IN_MEMORY": "never"},
-    "files, 2 workers": {"DATASET.IN_MEMORY": "never", "TRAIN.NUM_WORKERS": "2", "TEST.NUM_WORKERS": "2"},
+    "files by two workers": {"DATASET.IN_MEMORY": "never", "TRAIN.NUM_WORKERS": "2", "TEST.NUM_WORKERS": "2"},
     "two ranks": {"TRAIN.BATCH_SIZE": "32"},
-    "two ranks, mixup": {"TRAIN.BATCH_SIZE": "32", "TRAIN.COMBINER.TYPE": "mix_up"},
+    "two ranks mixup": {"TRAIN.BATCH_SIZE": "32", "TRAIN.COMBINER.TYPE": "mix_up"},
 }
 SPOTS = ("write", "fsync", "replace", "link", "savefig")   # where a process kills itself, see ``kill_at``
 

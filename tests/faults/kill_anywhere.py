@@ -92,7 +92,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     chance, counts, runs = random.Random(args.seed), {}, 0
-    names = [name for name in FAMILIES if name in args.families.split(",") or args.families == parser.get_default("families")]
+    names = [name for name in FAMILIES if name in args.families.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         families = []
         for number, name in enumerate(names):
@@ -109,7 +109,7 @@ def main() -> None:
     print()
     for name, count in counts.items():
         places = ", ".join(f"{what} {number}" for what, number in sorted(count.items()))
-        print(f"  {name:<18}{kills_of(count):>4} kills: {places}")
+        print(f"  {name:<22}{kills_of(count):>4} kills: {places}")
 
 
 def kills_of(count: Counter) -> int:

@@ -44,7 +44,8 @@ def command_of(output: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("number", "status", "more"), [
-    (signal.SIGTERM, 143, ()), (signal.SIGINT, 130, ("TRAIN.COMBINER.TYPE", "mix_up", "DATASET.IN_MEMORY", "never"))])
+    (signal.SIGTERM, 143, ()),
+    pytest.param(signal.SIGINT, 130, ("TRAIN.COMBINER.TYPE", "mix_up", "DATASET.IN_MEMORY", "never"), marks=pytest.mark.slow)])
 def test_a_signal_ends_within_a_batch_and_the_command_it_tells_goes_on_bit_for_bit(tmp_path, tiny, send, monkeypatch, capsys,
                                                                                    number, status, more):
     assert train.main(words(tiny, tmp_path / "whole", *more)) == 0
@@ -61,6 +62,7 @@ def test_a_signal_ends_within_a_batch_and_the_command_it_tells_goes_on_bit_for_b
         assert same(value, parts[name]), name
 
 
+@pytest.mark.slow
 def test_a_signal_during_validation_comes_back_to_validation(tmp_path, tiny, monkeypatch, capsys):
     assert train.main(words(tiny, tmp_path / "whole")) == 0
     original, calls = engine.describe, []
@@ -79,6 +81,7 @@ def test_a_signal_during_validation_comes_back_to_validation(tmp_path, tiny, mon
     assert same(results(tmp_path / "whole/run"), results(tmp_path / "parts/run"))
 
 
+@pytest.mark.slow
 def test_no_image_of_the_epoch_is_seen_twice_or_left_out(tmp_path, tiny, send, monkeypatch):
     seen, original = [], Loader.finish
 
@@ -99,6 +102,7 @@ def test_no_image_of_the_epoch_is_seen_twice_or_left_out(tmp_path, tiny, send, m
     assert len(set(seen)) == BATCHES * 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "begins"), [(1, "from the beginning"), (2, "last.pth")])
 def test_with_other_batches_the_epoch_begins_again(tmp_path, tiny, send, monkeypatch, capsys, epoch, begins):
     """Half the batch size is half the images seen so far: position 5 would leave images out."""
@@ -113,6 +117,7 @@ def test_with_other_batches_the_epoch_begins_again(tmp_path, tiny, send, monkeyp
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_clock_writes_checkpoints_inside_an_epoch(tmp_path, tiny, monkeypatch):
     from lib.core.run import Run
     saved, original = [], Run.save_part
