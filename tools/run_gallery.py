@@ -25,7 +25,8 @@ from tools.runs import results
 from tools.runs.display import Lines, Live, failure_lines
 from tools.runs.interrupts import Interrupts
 from tools.runs.jobs import Job, check_unchanged, make_jobs
-from tools.runs.local import LocalEngine, check_idle, find_devices
+from tools.runs.local import LocalEngine, find_devices
+from tools.runs.processes import check_idle
 from tools.runs.queue import Engine, Entry, failures, open_account, run_queue
 from tools.runs.ray_engine import RayEngine
 
@@ -44,8 +45,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, metavar="PREFIX",
                         help="PREFIX.json and PREFIX.txt take the table (default: results in the first run's OUTPUT_DIR)")
     parser.add_argument("--append", type=Path, metavar="FILE", help="append rows to FILE, such as tools/gallery/measured.yaml")
-    parser.add_argument("--titles", nargs="+", default=[], metavar="TITLE",
-                        help="gallery entries of the configurations, for --append (default: found by their files)")
+    parser.add_argument("--title", action="append", default=[], dest="titles", metavar="TITLE",
+                        help="gallery entry of a configuration, for --append; once for each (default: found by their files)")
     parser.add_argument("--show", action="store_true", help="print the list, and how far each run has come")
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE", help="keys to override, in all runs")
     return parser
@@ -74,14 +75,14 @@ def find_titles(args: argparse.Namespace) -> dict[str, str]:
     if args.append is None:
         return {}
     if args.titles and len(args.titles) != len(args.stacks):
-        raise InputError(f"--titles: one for each of the {len(args.stacks)} configurations, got {len(args.titles)}")
+        raise InputError(f"--title: once for each of the {len(args.stacks)} configurations, got {len(args.titles)}")
     results.read_measured(args.append)
     found = args.titles or [results.find_title(files, args.append.with_name(TRICKS)) for files in args.stacks]
     titles = {",".join(files): title for files, title in zip(args.stacks, found)}
     missing = [files for files, title in titles.items() if not title]
     if missing:
         raise InputError(f"--append: no entry of {args.append.with_name(TRICKS)} goes with {', '.join(missing)}; "
-                         "name all entries by --titles")
+                         "name all entries by --title")
     return titles
 
 

@@ -60,7 +60,8 @@ def make_jobs(stacks: Sequence[Sequence[str]], seeds: Sequence[int], pairs: Sequ
     jobs, problems = [], []
     for files in stacks:
         try:
-            jobs += [make_job(files, pairs, seed) for seed in seeds or [load_config(files, pairs).SEED]]
+            cfg = load_config(files, pairs)
+            jobs += [make_job(files, pairs, cfg.NAME, seed) for seed in seeds or [cfg.SEED]]
         except ConfigError as error:
             problems.append(f"{','.join(files)}: {error}")
     if problems:
@@ -69,8 +70,7 @@ def make_jobs(stacks: Sequence[Sequence[str]], seeds: Sequence[int], pairs: Sequ
     return jobs
 
 
-def make_job(files: Sequence[str], pairs: Sequence[str], seed: int) -> Job:
-    recipe = load_config(files, pairs).NAME
+def make_job(files: Sequence[str], pairs: Sequence[str], recipe: str, seed: int) -> Job:
     own = [*pairs, "SEED", str(seed), "NAME", f"{recipe}_seed{seed}"]   # later words win
     return Job(list(files), own, recipe, load_config(files, own))
 

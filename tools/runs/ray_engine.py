@@ -4,15 +4,14 @@ Moritz et al., Ray: A Distributed Framework for Emerging AI Applications, OSDI 2
 """
 import importlib
 import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from lib.utils.errors import InputError
 from tools.runs.jobs import Job
-from tools.runs.local import GRACE, explain, start_process, stop_processes, train_command
+from tools.runs.local import train_command
+from tools.runs.processes import GRACE, run_to_end
 from tools.runs.queue import Ended
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,20 +88,3 @@ def connect(ray: ModuleType, address: str | None) -> None:
 def gpu_share(num_gpus: int, num_slots: int) -> float:
     """Part of a GPU for each run, rounded down to what Ray counts in; a whole one where there are enough."""
     return min(1.0, num_gpus * SHARES // num_slots / SHARES)
-
-
-def run_to_end(command: list[str], output: str, threads: int, folder: str) -> str:
-    """What a machine of the cluster does: runs a process in the queue's folder; returns why it failed, or nothing."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})   # Ray's workers block it, and so would the process
-    os.chdir(folder)
-    try:
-        process = start_process(command, Path(output), threads)
-    except InputError as error:
-        return str(error)
-    try:
-        while process.poll() is None:
-            time.sleep(0.2)   # short, since a cancelled task learns of it only between two of these
-    finally:
-        stop_processes([process])
-    return explain(process.returncode, Path(output))
