@@ -18,7 +18,7 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def summarise(turns: Sequence[Turn]) -> dict[str, dict[str, dict[str, float]]]:
-    """Part to spreads: of its images per second, and of its ratios to the bare step and to the usual loop, where there are any."""
+    """Part to spreads: of its images per second, of its ratios to the bare step and to the usual loop where they are there."""
     return {name: {"images_per_second": spread(turn[name] for turn in turns),
                    **{f"ratio_to_{other}": spread(turn[name] / turn[other] for turn in turns)
                       for other in REFERENCES if other in turns[0] and other != name}}
