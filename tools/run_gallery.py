@@ -20,7 +20,7 @@ from typing import Any
 
 from lib.config import split_words
 from lib.utils.errors import InputError
-from main.command import DONE, FAILED, INTERRUPTED, MISTAKE
+from main.command import DONE, FAILED, exit_status
 from tools.runs import results
 from tools.runs.display import Lines, Live, failure_lines
 from tools.runs.interrupts import Interrupts
@@ -98,8 +98,9 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def run_gallery(args: argparse.Namespace) -> int:
+def run_gallery(argv: Sequence[str]) -> int:
     """Everything that can be refused is refused before the first run starts; returns the exit status."""
+    args = parse(argv)
     titles = find_titles(args)
     jobs = make_jobs(args.stacks, args.seeds, args.pairs)
     check_unchanged(jobs)
@@ -110,8 +111,12 @@ def run_gallery(args: argparse.Namespace) -> int:
     check_idle(job.output for job in jobs)
     engine = make_engine(args)
     display = (Live if sys.stdout.isatty() else Lines)(engine.num_slots, write)
-    with Interrupts() as interrupts:
-        run_queue(account, engine, display, interrupts.sleep)
+    try:
+        with Interrupts() as interrupts:
+            run_queue(account, engine, display, interrupts.sleep)
+    except KeyboardInterrupt as interrupt:
+        again = shlex.join(["python", "tools/run_gallery.py", *argv])
+        raise KeyboardInterrupt(f"all runs are stopped. Go on with:\n    {again}") from interrupt
     report(args, jobs, titles, {"jobs_at_a_time": engine.num_slots, "engine": args.engine})
     for line in failure_lines(account):
         print(line)
@@ -134,14 +139,13 @@ def report(args: argparse.Namespace, jobs: Sequence[Job], titles: dict[str, str]
 
 
 def main(argv: Sequence[str]) -> int:
-    try:
-        return run_gallery(parse(argv))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
-    except KeyboardInterrupt:
-        print(f"interrupted; all runs are stopped. Go on with:\n    {shlex.join(['python', 'tools/run_gallery.py', *argv])}")
-        return INTERRUPTED
+    status = DONE
+
+    def action() -> None:
+        nonlocal status
+        status = run_gallery(argv)
+
+    return exit_status(action) or status
 
 
 if __name__ == "__main__":

@@ -115,7 +115,6 @@ def test_a_ray_on_this_machine_runs_the_same_list(recipes, words, tmp_path, capf
     assert "plain_seed0: started on Ray" in shown
     assert "failed: broken_seed0 (exit status 1: " in shown
     assert len(history(tmp_path / "runs/plain_seed0")) == 1
-    assert main([*argv[:-len(words())], "--address", "127.0.0.1:1", *words()]) == 2
 
 
 def test_an_interrupted_ray_leaves_no_process(recipes, words, tmp_path):

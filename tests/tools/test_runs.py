@@ -105,6 +105,12 @@ def test_a_missing_ray_is_one_message_with_the_command_that_installs_it(tmp_path
     assert (Path(__file__).resolve().parents[2] / "tools/requirements-ray.txt").exists()
 
 
+def test_an_address_without_a_cluster_is_one_message(tmp_path, capsys):
+    argv = ["--configs", DIGITS, "--engine", "ray", "--gpus", "cpu", "--address", "127.0.0.1:9", "OUTPUT_DIR", str(tmp_path)]
+    assert main(argv) == 2
+    assert "no Ray at 127.0.0.1:9" in capsys.readouterr().err
+
+
 def test_what_a_run_left_behind_says_how_far_it_is(jobs):
     assert state(jobs[0]) == (0, None, False)
     for epochs, whole, expected in ((2, True, (2, 0.5, False)), (4, False, (4, 0.5, False)), (4, True, (4, 0.5, True))):
@@ -337,6 +343,13 @@ def test_rows_are_appended_once_and_comments_stay(jobs, tmp_path):
         leave(job, 4)
     assert results.append_measured(results.make_rows(jobs, {}, ["cpu"]), path) == 1
     assert [entry["data"] for entry in yaml.safe_load(path.read_text())] == ["digits-LT-50", "Fashion-MNIST-LT-100"]
+
+
+def test_entries_of_the_gallery_itself_are_found(root):
+    gallery = root / "tools/gallery/tricks.yaml"
+    assert results.find_title(["configs/cui_cifar/loss/bsce/cifar10_im50.yaml"], gallery) == "Balanced softmax"
+    stack = ["configs/fashion_lt/baseline/fashion_im100.yaml", "configs/tricks/bsce.yaml", "configs/tricks/epochs12.yaml"]
+    assert results.find_title(stack, gallery) == "Balanced softmax"
 
 
 @pytest.mark.parametrize(("files", "title"), [

@@ -1,18 +1,16 @@
 """Which runs there are: configurations × seeds, each with a directory of its own. Reads files, and writes none."""
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lib.config import Config, ConfigError, load_config
-from lib.config.node import leaves, read_yaml
+from lib.core.build import run_directory
 from lib.core.run import Run
 from lib.utils.errors import InputError
-from main.command import run_directory
+from tools.runs.changes import changes
 
 OUTPUT = "output.log"   # in the run's directory: all that the run printed, also before and after its own log
-NO_MATTER = ("SHOW_STEP", "SAVE_STEP", "PIN_MEMORY", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TRAIN.DISTRIBUTED",
-             "TRAIN.TENSORBOARD.ENABLE", "TEST.NUM_WORKERS")   # keys that may change between two calls
 
 
 class Job(NamedTuple):
@@ -97,22 +95,6 @@ def state(job: Job) -> State:
 def check_unchanged(jobs: Sequence[Job]) -> None:
     """Raises InputError for runs that were begun with another configuration, so that no number stands for what it is not of."""
     problems = [f"{job.run.directory} was made with another configuration ({'; '.join(found)})"
-                for job in jobs if (found := list(changes(job)))]
+                for job in jobs if job.run.holds_a_run() and (found := list(changes(job.cfg, job.run)))]
     if problems:
         raise InputError("\n".join([*problems, "choose another NAME or OUTPUT_DIR, or move the old runs away"]))
-
-
-def changes(job: Job) -> Iterator[str]:
-    """What differs between the run that is there and this one, key by key."""
-    file = job.run.directory / "config.yaml"
-    if not (job.run.holds_a_run() and file.exists()):
-        return
-    old = dict(leaves(read_yaml(file)))
-    for key, (new, before) in job.cfg.differences(old).items():
-        if key in old and key not in NO_MATTER and as_path(new) != as_path(before):
-            yield f"{key} was {before!r}, is {new!r}"
-
-
-def as_path(value: object) -> object:
-    """So that ./output and output are the same; any other text is only equal to itself."""
-    return os.path.abspath(value) if isinstance(value, str) and value else value

@@ -4,6 +4,7 @@ Moritz et al., Ray: A Distributed Framework for Emerging AI Applications, OSDI 2
 """
 import importlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -78,11 +79,19 @@ def connect(ray: ModuleType, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")   # a training reports to nobody unless it is told to
     own = {"include_dashboard": False} if address is None else {}
     try:
+        knock(address)
         ray.init(address=address or "local", runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}, log_to_driver=False,
                  logging_level="ERROR", **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"--address: no Ray at {address} ({str(error).strip().splitlines()[0]}); "
                          "'ray start --head' begins one, and without --address one is started for this call") from error
+
+
+def knock(address: str | None) -> None:
+    """Raises OSError where nobody listens at HOST:PORT, for which Ray itself would wait for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def gpu_share(num_gpus: int, num_slots: int) -> float:
