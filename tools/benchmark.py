@@ -21,6 +21,7 @@ and, in processes of their own:
 Ratios are taken turn by turn; printed are medians and ranges over the turns.
 
     python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain of libraries (tools/measure/jpeg.py)
+    python tools/benchmark.py --scaling    cost as images, classes and ranks grow (tools/measure/scaling.py)
 """
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.registry import closest
 from main.command import make_parser, run_command
-from tools.measure import jpeg, report, startup
+from tools.measure import jpeg, report, scaling, startup
 from tools.measure.bench import load_sets, prepare
 from tools.measure.rates import RATES
 from tools.measure.turns import summarise, take_turns
@@ -89,8 +90,9 @@ def positive(word: str) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    if "--jpeg" in argv:
-        return jpeg.main([word for word in argv if word != "--jpeg"])
+    for word, tool in (("--jpeg", jpeg), ("--scaling", scaling)):
+        if word in argv:
+            return tool.main([other for other in argv if other != word])
     parser = make_parser(__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B", help=f"what to measure (default: {','.join(PARTS)})")
     parser.add_argument("--repeats", type=positive, default=5, help="turns that count (default 5)")
