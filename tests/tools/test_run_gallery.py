@@ -1,5 +1,6 @@
 """Lists of real trainings: two recipes with two seeds, interruption, resuming, a Ray on this machine."""
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lib.utils.errors import InputError
 from tools.run_gallery import main
+from tools.runs.processes import check_idle
 
 DIGITS, ROOT = "configs/test/digits_lt.yaml", Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -91,13 +94,21 @@ def test_it_goes_on_after_an_interruption_and_after_a_kill(recipes, words, tmp_p
     assert main(argv) == 2
     assert "still being trained" in capsys.readouterr().err
     process = next(int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if str(run.parent) in read(path))
-    subprocess.run(["kill", "-9", str(process)], check=True)
-    while str(run.parent) in read(Path(f"/proc/{process}/cmdline")):
+    os.kill(process, signal.SIGKILL)
+    while is_locked(run / "output.log"):
         time.sleep(0.05)
     assert main(argv) == 0
     after = history(run)
     assert [entry["epoch"] for entry in after] == list(range(1, 61))
     assert after[:len(before)] == before
+
+
+def is_locked(output: Path) -> bool:
+    try:
+        check_idle([output])
+    except InputError:
+        return True
+    return False
 
 
 def read(path: Path) -> str:
