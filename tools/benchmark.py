@@ -13,6 +13,10 @@ Parts, which take turns in one process with the same batch size, precision and t
   input        the batches of those epochs alone
   validation   predictions for the validation set
 
+in turns of its own, and only where it is asked for, since it writes all new images of the data set again and again:
+
+  cam          CAM-based sampling as main/train.py does it, and in a loop that makes one image at a time; --cam is this alone
+
 and, in processes of their own:
 
   start_up     seconds from the start of a process to its first batch
@@ -42,10 +46,12 @@ from lib.utils.registry import closest
 from main.command import make_parser, run_command
 from tools.measure import jpeg, report, scaling, startup
 from tools.measure.bench import load_sets, prepare
+from tools.measure.cam import cam_rates
 from tools.measure.rates import RATES
-from tools.measure.turns import summarise, take_turns
+from tools.measure.turns import spread, summarise, take_turns
 
-PARTS = (*RATES, "start_up", "memory")
+USUALLY = (*RATES, "start_up", "memory")
+PARTS = (*USUALLY, "cam")
 
 
 def benchmark(cfg: Config, args: argparse.Namespace) -> None:
@@ -55,7 +61,7 @@ def benchmark(cfg: Config, args: argparse.Namespace) -> None:
     turns = range(args.repeats + 1) if "start_up" in parts else ()   # the first one brings files into the page cache
     starts = [startup.in_process(words, whole_epoch=False)["seconds"] for _ in turns][1:]
     memory = startup.in_process(words, whole_epoch=True)["memory_mib"] if "memory" in parts else {}
-    measured = measure_rates(cfg, args, [part for part in parts if part in RATES])
+    measured = measure_here(cfg, args, parts)
     git, _ = git_state()
     whole = {"config": [str(path) for path in args.cfg], "overrides": cfg.flat(), "repeats": args.repeats, "git": git, **measured,
              "start_up": {"starts": starts, "summary": report.summarise_starts(starts)} if starts else {}, "memory_mib": memory}
@@ -73,11 +79,17 @@ def choose(text: str) -> list[str]:
     return [part for part in PARTS if part in names]
 
 
-def measure_rates(cfg: Config, args: argparse.Namespace, parts: Sequence[str]) -> dict[str, Any]:
+def measure_here(cfg: Config, args: argparse.Namespace, parts: Sequence[str]) -> dict[str, Any]:
+    """What is measured in this process."""
     runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
     bench = prepare(cfg, runtime, load_sets(cfg, args.random_images, args.random_classes), args.batches)
-    turns = take_turns({part: RATES[part](bench) for part in parts}, args.repeats) if parts else []
-    return {"images": len(bench.train_set.labels), "batch": bench.batch_size, "epochs": bench.epochs,
+    ways = {part: RATES[part](bench) for part in parts if part in RATES}
+    turns = take_turns(ways, args.repeats) if ways else []
+    cam = {}
+    if "cam" in parts:
+        cam["turns"], cam["sizes"] = cam_rates(cfg, args.repeats, bench.train_set, runtime)
+        cam["summary"] = {name: spread(turn[name] for turn in cam["turns"]) for name in cam["turns"][0]}
+    return {"cam": cam, "images": len(bench.train_set.labels), "batch": bench.batch_size, "epochs": bench.epochs,
             "steps": bench.epochs * len(bench.train_loader), "environment": environment(runtime.describe()),
             "turns": turns, "summary": summarise(turns) if turns else {}}
 
@@ -94,7 +106,9 @@ def main(argv: Sequence[str]) -> int:
         if word in argv:
             return tool.main([other for other in argv if other != word])
     parser = make_parser(__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B", help=f"what to measure (default: {','.join(PARTS)})")
+    usually = ",".join(USUALLY)
+    parser.add_argument("--parts", default=usually, metavar="A,B", help=f"what to measure, also cam (default: {usually})")
+    parser.add_argument("--cam", action="store_const", const="cam", dest="parts", help="the same as --parts cam")
     parser.add_argument("--repeats", type=positive, default=5, help="turns that count (default 5)")
     parser.add_argument("--batches", type=positive, default=100, metavar="N",
                         help="a timing covers at least so many batches, in whole epochs (default 100)")

@@ -85,7 +85,7 @@ def test_every_transform_has_a_usual_form(name):
 
 
 def test_unknown_parts_are_named_with_what_is_meant(capsys):
-    assert choose("memory,bare,") == ["bare", "memory"]
+    assert choose("cam,memory,bare,") == ["bare", "memory", "cam"]
     assert main(["--cfg", DIGITS, "--parts", "bare,valdation"]) == 2
     assert "did you mean 'validation'?" in capsys.readouterr().err
 
@@ -100,7 +100,7 @@ def test_the_table_shows_what_was_measured_and_nothing_else():
 def test_one_run_measures_everything(tiny, tmp_path, capsys):
     file = tmp_path / "speed.json"
     argv = ["--cfg", DIGITS, "--gpus", "cpu", "--random-images", "70", "--random-classes", "3", "--repeats", "2",
-            "--batches", "1", "--json", str(file), *tiny, "TRAIN.BATCH_SIZE", "32"]
+            "--batches", "1", "--json", str(file), "--parts", ",".join(PARTS), *tiny, "TRAIN.BATCH_SIZE", "32"]
     assert main(argv) == 0
     found = json.loads(file.read_text())
     assert (found["images"], found["batch"], found["steps"], found["repeats"]) == (70, 32, 2, 2)
@@ -118,10 +118,11 @@ def test_one_run_measures_everything(tiny, tmp_path, capsys):
     assert 50 < found["memory_mib"]["process"] < 10_000   # Python with torch, and no unit mistaken
     assert found["environment"]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["overrides"]["TRAIN.BATCH_SIZE"] == 32
+    assert found["cam"]["summary"]["ratio"]["median"] == statistics.median(turn["ratio"] for turn in found["cam"]["turns"])
     shown = capsys.readouterr().out
-    for label in (*report.LABELS.values(), "start to first batch", "memory", found["environment"]["processor"]):
+    labels = (*report.LABELS.values(), "CAM-based sampling, ", "start to first batch", "memory at its highest")
+    for label in (*labels, found["environment"]["processor"]):
         assert label in shown
-    assert {*PARTS} == {*RATES, "start_up", "memory"}
 
 
 def test_a_process_that_fails_to_start_is_told(capsys, monkeypatch):

@@ -60,6 +60,7 @@ def test_without_seeds_a_configuration_keeps_its_own():
     ([[DIGITS], [FASHION]], [0], ["NAME", "same"], ["same_seed0", DIGITS, FASHION]),
     ([[DIGITS]], [0], ["SEED", "3"], ["SEED", "--seeds"]),
     ([["a.yaml"], [DIGITS, "b.yaml"]], [0], [], ["a.yaml", "b.yaml"]),
+    ([["configs/cui_cifar/two_stage/drs/cam_based_sampling/cam_generation/cifar10_im50.yaml"]], [0], [], ["trains nothing"]),
 ])
 def test_a_list_that_cannot_be_run_is_refused_whole(stacks, seeds, words, parts):
     with pytest.raises(InputError) as caught:

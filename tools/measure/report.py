@@ -22,6 +22,8 @@ def lines(report: dict[str, Any]) -> list[str]:
             f"{facts['hardware']} ({facts['processor']}), {versions}, commit {commit(git)}"]
     if report["summary"]:
         text += ["", *rate_lines(report["summary"])]
+    if report["cam"]:
+        text += ["", cam_line(report["cam"]["summary"], report["cam"]["sizes"])]
     if report["start_up"]:
         text += ["", start_line(report["start_up"]["summary"])]
     if report["memory_mib"]:
@@ -50,6 +52,12 @@ def middle_and_range(values: dict[str, float] | None, digits: int) -> tuple[str,
     if values is None:
         return "", ""
     return f"{values['median']:.{digits}f}", f"{values['min']:.{digits}f}–{values['max']:.{digits}f}"
+
+
+def cam_line(summary: dict[str, dict[str, float]], sizes: dict[str, int]) -> str:
+    batched, alone, ratio = ("{} ({})".format(*middle_and_range(summary[name], digits))
+                             for name, digits in (("batched", 1), ("one_at_a_time", 1), ("ratio", 2)))
+    return f"CAM-based sampling, {sizes['new_images']} new images: {batched} images/s, one at a time {alone}, ratio {ratio}"
 
 
 def start_line(stages: dict[str, dict[str, float]]) -> str:

@@ -59,6 +59,9 @@ def make_jobs(stacks: Sequence[Sequence[str]], seeds: Sequence[int], pairs: Sequ
     for files in stacks:
         try:
             cfg = load_config(files, pairs)
+            if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
+                problems.append(f"{','.join(files)}: makes images and trains nothing; tools/run_chain.py runs all stages")
+                continue
             jobs += [make_job(files, pairs, cfg.NAME, seed) for seed in seeds or [cfg.SEED]]
         except ConfigError as error:
             problems.append(f"{','.join(files)}: {error}")
