@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from tools.run_gallery import main
 from tools.runs.processes import check_idle
 
 DIGITS, ROOT = "configs/test/digits_lt.yaml", Path(__file__).resolve().parents[2]
+EPOCHS = 30      # enough to be interrupted twice
+PATIENCE = 150   # seconds, on a busy machine
 pytestmark = pytest.mark.slow
 
 
@@ -69,37 +72,38 @@ def start(argv: list[str]) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "tools/run_gallery.py", *argv], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def wait_for_epoch(run: Path, epoch: int) -> None:
-    while len(history(run)) < epoch:
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
 
 
 def test_it_goes_on_after_an_interruption_and_after_a_kill(recipes, words, tmp_path, capsys):
     run = tmp_path / "runs/plain_seed0"
-    argv = ["--configs", *recipes("plain"), "--seeds", "0", "--gpus", "cpu", *words(epochs=60)]
+    argv = ["--configs", *recipes("plain"), "--seeds", "0", "--gpus", "cpu", *words(epochs=EPOCHS)]
     queue = start(argv)
-    wait_for_epoch(run, 1)
+    wait_until(lambda: len(history(run)) > 0)
     queue.send_signal(signal.SIGINT)
-    shown, _ = queue.communicate(timeout=60)
+    shown, _ = queue.communicate(timeout=PATIENCE)
     assert queue.returncode == 130
     assert "Go on with:\n    python tools/run_gallery.py --configs" in shown
     assert "interrupted" in (run / "output.log").read_text()
     before = history(run)
-    assert len(before) < 60
+    assert len(before) < EPOCHS
     # killed: the training outlives the queue, and is not started a second time
     queue = start(argv)
-    wait_for_epoch(run, len(before) + 1)
+    wait_until(lambda: len(history(run)) > len(before))
     queue.kill()
     queue.communicate()
     assert main(argv) == 2
     assert "still being trained" in capsys.readouterr().err
     process = next(int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if str(run.parent) in read(path))
     os.kill(process, signal.SIGKILL)
-    while is_locked(run / "output.log"):
-        time.sleep(0.05)
+    wait_until(lambda: not is_locked(run / "output.log"))
     assert main(argv) == 0
     after = history(run)
-    assert [entry["epoch"] for entry in after] == list(range(1, 61))
+    assert [entry["epoch"] for entry in after] == list(range(1, EPOCHS + 1))
     assert after[:len(before)] == before
 
 
@@ -131,9 +135,9 @@ def test_a_ray_on_this_machine_runs_the_same_list(recipes, words, tmp_path, capf
 def test_an_interrupted_ray_leaves_no_process(recipes, words, tmp_path):
     run = tmp_path / "runs/plain_seed0"
     queue = start(["--configs", *recipes("plain"), "--seeds", "0", "--gpus", "cpu", "--engine", "ray", *words(epochs=500)])
-    wait_for_epoch(run, 1)
+    wait_until(lambda: len(history(run)) > 0)
     queue.send_signal(signal.SIGINT)
-    queue.communicate(timeout=100)
+    queue.communicate(timeout=PATIENCE)
     assert queue.returncode == 130
     assert "interrupted" in (run / "output.log").read_text()
     assert not any(str(run.parent) in read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))

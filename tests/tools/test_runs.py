@@ -209,15 +209,32 @@ def test_an_interrupted_queue_stops_its_runs(jobs):
 def account_of(jobs):
     """At second 10: one run finished with 1 s an epoch, one of its recipe is in its third of 4 epochs, another recipe waits."""
     leave(jobs[0], 4)
-    return [Entry(jobs[0], FINISHED, 4, 0, 0.5, started=0.0, ended=4.0, where="cpu"),
-            Entry(jobs[1], RUNNING, 2, 0, 0.25, started=4.0, where="cpu"), Entry(jobs[2]), Entry(jobs[3], FAILED, failure="why")]
+    return [Entry(jobs[0], FINISHED, 4, 0, 0.5, started=0.0, last_epoch=4.0, ended=4.0, where="cpu"),
+            Entry(jobs[1], RUNNING, 2, 0, 0.25, started=4.0, last_epoch=10.0, where="cpu"), Entry(jobs[2]),
+            Entry(jobs[3], FAILED, failure="why")]
 
 
 def test_time_left_is_that_of_the_slot_that_ends_last(jobs):
     account = account_of(jobs)
     # running: 2 epochs × 3 s; waiting: 4 epochs × the mean of 1 and 3 s
     assert [seconds_left(account, slots, 10.0) for slots in (1, 2, 3)] == [14.0, 8.0, 8.0]
+    assert seconds_left(account, 3, 11.0) == 8.0   # that of the run which waits and begins at once
+    account[2].status = FAILED
+    assert [seconds_left(account, 2, now) for now in (10.0, 11.0, 99.0)] == [6.0, 5.0, 0.0]
     assert seconds_left(open_account(jobs[1:]), 1, 10.0) is None
+
+
+def test_the_pace_is_that_of_whole_epochs(jobs):
+    """It counts from the start to the last epoch's end, and waits for the next one."""
+    entry = Entry(jobs[0], RUNNING, 1, 1, started=10.0)
+    leave(jobs[0], 1)
+    entry.refresh(15.0)
+    assert entry.epoch_seconds is None
+    leave(jobs[0], 3)
+    for now in (16.0, 20.0):
+        entry.refresh(now)
+        assert entry.epoch_seconds == 3.0
+    assert (entry.seconds_left(3.0, 16.0), entry.seconds_left(3.0, 18.0)) == (3.0, 1.0)
 
 
 def test_the_table_shows_what_runs_and_what_failed(jobs):
@@ -359,6 +376,7 @@ def test_entries_of_the_gallery_itself_are_found(root):
     (["configs/base.yaml", "configs/tricks/epochs400.yaml"], "Long"),
     (["configs/base.yaml", "configs/tricks/epochs12.yaml"], "Plain"), (["configs/cui/bsce/cifar10_im50.yaml"], "Balanced"),
     (["configs/other.yaml"], ""), (["configs/base.yaml", "configs/tricks/x.yaml"], ""),
+    (["configs/base.yaml", "mine.yaml"], ""), (["configs/base.yaml", "configs/tricks/bsce.yaml", "mine.yaml"], ""),
 ])
 def test_the_entry_of_a_configuration_is_found_by_its_files(files, title, tmp_path):
     tricks = [{"title": "Plain", "stack": [], "rows": {"a": "cui/baseline/{dataset}.yaml"}},

@@ -65,10 +65,10 @@ def table(account: Sequence[Entry], num_slots: int, now: float) -> list[str]:
 
 
 def row(entry: Entry, now: float) -> tuple[str, ...]:
-    pace = entry.epoch_seconds(now)
+    pace = entry.epoch_seconds
     accuracy = "" if entry.accuracy is None else f"{100 * entry.accuracy:.2f} %"
     return (entry.job.name, entry.where, f"{entry.epochs}/{entry.job.cfg.TRAIN.MAX_EPOCH}", accuracy,
-            f"{pace:.1f}" if pace else "", clock(pace * entry.epochs_left) if pace else "")
+            f"{pace:.1f}" if pace else "", clock(entry.seconds_left(pace, now)) if pace else "")
 
 
 def failure_lines(account: Sequence[Entry]) -> Iterator[str]:

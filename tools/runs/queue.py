@@ -45,6 +45,7 @@ class Entry:
     begun_with: int = 0              # of them, those of earlier calls
     accuracy: float | None = None
     started: float | None = None     # None: not in this call
+    last_epoch: float | None = None  # when the last epoch ended, as far as it was seen
     ended: float | None = None
     where: str = ""
     failure: str = ""
@@ -53,18 +54,25 @@ class Entry:
     def epochs_left(self) -> int:
         return max(self.job.cfg.TRAIN.MAX_EPOCH - self.epochs, 0) if self.status in (WAITING, RUNNING) else 0
 
-    def epoch_seconds(self, now: float) -> float | None:
+    @property
+    def epoch_seconds(self) -> float | None:
         """Wall time of an epoch in this call, start-up and validation included; None before the first one."""
-        done = self.epochs - self.begun_with
-        return ((self.ended or now) - self.started) / done if self.started is not None and done > 0 else None
+        return (self.last_epoch - self.started) / (self.epochs - self.begun_with) if self.last_epoch is not None else None
 
-    def refresh(self) -> None:
+    def seconds_left(self, epoch_seconds: float, now: float) -> float:
+        """Of this run, from its last epoch on, if its epochs take so long."""
+        since = now - self.last_epoch if self.last_epoch is not None else 0.0
+        return max(self.epochs_left * epoch_seconds - since, 0.0)
+
+    def refresh(self, now: float) -> None:
         """Reads how far the run is. A history that cannot be read is the run's own failure, and told as such at its end."""
         try:
             found = state(self.job)
         except InputError as error:
             self.failure = str(error)
             return
+        if found.epochs > self.epochs:
+            self.last_epoch = now
         self.epochs, self.accuracy, self.failure = found.epochs, found.accuracy, ""
 
 
@@ -110,7 +118,7 @@ def run_queue(account: Sequence[Entry], engine: Engine, display: Display, sleep:
                 finish(entry, ended.failure, clock())
                 display.event(entry, account, clock())
             for entry in running.values():
-                entry.refresh()
+                entry.refresh(clock())
         display.update(account, clock())
     finally:
         engine.stop()
@@ -126,7 +134,7 @@ def begin(entry: Entry, engine: Engine, now: float) -> None:
 
 def finish(entry: Entry, failure: str, now: float) -> None:
     entry.ended = now
-    entry.refresh()
+    entry.refresh(now)
     entry.failure = failure or entry.failure
     if not entry.failure and not state(entry.job).finished:
         entry.failure = f"ended after {entry.epochs} of {entry.job.cfg.TRAIN.MAX_EPOCH} epochs"
@@ -138,15 +146,15 @@ def seconds_left(account: Sequence[Entry], num_slots: int, now: float) -> float 
 
     A recipe that has not shown its speed yet is taken to be as fast as the mean of those that have. None before the first epoch.
     """
-    known = [(entry.job.recipe, seconds) for entry in account if (seconds := entry.epoch_seconds(now)) is not None]
+    known = [(entry.job.recipe, entry.epoch_seconds) for entry in account if entry.epoch_seconds is not None]
     if not known:
         return None
 
     def pace(entry: Entry) -> float:
         own = [seconds for recipe, seconds in known if recipe == entry.job.recipe]
-        return entry.epoch_seconds(now) or mean(own or [seconds for _, seconds in known])
+        return entry.epoch_seconds or mean(own or [seconds for _, seconds in known])
 
-    running = [entry.epochs_left * pace(entry) for entry in account if entry.status == RUNNING]
+    running = [entry.seconds_left(pace(entry), now) for entry in account if entry.status == RUNNING]
     slots = running + [0.0] * (num_slots - len(running))
     heapq.heapify(slots)
     for work in (entry.epochs_left * pace(entry) for entry in account if entry.status == WAITING):

@@ -154,22 +154,26 @@ def append_measured(rows: Sequence[dict[str, Any]], path: Path) -> int:
 def find_title(files: Sequence[str], gallery: Path) -> str:
     """The entry of tricks.yaml beside measured.yaml that a configuration belongs to; empty where there is none.
 
-    It is the one whose fragments, the files below configs/tricks, are those that are stacked here (lengths of the schedule do
-    not count, unless they are the trick), or whose recipe this is.
+    Of a single file, the entry that has it among its recipes; of a baseline with files of configs/tricks, the one with the same
+    files, where lengths of the schedule do not count unless they are the trick.
     """
     if not gallery.exists():
         return ""
     families = [family for document in yaml.safe_load(gallery.read_text(encoding="utf-8")).values() for family in document]
     tricks = [trick for family in families for trick in family["tricks"]]
-    fragments = {Path(file).stem for file in files if Path(file).parent.name == "tricks"}
-    for wanted in (fragments, {name for name in fragments if not name.startswith("epochs")}):
-        for trick in tricks if len(files) > 1 or wanted else ():
-            if set(trick.get("stack", ["no stack"])) == wanted:
-                return trick["title"]
-    return next((trick["title"] for trick in tricks if len(files) == 1 and matches(files[0], trick["rows"].values())), "")
+    baseline, *others = map(Path, files)
+    if not others:
+        found = [trick for trick in tricks if is_one_of(baseline, trick["rows"].values())]
+    elif all(file.parent.name == "tricks" for file in others):
+        stacks = [({*trick["stack"]}, trick) for trick in tricks if "stack" in trick]
+        whole = {file.stem for file in others}
+        short = {name for name in whole if not name.startswith("epochs")}
+        found = [trick for wanted in (whole, short) for stack, trick in stacks if stack == wanted]
+    else:
+        found = []
+    return found[0]["title"] if found else ""
 
 
-def matches(file: str, recipes: Sequence[str]) -> bool:
+def is_one_of(file: Path, recipes: Iterable[str]) -> bool:
     """Whether a file is one of these recipes, such as cui_cifar/loss/bsce/{dataset}.yaml."""
-    path = Path(file)
-    return any(path.as_posix().endswith(recipe.replace("{dataset}", path.stem)) for recipe in recipes)
+    return any(file.as_posix().endswith(recipe.replace("{dataset}", file.stem)) for recipe in recipes)
