@@ -22,26 +22,24 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import yaml
 
 from lib.config import Config, load_config, split_words
-from lib.config.node import leaves, read_yaml
 from lib.core.build import run_directory
 from lib.core.run import LAST, Run
 from lib.utils.errors import InputError
 from main.command import DONE, INTERRUPTED, exit_status
+from tools.runs.changes import changes
 
 log = logging.getLogger("tools.run_chain")
 
 MAIN = Path(__file__).resolve().parents[1] / "main"
 FINISHED, BEGUN, NEW = "finished", "begun", "new"
 GRACE = 2.0   # seconds in which a stage ends by itself after Ctrl-C, which the terminal sends to it as well
-NO_MATTER = ("SHOW_STEP", "SAVE_STEP", "PIN_MEMORY", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TRAIN.DISTRIBUTED",
-             "TRAIN.TENSORBOARD.ENABLE", "TEST.NUM_WORKERS")   # keys that may change between two calls
 
 
 class Stage(NamedTuple):
@@ -72,14 +70,6 @@ class Stage(NamedTuple):
         whole = (run.models / LAST).exists() and (run.directory / "metrics.json").exists()
         return FINISHED if whole and epochs and epochs[-1] >= self.cfg.TRAIN.MAX_EPOCH else BEGUN
 
-    def changes(self) -> Iterator[str]:
-        """What differs between the run that is there and this stage, a line per key."""
-        file = self.run.directory / "config.yaml"
-        old = dict(leaves(read_yaml(file))) if file.exists() else {}
-        for key, (new, before) in self.cfg.differences(old).items():
-            if key in old and key not in NO_MATTER and as_path(new) != as_path(before):
-                yield f"{key} was {before!r}, is {new!r}"
-
 
 class Options(NamedTuple):
     """How stages are run."""
@@ -87,11 +77,6 @@ class Options(NamedTuple):
     gpus: str = "auto"
     processes: int = 1
     overwrite: bool = False
-
-
-def as_path(value: object) -> object:
-    """So that ./output and output are the same; any other text is only equal to itself."""
-    return os.path.abspath(value) if isinstance(value, str) and value else value
 
 
 def read_stages(words: Sequence[str], base: Sequence[str], pairs: Sequence[str]) -> list[Stage]:
@@ -135,9 +120,9 @@ def check(stages: Sequence[Stage], overwrite: bool) -> None:
             raise InputError(f"stages {directories.index(directory) + 1} and {number + 1} share the directory {directory}; "
                              "give each a NAME of its own in its yaml file")
     for number, stage in enumerate(stages, start=1):
-        changes = [] if overwrite or stage.state() == NEW else list(stage.changes())
-        if changes:
-            raise InputError(f"stage {number}: {stage.run.directory} was made with another configuration ({'; '.join(changes)}); "
+        found = [] if overwrite or stage.state() == NEW else list(changes(stage.cfg, stage.run))
+        if found:
+            raise InputError(f"stage {number}: {stage.run.directory} was made with another configuration ({'; '.join(found)}); "
                              "choose another NAME or OUTPUT_DIR, or replace all stages by --overwrite")
 
 

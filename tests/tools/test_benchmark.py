@@ -1,0 +1,131 @@
+"""What the benchmark reports adds up; how fast anything is, is no matter of tests."""
+import json
+import statistics
+import sys
+
+import pytest
+import torch
+
+from lib.config import load_config
+from lib.core.runtime import Runtime
+from tools.benchmark import PARTS, choose, main
+from tools.measure import report
+from tools.measure.bench import load_sets, prepare
+from tools.measure.rates import RATES
+from tools.measure.startup import STAGES
+from tools.measure.turns import spread, summarise, take_turns
+from tools.measure.usual import UsualLoop, usual_transform
+
+DIGITS = "configs/test/digits_lt.yaml"
+
+
+@pytest.fixture
+def bench(tiny):
+    cfg = load_config(DIGITS, [*tiny, "TRAIN.BATCH_SIZE", "32", "TRAIN.NUM_WORKERS", "2"])
+    return prepare(cfg, Runtime(torch.device("cpu")), load_sets(cfg, 100, 5), min_batches=4)
+
+
+def test_ways_take_turns_after_one_that_does_not_count():
+    calls = []
+
+    def way(name):
+        return lambda: calls.append(name) or float(len(calls))
+
+    turns = take_turns({"a": way("a"), "b": way("b")}, 2)
+    assert calls == ["a", "b"] * 3
+    assert turns == [{"a": 3.0, "b": 4.0}, {"a": 5.0, "b": 6.0}]
+
+
+def test_ratios_are_medians_of_quotients_turn_by_turn():
+    turns = [{"bare": 100.0, "end_to_end": 90.0}, {"bare": 10.0, "end_to_end": 5.0}, {"bare": 50.0, "end_to_end": 48.0}]
+    summary = summarise(turns)
+    assert summary["end_to_end"]["ratio_to_bare"] == {"median": 0.9, "min": 0.5, "max": 0.96}   # not 48 / 50
+    assert summary["bare"].keys() == {"images_per_second"}
+    assert spread([3.0, 1.0]) == {"median": 2.0, "min": 1.0, "max": 3.0}
+
+
+def test_a_timing_covers_whole_epochs(bench):
+    assert (bench.batch_size, len(bench.train_loader), bench.epochs) == (32, 3, 2)   # 96 of 100 images, 4 batches at least
+    assert bench.valid_passes == 2   # 100 images, 50 a batch
+
+
+@pytest.mark.parametrize("part", RATES)
+def test_rates_count_the_images_that_were_done(part, bench, monkeypatch):
+    """With a clock that says that every timing took two seconds."""
+    done = {"bare": 2 * 3 * 32, "end_to_end": 2 * 96, "usual": 2 * 96, "input": 2 * 96, "validation": 2 * 100}
+    called = []
+    monkeypatch.setattr("tools.measure.rates.seconds", lambda function, device: called.append(function()) or 2.0)
+    assert RATES[part](bench)() == done[part] / 2
+    assert len(called) == 1
+
+
+def test_the_usual_loop_learns_the_same_task(bench):
+    """It is a training: from the same data its loss falls below that of guessing."""
+    loop = UsualLoop(bench._replace(train_set=load_sets(bench.cfg, 0, 0)[0]))
+    losses, accuracies = zip(*loop.train(4))
+    assert losses[-1] < losses[0]
+    assert accuracies[-1] > 1 / 10
+
+
+def test_the_usual_transforms_make_the_same_images_where_nothing_is_random(bench):
+    cfg = load_config(DIGITS, ["TRANSFORMS.TRAIN_TRANSFORMS", "['center_crop']", "INPUT_SIZE", "[8, 8]"])
+    own = prepare(cfg, bench.runtime, load_sets(cfg, 40, 5), min_batches=1)
+    loop = UsualLoop(own)
+    assert len(loop.network.state_dict()) == len(own.parts.network.state_dict())
+    batch = next(iter(own.train_loader))
+    usual = torch.stack([loop.loader.dataset[index][0] for index in batch.indices.tolist()])
+    torch.testing.assert_close(usual, batch.images)
+
+
+@pytest.mark.parametrize("name", ["random_crop", "random_horizontal_flip", "random_resized_crop", "shorter_resize_for_crop",
+                                  "normal_resize", "center_crop", "color_jitter"])
+def test_every_transform_has_a_usual_form(name):
+    cfg = load_config(DIGITS, ["TRANSFORMS.TRAIN_TRANSFORMS", f"['{name}', 'center_crop']"])
+    assert len(usual_transform(cfg, [0.5] * 3, [0.5] * 3).transforms) == 4
+
+
+def test_unknown_parts_are_named_with_what_is_meant(capsys):
+    assert choose("cam,memory,bare,") == ["bare", "memory", "cam"]
+    assert main(["--cfg", DIGITS, "--parts", "bare,valdation"]) == 2
+    assert "did you mean 'validation'?" in capsys.readouterr().err
+
+
+def test_the_table_shows_what_was_measured_and_nothing_else():
+    rows = report.rate_lines(summarise([{"bare": 100.0, "validation": 250.0}]))
+    assert rows[1].split() == ["bare", "step", "100.0", "100.0–100.0"]
+    assert rows[2].split() == ["validation", "250.0", "250.0–250.0", "2.500", "2.500–2.500"]
+
+
+@pytest.mark.slow
+def test_one_run_measures_everything(tiny, tmp_path, capsys):
+    file = tmp_path / "speed.json"
+    argv = ["--cfg", DIGITS, "--gpus", "cpu", "--random-images", "70", "--random-classes", "3", "--repeats", "2",
+            "--batches", "1", "--json", str(file), "--parts", ",".join(PARTS), *tiny, "TRAIN.BATCH_SIZE", "32"]
+    assert main(argv) == 0
+    found = json.loads(file.read_text())
+    assert (found["images"], found["batch"], found["steps"], found["repeats"]) == (70, 32, 2, 2)
+    assert [list(turn) for turn in found["turns"]] == [list(RATES)] * 2
+    for part, measured in found["summary"].items():
+        own = [turn[part] for turn in found["turns"]]
+        assert measured["images_per_second"] == {"median": statistics.median(own), "min": min(own), "max": max(own)}
+        for other in {"bare", "usual"} - {part}:
+            quotients = [turn[part] / turn[other] for turn in found["turns"]]
+            assert measured[f"ratio_to_{other}"]["median"] == statistics.median(quotients)
+    for start in found["start_up"]["starts"]:
+        assert sum(start[stage] for stage in STAGES) == pytest.approx(start["total"])
+        assert min(start[stage] for stage in STAGES) >= 0
+    assert len(found["start_up"]["starts"]) == 2
+    assert 50 < found["memory_mib"]["process"] < 10_000   # Python with torch, and no unit mistaken
+    assert found["environment"]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert found["overrides"]["TRAIN.BATCH_SIZE"] == 32
+    assert found["cam"]["summary"]["ratio"]["median"] == statistics.median(turn["ratio"] for turn in found["cam"]["turns"])
+    shown = capsys.readouterr().out
+    labels = (*report.LABELS.values(), "CAM-based sampling, ", "start to first batch", "memory at its highest")
+    for label in (*labels, found["environment"]["processor"]):
+        assert label in shown
+
+
+def test_a_process_that_fails_to_start_is_told(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "false")   # a program that does nothing and fails
+    assert main(["--cfg", DIGITS, "--gpus", "cpu", "--parts", "memory"]) == 1
+    assert "start-up and memory failed" in capsys.readouterr().out

@@ -1,0 +1,85 @@
+"""One timing of each part, in images per second. All of them leave the network trainable and the device idle."""
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from lib.core import build
+from lib.core.engine import evaluate, train_one_epoch
+from tools.measure.bench import Bench
+from tools.measure.usual import UsualLoop
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    """Wall time of a call, the device's queue included."""
+    started = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def bare(bench: Bench) -> Callable[[], float]:
+    """Forward, cross-entropy, backward and update on one random batch that lies ready."""
+    device, parts, steps = bench.runtime.device, bench.parts, bench.epochs * len(bench.train_loader)
+    images = torch.randn(bench.batch_size, 3, *bench.cfg.INPUT_SIZE, device=device)
+    images = images.to(memory_format=build.memory_format(bench.cfg))
+    labels = torch.randint(bench.train_set.num_classes, (bench.batch_size,), device=device)
+
+    def run() -> None:
+        parts.network.train()
+        for _ in range(steps):
+            parts.optimizer.zero_grad(set_to_none=True)
+            with parts.precision.autocast():
+                loss = F.cross_entropy(parts.network(images).logits, labels)
+            parts.precision.step(loss, parts.optimizer)
+
+    return lambda: steps * bench.batch_size / seconds(run, device)
+
+
+def end_to_end(bench: Bench) -> Callable[[], float]:
+    """Whole epochs as main/train.py trains them: draws, augmentation, normalisation, mixing, loss, totals; no validation."""
+    loader, parts = bench.train_loader, bench.parts
+
+    def run() -> None:
+        for epoch in range(1, bench.epochs + 1):
+            parts.criterion.on_epoch(epoch)
+            loader.on_epoch(epoch)
+            sums = train_one_epoch(parts.network, parts.criterion, parts.combiner, loader, parts.optimizer, parts.precision)
+            sums.means(bench.runtime)
+
+    return lambda: bench.epochs * loader.num_images / seconds(run, bench.runtime.device)
+
+
+def usual(bench: Bench) -> Callable[[], float]:
+    """Whole epochs of the usual loop; its data and network stay from one timing to the next, its workers do not."""
+    loop = UsualLoop(bench)
+    return lambda: bench.epochs * loop.images_per_epoch / seconds(lambda: loop.train(bench.epochs), bench.runtime.device)
+
+
+def input_pipeline(bench: Bench) -> Callable[[], float]:
+    """The batches of the end-to-end epochs, and nothing done with them."""
+    loader = bench.train_loader
+
+    def run() -> None:
+        for epoch in range(1, bench.epochs + 1):
+            loader.on_epoch(epoch)
+            for _ in loader:
+                pass
+
+    return lambda: bench.epochs * loader.num_images / seconds(run, bench.runtime.device)
+
+
+def validation(bench: Bench) -> Callable[[], float]:
+    """Predictions for the validation set, on the host, metrics not included."""
+    parts = bench.parts
+
+    def run() -> None:
+        for _ in range(bench.valid_passes):
+            evaluate(parts.network, bench.valid_loader, parts.precision, bench.runtime)
+
+    return lambda: bench.valid_passes * len(bench.valid_set.labels) / seconds(run, bench.runtime.device)
+
+
+RATES = {"bare": bare, "end_to_end": end_to_end, "usual": usual, "input": input_pipeline, "validation": validation}

@@ -1,0 +1,24 @@
+"""Whether a run that is there was made with the configuration that would go on with it."""
+import os
+from collections.abc import Iterator
+
+from lib.config import Config
+from lib.config.node import leaves, read_yaml
+from lib.core.run import Run
+
+NO_MATTER = ("SHOW_STEP", "SAVE_STEP", "PIN_MEMORY", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TRAIN.DISTRIBUTED",
+             "TRAIN.TENSORBOARD.ENABLE", "TEST.NUM_WORKERS")   # keys that may change between two calls
+
+
+def changes(cfg: Config, run: Run) -> Iterator[str]:
+    """What differs between the run that is there and ``cfg``, a line per key."""
+    file = run.directory / "config.yaml"
+    old = dict(leaves(read_yaml(file))) if file.exists() else {}
+    for key, (new, before) in cfg.differences(old).items():
+        if key in old and key not in NO_MATTER and as_path(new) != as_path(before):
+            yield f"{key} was {before!r}, is {new!r}"
+
+
+def as_path(value: object) -> object:
+    """So that ./output and output are the same; any other text is only equal to itself."""
+    return os.path.abspath(value) if isinstance(value, str) and value else value

@@ -1,0 +1,103 @@
+"""Which runs there are: configurations × seeds, each with a directory of its own. Reads files, and writes none."""
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.config import Config, ConfigError, load_config
+from lib.core.build import run_directory
+from lib.core.run import Run
+from lib.utils.errors import InputError
+from tools.runs.changes import changes
+
+OUTPUT = "output.log"   # in the run's directory: all that the run printed, also before and after its own log
+
+
+class Job(NamedTuple):
+    """One run of the list."""
+
+    files: list[str]   # yaml files, stacked
+    pairs: list[str]   # KEY VALUE words for main/train.py, those of the seed and of the name included
+    recipe: str        # NAME of the configuration, which its seeds share
+    cfg: Config        # what files and pairs come to
+
+    @property
+    def run(self) -> Run:
+        return run_directory(self.cfg)
+
+    @property
+    def name(self) -> str:
+        return self.cfg.NAME
+
+    @property
+    def output(self) -> Path:
+        return self.run.directory / OUTPUT
+
+
+class State(NamedTuple):
+    """How far a run has come."""
+
+    epochs: int = 0                # that are finished
+    accuracy: float | None = None  # of the last validation
+    finished: bool = False         # every epoch, and the report
+
+
+def make_jobs(stacks: Sequence[Sequence[str]], seeds: Sequence[int], pairs: Sequence[str]) -> list[Job]:
+    """All runs, configuration by configuration.
+
+    Args:
+        stacks: the yaml files of each configuration.
+        seeds: empty for each configuration's own SEED.
+        pairs: KEY VALUE words for all of them.
+
+    Raises:
+        InputError: the mistakes of all configurations; a SEED among the pairs beside ``seeds``; two runs with one directory.
+    """
+    if seeds and "SEED" in pairs[::2]:
+        raise InputError("SEED: is given by --seeds already; name it there only")
+    jobs, problems = [], []
+    for files in stacks:
+        try:
+            cfg = load_config(files, pairs)
+            if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
+                problems.append(f"{','.join(files)}: makes images and trains nothing; tools/run_chain.py runs all stages")
+                continue
+            jobs += [make_job(files, pairs, cfg.NAME, seed) for seed in seeds or [cfg.SEED]]
+        except ConfigError as error:
+            problems.append(f"{','.join(files)}: {error}")
+    if problems:
+        raise InputError("\n".join(problems))
+    check_directories(jobs)
+    return jobs
+
+
+def make_job(files: Sequence[str], pairs: Sequence[str], recipe: str, seed: int) -> Job:
+    own = [*pairs, "SEED", str(seed), "NAME", f"{recipe}_seed{seed}"]   # later words win
+    return Job(list(files), own, recipe, load_config(files, own))
+
+
+def check_directories(jobs: Sequence[Job]) -> None:
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(os.path.realpath(job.run.directory), job)
+        if other is not job:
+            raise InputError(f"{','.join(other.files)} and {','.join(job.files)} share the run directory {job.run.directory}; "
+                             "name each configuration and each seed once, and give configurations a NAME of their own")
+
+
+def state(job: Job) -> State:
+    """Raises InputError for a history that is damaged."""
+    history = job.run.history()
+    if not history:
+        return State()
+    accuracies = [entry["valid_accuracy"] for entry in history if "valid_accuracy" in entry]
+    finished = history[-1]["epoch"] >= job.cfg.TRAIN.MAX_EPOCH and (job.run.directory / "metrics.json").exists()
+    return State(history[-1]["epoch"], accuracies[-1] if accuracies else None, finished)
+
+
+def check_unchanged(jobs: Sequence[Job]) -> None:
+    """Raises InputError for runs that were begun with another configuration, so that no number stands for what it is not of."""
+    problems = [f"{job.run.directory} was made with another configuration ({'; '.join(found)})"
+                for job in jobs if job.run.holds_a_run() and (found := list(changes(job.cfg, job.run)))]
+    if problems:
+        raise InputError("\n".join([*problems, "choose another NAME or OUTPUT_DIR, or move the old runs away"]))

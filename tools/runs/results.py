@@ -1,0 +1,179 @@
+"""From the histories of finished runs to one row per configuration, for people, for programs and for the galleries."""
+import json
+import shlex
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.config import Config
+from lib.core.run import Run, parse_json
+from lib.utils.errors import InputError
+from lib.utils.files import write_text_atomically
+from tools.runs.jobs import Job, state
+
+MEASURED = ("trick", "data", "command", "error", "seeds", "epochs", "input_size", "hardware", "commit")   # keys of measured.yaml
+SHOTS = ("many", "medium", "few")
+SET_NAMES = {"IMBALANCECIFAR10": "CIFAR-10", "IMBALANCECIFAR100": "CIFAR-100", "IMBALANCEFASHIONMNIST": "Fashion-MNIST",
+             "IMBALANCEDIGITS": "digits"}
+
+
+def make_rows(jobs: Sequence[Job], titles: dict[str, str], command_tail: Sequence[str]) -> list[dict[str, Any]]:
+    """A row per configuration, in their order; lists in a row have a number per finished seed.
+
+    Args:
+        titles: recipe to the title of its entry in the gallery, where it has one.
+        command_tail: GPUS and KEY VALUE words of the command that trains one of the runs.
+    """
+    recipes: dict[str, list[Job]] = {}
+    for job in jobs:
+        recipes.setdefault(",".join(job.files), []).append(job)
+    return [make_row(own, titles.get(files, ""), ["bash", "data_parallel_train.sh", files, *command_tail])
+            for files, own in recipes.items()]
+
+
+def make_row(jobs: Sequence[Job], title: str, command: Sequence[str]) -> dict[str, Any]:
+    cfg = jobs[0].cfg
+    finished = [job for job in jobs if state(job).finished]
+    last = [job.run.history()[-1] for job in finished]
+    errors = [round(100 * (1 - entry["valid_accuracy"]), 4) for entry in last]
+    sessions = [session for job in finished for session in read_sessions(job.run)]
+    return {
+        "trick": title, "data": data_name(cfg), "command": shlex.join(command), "error": errors,
+        "seeds": [job.cfg.SEED for job in finished], "epochs": cfg.TRAIN.MAX_EPOCH, "input_size": list(cfg.INPUT_SIZE),
+        "hardware": together(map(hardware, sessions)), "commit": together(map(commit, sessions)),
+        "recipe": jobs[0].recipe, "unfinished_seeds": [job.cfg.SEED for job in jobs if job not in finished],
+        "error_mean": mean(errors), "error_std": deviation(errors),
+        "shots": {name: [round(100 * entry[name], 4) for entry in last if name in entry] for name in SHOTS},
+        "seconds": [round(sum(entry["seconds"] for entry in job.run.history()), 1) for job in finished],
+    }
+
+
+def read_sessions(run: Run) -> list[dict[str, Any]]:
+    path = run.directory / "environment.json"
+    return parse_json(path.read_text(encoding="utf-8"), path)
+
+
+def hardware(session: dict[str, Any]) -> str:
+    on_cpu = session["hardware"].startswith("CPU")
+    return f"{session['hardware']}, {session['processor']}" if on_cpu else session["hardware"]
+
+
+def commit(session: dict[str, Any]) -> str:
+    git = session["git"]
+    return "none" if git is None else git["commit"][:10] + " with changes" * git["changed"]
+
+
+def together(values: Iterable[str]) -> str:
+    """The value that all share, or all that there are."""
+    return "; ".join(dict.fromkeys(values))
+
+
+def data_name(cfg: Config) -> str:
+    """Long-tailed set and imbalance factor; of other sets the name and the file of annotations."""
+    name = cfg.DATASET.DATASET
+    if name in SET_NAMES:
+        kind = "" if cfg.DATASET.IMBALANCECIFAR.TYPE == "exp" else f" ({cfg.DATASET.IMBALANCECIFAR.TYPE})"
+        return f"{SET_NAMES[name]}-LT-{1 / cfg.DATASET.IMBALANCECIFAR.RATIO:g}{kind}"
+    return f"{name} ({Path(cfg.DATASET.TRAIN_JSON).name})" if cfg.DATASET.TRAIN_JSON else name
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return statistics.mean(values) if values else None
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None of fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation."""
+    if not values:
+        return "–"
+    deviated = f" ± {deviation(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{deviated}"
+
+
+def results_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Text: mean ± standard deviation over the seeds, percentages; shot groups are accuracies."""
+    header = ("configuration", "seeds", "error", *SHOTS, "training s", "epochs")
+    lines = [header]
+    for row in rows:
+        seeds = f"{len(row['seeds'])}" + f" of {len(row['seeds']) + len(row['unfinished_seeds'])}" * bool(row["unfinished_seeds"])
+        shots = [spread(row["shots"][name]) for name in SHOTS]
+        lines.append((row["recipe"], seeds, spread(row["error"]), *shots, spread(row["seconds"], 1), str(row["epochs"])))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip() for cells in lines)
+
+
+def write_results(rows: Sequence[dict[str, Any]], about: dict[str, Any], prefix: Path) -> list[Path]:
+    """PREFIX.json and PREFIX.txt; returns their paths."""
+    paths = [prefix.with_name(prefix.name + suffix) for suffix in (".json", ".txt")]
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(paths[0], json.dumps(about | {"rows": list(rows)}, indent=2) + "\n")
+        write_text_atomically(paths[1], results_table(rows) + "\n")
+    except OSError as error:
+        raise InputError(f"--results: cannot write {prefix} ({error.strerror})") from error
+    return paths
+
+
+def read_measured(path: Path) -> list[dict[str, Any]]:
+    """Raises InputError for a file that is not a list of measurements."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"--append: {path} cannot be read ({error})") from error
+    content = [] if content is None else content
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise InputError(f"--append: {path} is no list of measurements, such as tools/gallery/measured.yaml is")
+    return content
+
+
+def append_measured(rows: Sequence[dict[str, Any]], path: Path) -> int:
+    """Appends what is new of these rows, in the format of measured.yaml; returns how many.
+
+    A row without a finished seed is left out, so is one that stands there already: the same call may be made again. What the file
+    holds, comments included, stays as it is.
+    """
+    there = read_measured(path)
+    new = [entry for row in rows if row["error"] and (entry := {key: row[key] for key in MEASURED}) not in there]
+    if new:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not there:   # an empty list may be written as []
+            text = "".join(line for line in text.splitlines(keepends=True) if line.strip() not in ("[]", "---"))
+        text += "\n" * bool(text and not text.endswith("\n"))
+        rows_text = yaml.safe_dump(new, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
+        write_text_atomically(path, text + rows_text)
+    return len(new)
+
+
+def find_title(files: Sequence[str], gallery: Path) -> str:
+    """The entry of tricks.yaml beside measured.yaml that a configuration belongs to; empty where there is none.
+
+    Of a single file, the entry that has it among its recipes; of a baseline with files of configs/tricks, the one with the same
+    files, where lengths of the schedule do not count unless they are the trick.
+    """
+    if not gallery.exists():
+        return ""
+    families = [family for document in yaml.safe_load(gallery.read_text(encoding="utf-8")).values() for family in document]
+    tricks = [trick for family in families for trick in family["tricks"]]
+    baseline, *others = map(Path, files)
+    if not others:
+        found = [trick for trick in tricks if is_one_of(baseline, trick["rows"].values())]
+    elif all(file.parent.name == "tricks" for file in others):
+        stacks = [({*trick["stack"]}, trick) for trick in tricks if "stack" in trick]
+        whole = {file.stem for file in others}
+        short = {name for name in whole if not name.startswith("epochs")}
+        found = [trick for wanted in (whole, short) for stack, trick in stacks if stack == wanted]
+    else:
+        found = []
+    return found[0]["title"] if found else ""
+
+
+def is_one_of(file: Path, recipes: Iterable[str]) -> bool:
+    """Whether a file is one of these recipes, such as cui_cifar/loss/bsce/{dataset}.yaml."""
+    return any(file.as_posix().endswith(recipe.replace("{dataset}", file.stem)) for recipe in recipes)
