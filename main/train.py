@@ -246,7 +246,8 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
     validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", f"{cfg.NAME}_bsce"]
-    log.info("Next:\n    %s\n    %s", shlex.join(validation), shlex.join(trick))
+    commands = [validation, trick] if cfg.LOSS.LOSS_TYPE == "CrossEntropy" else [validation]
+    log.info("Next:%s", "".join(f"\n    {shlex.join(words)}" for words in commands))
 
 
 def main(argv: Sequence[str]) -> int:
