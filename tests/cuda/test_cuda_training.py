@@ -139,9 +139,9 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch, fam
     """CUDA's own detector of synchronising calls, on for every batch but the first."""
     original = engine.Sums.add
 
-    def add(self, step):
+    def add(self, row):
         torch.cuda.set_sync_debug_mode("error")
-        original(self, step)
+        original(self, row)
 
     def means(self, runtime, original=engine.Sums.means):
         torch.cuda.set_sync_debug_mode("default")
