@@ -119,6 +119,16 @@ def test_no_loss_waits_for_the_device(name):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("name", sorted(TRANSFORMS))
+def test_no_transform_waits_for_the_device(name):
+    images, generator = sets().pixels().to(CUDA), torch.Generator(CUDA).manual_seed(3)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        TRANSFORMS[name]((12, 12)).batch(images, generator)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_a_captured_graph_draws_anew_when_the_seed_changes():
     logits, labels = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
     expected, loss = (LOSSES["SEQL"](torch.tensor([50, 9, 3, 1]), gamma=0.5, lambda_=0.2) for _ in range(2))
