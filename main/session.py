@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from lib.config import Config
 from lib.core.combiner import Combiner
-from lib.core.engine import Loader, Sums, has_finite_weights
+from lib.core.engine import Loader, Sums, TrainStep, has_finite_weights
 from lib.core.interruption import BROKEN, GO_ON, SAVE, Watch
 from lib.core.precision import Precision
 from lib.core.run import Run
@@ -25,6 +25,7 @@ class Parts(NamedTuple):
     optimizer: Optimizer
     schedule: Schedule
     precision: Precision
+    step: TrainStep      # all of them at work on a batch
 
 
 class Point(NamedTuple):

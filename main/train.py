@@ -22,7 +22,7 @@ from typing import Any
 from lib.config import Config
 from lib.core import build
 from lib.core.checkpoint import Start
-from lib.core.engine import Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
+from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.interruption import Watch
 from lib.core.metrics import Predictions, measure, summary
@@ -131,7 +131,10 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
     with runtime.agree():
         criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
         combiner = build.build_combiner(cfg, train_set.class_counts).to(runtime.device)
-    return Parts(runtime.wrap(network), criterion, combiner, optimizer, schedule, precision), point
+    network = runtime.wrap(network)
+    with runtime.agree():
+        step = build.build_step(cfg, EagerStep(network, criterion, combiner, optimizer, precision), runtime)
+    return Parts(network, criterion, combiner, optimizer, schedule, precision, step), point
 
 
 def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runtime, train_set: ImageSet) -> None:
@@ -216,7 +219,7 @@ def train_epoch(cfg: Config, parts: Parts, point: Point, loader: Loader, progres
         progress.after_batch(sums)
         pause(sums, progress.broken)
 
-    train_one_epoch(parts.network, parts.criterion, parts.combiner, loader, parts.optimizer, parts.precision, after_batch, sums)
+    train_one_epoch(parts.step, loader, after_batch, sums)
     means = sums.means(runtime)
     seconds = pause.seconds()
     if not math.isfinite(means.loss) or not has_finite_weights(parts.network):

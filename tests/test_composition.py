@@ -13,7 +13,7 @@ import torch.distributed as dist
 from lib.config import Config, load_config, validate
 from lib.core import build, checkpoint
 from lib.core.combiner import COMBINERS
-from lib.core.engine import train_one_epoch
+from lib.core.engine import EagerStep, train_one_epoch
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime
 from lib.dataset import SAMPLERS, ArraySet
@@ -96,7 +96,7 @@ def faults(cfg: Config, images: ArraySet, wrap: Callable = lambda network: netwo
     for epoch in (1, 2):
         criterion.on_epoch(epoch)
         loader.on_epoch(epoch)
-        loss = train_one_epoch(wrapped, criterion, combiner, loader, optimizer, Precision()).means(ALONE).loss
+        loss = train_one_epoch(EagerStep(wrapped, criterion, combiner, optimizer, Precision()), loader).means(ALONE).loss
         if not torch.tensor(loss).isfinite():
             found.append(f"step {epoch}: loss {loss}")
         found += [f"step {epoch}: gradient of {name}" for name, parameter in network.named_parameters()

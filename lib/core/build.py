@@ -13,11 +13,12 @@ from lib.core import checkpoint
 from lib.core.cam_sampling import Generation, Output, Plan, make_plan
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
-from lib.core.engine import Head, Loader, own_logits
+from lib.core.engine import EagerStep, Head, Loader, TrainStep, own_logits
+from lib.core.graphed import graphed
 from lib.core.precision import Precision, choose_precision
 from lib.core.resume import newest_start
 from lib.core.run import Run
-from lib.core.runtime import Runtime
+from lib.core.runtime import Runtime, compiled
 from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, enlarge, make_loader
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
@@ -159,9 +160,18 @@ def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedul
     if options.TYPE == "SGD":
         nesterov = options.MOMENTUM > 0   # torch refuses it without momentum
         optimizer = SGD(parameters, momentum=options.MOMENTUM, nesterov=nesterov, **common)
+        begin_moments(optimizer)
     else:
         optimizer = Adam(parameters, betas=(0.9, 0.999), **common)
     return optimizer, build_schedule(cfg)
+
+
+def begin_moments(optimizer: SGD) -> None:
+    """Zeros, with which the first step is what it is without. Left to itself, a fused optimizer whose first step is skipped, for
+    gradients that overflowed in mixed precision, goes on from memory that nobody has written."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def build_schedule(cfg: Config) -> Schedule:
@@ -174,6 +184,14 @@ def build_schedule(cfg: Config) -> Schedule:
 
 def build_precision(cfg: Config, device: torch.device) -> Precision:
     return choose_precision(device, cfg.TRAIN.APEX, cfg.TRAIN.AMP_BACKEND)
+
+
+def build_step(cfg: Config, step: EagerStep, runtime: Runtime) -> TrainStep:
+    """The step as the epochs call it; to be made once the optimizer has its state. Evaluation and checkpoints keep to the network
+    as it is, so that logits and names do not depend on COMPILE."""
+    if cfg.TRAIN.COMPILE:
+        step = step._replace(network=compiled(step.network, runtime))
+    return graphed(step, runtime) if cfg.TRAIN.CUDA_GRAPHS else step
 
 
 def build_transforms(cfg: Config, names: list[str]) -> list[Transform]:

@@ -1,7 +1,7 @@
-"""One epoch of training, one of evaluation. The whole data path after the loader is here."""
+"""A step and an epoch of training, and one of evaluation. The whole data path after the loader is here."""
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from lib.core.combiner import Combiner, Step
 from lib.core.metrics import Predictions, describe
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime, unwrap
-from lib.dataset import FileLoader, MemoryLoader
+from lib.dataset import Batch, FileLoader, MemoryLoader
 from lib.net import Output
 from lib.utils.seed import seed_globals
 
@@ -39,16 +39,11 @@ class Sums:
         self.total = torch.zeros(4, dtype=torch.double, device=device)   # loss · images, correct, images, skipped steps
         self.first_bad = torch.full((), math.inf, dtype=torch.double, device=device)   # batch whose loss was not finite
 
-    @torch.no_grad()
-    def add(self, step: Step, skipped: Tensor | float = 0.0) -> None:
-        """``skipped``: 1 where the update was left out, see ``Precision.step``."""
+    def add(self, row: Tensor) -> None:
+        """``row``: of the batch, see ``summands``."""
         self.batches += 1
-        size = len(step.logits)
-        loss = step.loss.detach().double() * size
-        correct = num_correct(step.logits, step.targets).double()
-        self.total += torch.stack([loss, correct, loss.new_full((), size), loss.new_zeros(()) + skipped])
-        number = loss.new_full((), self.batches).masked_fill(loss.isfinite(), math.inf)
-        self.first_bad = torch.minimum(self.first_bad, number)
+        self.total += row[:4]
+        self.first_bad = torch.minimum(self.first_bad, row[4] + self.batches)
 
     def means(self, runtime: Runtime) -> Means:
         """Mean loss and accuracy over the images of all ranks, who all skip the same steps."""
@@ -63,6 +58,20 @@ class Sums:
         self.batches = batches
         self.total.copy_(row[:4])
         self.first_bad.copy_(row[4])
+
+
+@torch.no_grad()
+def summands(step: Step, skipped: Tensor | float = 0.0) -> Tensor:
+    """What a batch adds to the totals, (5,): loss · images, correct, images, skipped; and infinity, or 0 for a loss not finite.
+
+    Args:
+        skipped: 1 where the update was left out, see ``Precision.step``.
+    """
+    size = len(step.logits)
+    loss = step.loss.detach().double() * size
+    correct = num_correct(step.logits, step.targets).double()
+    good = torch.full_like(loss, math.inf).masked_fill(~loss.isfinite(), 0)
+    return torch.stack([loss, correct, torch.full_like(loss, size), torch.zeros_like(loss) + skipped, good])
 
 
 def num_correct(logits: Tensor, targets: Tensor) -> Tensor:
@@ -80,27 +89,60 @@ def has_finite_weights(network: nn.Module) -> bool:
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)   # in place: a captured CUDA graph reads it from there
+        else:
+            group["lr"] = rate
 
 
-def train_one_epoch(network: nn.Module, criterion: nn.Module, combiner: Combiner, loader: Loader, optimizer: Optimizer,
-                    precision: Precision, after_batch: Callable[[Sums], None] | None = None, sums: Sums | None = None) -> Sums:
+class TrainStep(Protocol):
+    """Trains on a batch and returns its ``summands``; ``begin_epoch`` comes before the first batch of an epoch."""
+
+    def begin_epoch(self) -> None: ...
+
+    def __call__(self, batch: Batch) -> Tensor: ...
+
+
+class EagerStep(NamedTuple):
+    """The step as it is written: draw, forward, loss, backward, update."""
+
+    network: nn.Module
+    criterion: nn.Module
+    combiner: Combiner
+    optimizer: Optimizer
+    precision: Precision
+
+    def begin_epoch(self) -> None:
+        self.network.train()
+
+    def __call__(self, batch: Batch) -> Tensor:
+        self.begin(batch)
+        return self.update(lambda: self.combiner(self.network, self.criterion, batch))
+
+    def begin(self, batch: Batch) -> None:
+        """Makes whatever the step draws a function of the batch's seed."""
+        seed_globals(batch.stream.seed)
+        self.criterion.on_batch(batch.stream.seed)
+
+    def update(self, combine: Callable[[], Step]) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            step = combine()
+        return summands(step, self.precision.step(step.loss, self.optimizer))
+
+
+def train_one_epoch(step: TrainStep, loader: Loader, after_batch: Callable[[Sums], None] | None = None,
+                    sums: Sums | None = None) -> Sums:
     """Trains on every batch of ``loader`` once. The host never waits for the device here, ``after_batch`` aside.
 
     Args:
         after_batch: told the totals so far.
         sums: totals of the batches before those of ``loader``, where the epoch was begun earlier.
     """
-    network.train()
+    step.begin_epoch()
     sums = sums or Sums(loader.device)
     for batch in loader:
-        seed_globals(batch.stream.seed)
-        optimizer.zero_grad(set_to_none=True)
-        criterion.on_batch(batch.stream.seed)
-        with precision.autocast():
-            step = combiner(network, criterion, batch)
-        skipped = precision.step(step.loss, optimizer)
-        sums.add(step, skipped)
+        sums.add(step(batch))
         if after_batch is not None:
             after_batch(sums)
     return sums

@@ -3,6 +3,7 @@ import hashlib
 import inspect
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,6 +220,21 @@ def num_chunks(network: nn.Module) -> int:
 
 def unwrap(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
+
+
+def compiled(network: nn.Module, runtime: Runtime) -> nn.Module:
+    """The network, wrapped for its devices, as torch.compile runs it; the module itself and its names stay as they are.
+
+    Raises:
+        InputError: torch.compile's C++ compiler is not there.
+    """
+    if runtime.replicas > 1:
+        log.info("TRAIN.COMPILE: not compiled, since DataParallel copies the network at each step; DDP does not")
+        return network
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise InputError(f"TRAIN.COMPILE: no C++ compiler {compiler!r} is there; install it, or name another by CXX")
+    return torch.compile(network, dynamic=False)
 
 
 def to_device(network: nn.Module, runtime: Runtime, memory_format: torch.memory_format,

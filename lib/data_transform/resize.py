@@ -85,5 +85,7 @@ class RandomResizedCrop(Transform):
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """One by one, since the windows differ; seeds of the images' generators come from ``generator``."""
-        seeds = torch.randint(2**62, (len(images),), generator=generator, device=images.device).tolist()
+        if generator and generator.device.type != "cpu":
+            generator = torch.Generator().manual_seed(generator.initial_seed())   # the device is not asked
+        seeds = torch.randint(2**62, (len(images),), generator=generator).tolist()
         return torch.stack([self.image(image, torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)])

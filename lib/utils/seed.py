@@ -3,6 +3,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,17 +17,19 @@ class Stream:
     """The random numbers of one batch: the same seed gives the same numbers, whatever was drawn before.
 
     ``generator`` lives on the training device, so that drawing never waits for it; ``host`` gives numbers that
-    Python needs at once (mixup's share).
+    Python needs at once (mixup's share), and is made when it is asked for.
     """
 
     seed: int
     device: Device = "cpu"
     generator: torch.Generator = field(init=False, repr=False)
-    host: np.random.Generator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator(self.device).manual_seed(self.seed)
-        self.host = np.random.default_rng(self.seed)
+
+    @cached_property
+    def host(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
 
 
 def shared_generator(seed: int, epoch: int) -> torch.Generator:

@@ -9,7 +9,7 @@ from torch import nn
 
 from lib.config import load_config
 from lib.core import build
-from lib.core.engine import evaluate, set_rate, train_one_epoch
+from lib.core.engine import EagerStep, evaluate, set_rate, train_one_epoch
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime
 from lib.dataset import Batch, EvalBatches
@@ -126,7 +126,8 @@ def trained(runtime: Runtime, batch_size: int):
     for epoch in (1, 2, 3):
         set_rate(optimizer, cfg.TRAIN.OPTIMIZER.BASE_LR * schedule(epoch))
         loader.on_epoch(epoch)
-        train_one_epoch(wrapped, criterion, build.build_combiner(cfg, train_set.class_counts), loader, optimizer, Precision())
+        combiner = build.build_combiner(cfg, train_set.class_counts)
+        train_one_epoch(EagerStep(wrapped, criterion, combiner, optimizer, Precision()), loader)
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 

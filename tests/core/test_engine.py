@@ -4,7 +4,17 @@ import torch
 from torch import nn
 
 from lib.core.combiner import Step
-from lib.core.engine import Sums, evaluate, evaluate_heads, num_correct, own_logits, set_rate, train_one_epoch
+from lib.core.engine import (
+    EagerStep,
+    Sums,
+    evaluate,
+    evaluate_heads,
+    num_correct,
+    own_logits,
+    set_rate,
+    summands,
+    train_one_epoch,
+)
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime
 from lib.dataset import Batch
@@ -23,8 +33,8 @@ def test_credit_of_labels_and_of_shares():
 
 def test_totals_are_means_over_images_not_over_batches():
     sums = Sums(CPU)
-    sums.add(Step(torch.tensor(1.0), torch.tensor([[1.0, 0]] * 3), torch.tensor([0, 0, 1])))
-    sums.add(Step(torch.tensor(5.0), torch.tensor([[1.0, 0]]), torch.tensor([1])))
+    sums.add(summands(Step(torch.tensor(1.0), torch.tensor([[1.0, 0]] * 3), torch.tensor([0, 0, 1]))))
+    sums.add(summands(Step(torch.tensor(5.0), torch.tensor([[1.0, 0]]), torch.tensor([1]))))
     assert sums.means(Runtime(CPU)) == (2.0, 0.5, 0)
     assert sums.means(Runtime(CPU)) == (2.0, 0.5, 0)   # asking changes nothing
 
@@ -32,7 +42,7 @@ def test_totals_are_means_over_images_not_over_batches():
 def test_totals_of_a_million_batches_keep_their_digits():
     sums = Sums(CPU)
     sums.total += torch.tensor([1e9, 0, 1e9, 0], dtype=torch.double)
-    sums.add(Step(torch.tensor(3.0), torch.zeros(1, 2), torch.tensor([0])))
+    sums.add(summands(Step(torch.tensor(3.0), torch.zeros(1, 2), torch.tensor([0]))))
     assert sums.total[0].item() == 1e9 + 3
 
 
@@ -97,7 +107,7 @@ def test_one_epoch_is_a_step_per_batch():
 
     network, seen = Linear(), []
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
-    train_one_epoch(network, Seeds(), combiner, loader(1.0, 3.0), optimizer, Precision(),
+    train_one_epoch(EagerStep(network, Seeds(), combiner, optimizer, Precision()), loader(1.0, 3.0),
                     lambda sums: seen.append((sums.batches, sums.total[2].item())))
     assert network.p.item() == pytest.approx(1 - 0.1 - 0.3)
     assert seen == [(1, 1.0), (2, 2.0)]
@@ -107,7 +117,7 @@ def test_one_epoch_is_a_step_per_batch():
 def test_the_first_batch_whose_loss_is_not_finite_is_known():
     sums = Sums(CPU)
     for loss in (1.0, torch.inf, torch.nan, 2.0):
-        sums.add(Step(torch.tensor(loss), torch.zeros(1, 2), torch.tensor([0])))
+        sums.add(summands(Step(torch.tensor(loss), torch.zeros(1, 2), torch.tensor([0]))))
     assert sums.gather(Runtime(CPU))[0, -1] == 2
     assert not torch.tensor(sums.means(Runtime(CPU)).loss).isfinite()
 
@@ -115,7 +125,7 @@ def test_the_first_batch_whose_loss_is_not_finite_is_known():
 def test_totals_go_on_where_they_were_saved():
     def add(sums, losses):
         for loss in losses:
-            sums.add(Step(torch.tensor(loss), torch.zeros(3, 2), torch.tensor([0, 1, 0])), skipped=1)
+            sums.add(summands(Step(torch.tensor(loss), torch.zeros(3, 2), torch.tensor([0, 1, 0])), skipped=1))
         return sums
 
     whole, first = add(Sums(CPU), [0.1, 0.2, 0.3]), add(Sums(CPU), [0.1])
@@ -136,6 +146,6 @@ def test_what_draws_without_a_generator_depends_on_its_batch_only():
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     for batches in (loader(1, 2), loader(2)):
         torch.rand(5)
-        train_one_epoch(network, Seeds(), combiner, batches, optimizer, Precision())
+        train_one_epoch(EagerStep(network, Seeds(), combiner, optimizer, Precision()), batches)
     assert torch.equal(drawn[1], drawn[2])
     assert not torch.equal(drawn[0], drawn[1])

@@ -119,6 +119,16 @@ def test_no_loss_waits_for_the_device(name):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("name", sorted(TRANSFORMS))
+def test_no_transform_waits_for_the_device(name):
+    images, generator = sets().pixels().to(CUDA), torch.Generator(CUDA).manual_seed(3)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        TRANSFORMS[name]((12, 12)).batch(images, generator)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_a_captured_graph_draws_anew_when_the_seed_changes():
     logits, labels = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
     expected, loss = (LOSSES["SEQL"](torch.tensor([50, 9, 3, 1]), gamma=0.5, lambda_=0.2) for _ in range(2))
@@ -139,9 +149,9 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch, fam
     """CUDA's own detector of synchronising calls, on for every batch but the first."""
     original = engine.Sums.add
 
-    def add(self, step):
+    def add(self, row):
         torch.cuda.set_sync_debug_mode("error")
-        original(self, step)
+        original(self, row)
 
     def means(self, runtime, original=engine.Sums.means):
         torch.cuda.set_sync_debug_mode("default")

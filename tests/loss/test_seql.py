@@ -7,7 +7,7 @@ from loss_reference import Given, seql
 from torch import nn
 
 from lib.core.combiner import COMBINERS
-from lib.core.engine import train_one_epoch
+from lib.core.engine import EagerStep, train_one_epoch
 from lib.core.precision import Precision
 from lib.dataset import Batch
 from lib.loss import LOSSES
@@ -102,7 +102,7 @@ def test_training_does_not_depend_on_where_it_was_interrupted(combiner):
         for start, stop in cuts:
             loss = SEQL(LONG_TAILED, gamma=0.5, lambda_=0.1)
             part = Loader(batches()[start:stop])
-            train_one_epoch(network, loss, COMBINERS[combiner](LONG_TAILED), part, optimizer, Precision())
+            train_one_epoch(EagerStep(network, loss, COMBINERS[combiner](LONG_TAILED), optimizer, Precision()), part)
             torch.rand(start + 3)
         return network.linear.weight.detach()
 

@@ -46,8 +46,7 @@ def end_to_end(bench: Bench) -> Callable[[], float]:
         for epoch in range(1, bench.epochs + 1):
             parts.criterion.on_epoch(epoch)
             loader.on_epoch(epoch)
-            sums = train_one_epoch(parts.network, parts.criterion, parts.combiner, loader, parts.optimizer, parts.precision)
-            sums.means(bench.runtime)
+            train_one_epoch(parts.step, loader).means(bench.runtime)
 
     return lambda: bench.epochs * loader.num_images / seconds(run, bench.runtime.device)
 

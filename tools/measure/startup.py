@@ -63,8 +63,7 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     measured = {"seconds": dict(zip(STAGES, (end - begin for begin, end in pairwise(clock))))}
     measured["seconds"]["total"] = clock[-1] - clock[0]
     if args.epoch:
-        sums = train_one_epoch(parts.network, parts.criterion, parts.combiner, train_loader, parts.optimizer, parts.precision)
-        sums.means(runtime)
+        train_one_epoch(parts.step, train_loader).means(runtime)
         evaluate(parts.network, valid_loader, parts.precision, runtime)
         measured["memory_mib"] = peak_memory(runtime.device)
     return measured

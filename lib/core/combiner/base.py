@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.core.runtime import num_chunks
 from lib.dataset import Batch
 from lib.utils.registry import Registry
 
@@ -20,7 +21,9 @@ class Step(NamedTuple):
 
 
 class Combiner(nn.Module):
-    """Calls as ``combiner(network, criterion, batch) -> Step``; random numbers come from ``batch.stream``.
+    """Calls as ``combiner(network, criterion, batch) -> Step``.
+
+    Random numbers come from ``batch.stream``, in ``draw``; ``combine`` is a function of tensors, so that a CUDA graph can be it.
 
     A module for its buffers' sake: it learns nothing, and no checkpoint holds it. The network is called once.
 
@@ -40,6 +43,18 @@ class Combiner(nn.Module):
         self.register_buffer("class_counts", class_counts.long(), persistent=False)
 
     def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+        return self.combine(network, criterion, batch.images, batch.labels, *self.draw(batch, num_chunks(network)))
+
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
+        """What is random in a step, on the device, with shapes that are those of every batch. Most need no more than the batch.
+
+        Args:
+            num_chunks: parts of the batch that devices see apart.
+        """
+        return ()
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, *drawn: Tensor) -> Step:
+        """The step. Nothing in it is random, and nothing waits for the device."""
         raise NotImplementedError(f"{type(self).__name__} must say what a step is")
 
 

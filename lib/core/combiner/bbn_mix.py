@@ -1,6 +1,6 @@
 """The two rows of the bbn sampler, mixed."""
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.core.combiner.base import COMBINERS, Step
 from lib.core.combiner.mix_up import InputMixup
@@ -16,7 +16,9 @@ class DualMixup(InputMixup):
 
     sampler = "bbn sampler"
 
-    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
-        share = self.share(batch)
-        (images, others), (labels, other_labels) = batch.images.chunk(2), batch.labels.chunk(2)
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor]:
+        return (self.share(batch),)
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor) -> Step:
+        (images, others), (labels, other_labels) = images.chunk(2), labels.chunk(2)
         return self.step(criterion, network(torch.lerp(others, images, share)), labels, other_labels, share)

@@ -3,7 +3,6 @@ import torch
 from torch import Tensor, nn
 
 from lib.core.combiner.base import COMBINERS, Combiner, Step
-from lib.dataset import Batch
 from lib.net import Network
 
 
@@ -26,8 +25,8 @@ class Distillation(Combiner):
         self.teacher.always_eval = True
         self.teacher.eval()
 
-    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
         with torch.no_grad():
-            teacher_logits = self.teacher(batch.images).logits
-        logits, features = network(batch.images)
-        return Step(criterion(logits, batch.labels, features, teacher_logits=teacher_logits), logits, batch.labels)
+            teacher_logits = self.teacher(images).logits
+        logits, features = network(images)
+        return Step(criterion(logits, labels, features, teacher_logits=teacher_logits), logits, labels)

@@ -3,7 +3,6 @@ from torch import Tensor, nn
 
 from lib.core.combiner.base import COMBINERS, Step, draw_partners
 from lib.core.combiner.mix_up import InputMixup
-from lib.core.runtime import num_chunks
 from lib.dataset import Batch
 from lib.net import Mix
 
@@ -23,8 +22,11 @@ class ManifoldMixup(InputMixup):
         super().__init__(class_counts, alpha=alpha)
         self.location = location
 
-    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
-        share, labels = self.share(batch), batch.labels
-        partner, partner_in_chunk = draw_partners(len(labels), num_chunks(network), batch.stream.generator)
-        output = network(batch.images, Mix(self.location, partner_in_chunk, share.expand(len(labels))))
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, Tensor, Tensor]:
+        """λ, (), and each example's partner in the batch and in its chunk, (B,) both."""
+        return self.share(batch), *draw_partners(len(batch.labels), num_chunks, batch.stream.generator)
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor,
+                partner: Tensor, partner_in_chunk: Tensor) -> Step:
+        output = network(images, Mix(self.location, partner_in_chunk, share.expand(len(labels))))
         return self.step(criterion, output, labels, labels[partner], share)

@@ -23,11 +23,14 @@ class InputMixup(Combiner):
         share = batch.stream.host.beta(self.alpha, self.alpha)
         return torch.full((), share, dtype=batch.images.dtype, device=batch.images.device)
 
-    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
-        share = self.share(batch)
-        partner, _ = draw_partners(len(batch.labels), 1, batch.stream.generator)
-        output = network(torch.lerp(batch.images[partner], batch.images, share))
-        return self.step(criterion, output, batch.labels, batch.labels[partner], share)
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, Tensor]:
+        """λ, (), and each example's partner in the batch, (B,)."""
+        return self.share(batch), draw_partners(len(batch.labels), 1, batch.stream.generator)[0]
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor,
+                partner: Tensor) -> Step:
+        output = network(torch.lerp(images[partner], images, share))
+        return self.step(criterion, output, labels, labels[partner], share)
 
     def step(self, criterion: nn.Module, output: Output, labels: Tensor, others: Tensor, share: Tensor) -> Step:
         """λ · L(z, y_a) + (1 − λ) · L(z, y_b) for labels y_a and those of the partners y_b, (B,) both."""
