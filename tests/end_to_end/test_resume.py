@@ -11,6 +11,7 @@ from lib.core.precision import Precision
 from lib.core.run import Run
 from main import train
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 DIGITS = "configs/test/digits_lt.yaml"
 FAMILIES = {
     "plain": [],

@@ -13,6 +13,7 @@ from lib.core.progress import Progress
 from lib.dataset.loader import Loader
 from main import train
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 BATCHES = 8   # of an epoch of ``tiny``
 
 
