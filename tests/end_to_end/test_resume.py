@@ -29,7 +29,8 @@ SECOND_STAGES = ("cRT", "LWS")
 
 
 def run(tmp_path, name: str, words: list[str], epochs: int = 4) -> int:
-    return train.main(["--cfg", DIGITS, "--gpus", "cpu", *words, "OUTPUT_DIR", str(tmp_path / name), "TRAIN.MAX_EPOCH", str(epochs)])
+    return train.main(["--cfg", DIGITS, "--gpus", "cpu", *words, "OUTPUT_DIR", str(tmp_path / name),
+                       "TRAIN.MAX_EPOCH", str(epochs)])
 
 
 def results(tmp_path, name: str) -> tuple[dict, list[dict]]:

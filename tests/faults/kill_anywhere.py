@@ -26,6 +26,7 @@ from harness import (
     GENERATION,
     PATIENCE,
     SPOTS,
+    draw_nothing,
     kill,
     kill_at,
     leftovers,
@@ -66,7 +67,7 @@ class Family:
         argv = [*words(self.name, place, self.first), "--ar", "True"]
         for _ in range(kills):
             spot = chance.choice(("time", chance.choice(SPOTS)))
-            prepare = None if spot == "time" else kill_at(spot, chance.randint(1, 12))
+            prepare = None if spot == "time" else kill_at(spot, chance.randint(1, chance.choice((2, 6, 12))))
             processes = start(argv, self.ranks, output, prepare)
             statuses = wait(processes, chance.uniform(0.2, self.seconds) if spot == "time" else 600)
             if None in statuses:
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which kills")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    draw_nothing()
     chance, counts, runs = random.Random(args.seed), {}, 0
     names = [name for name in FAMILIES if name in args.families.split(",")]
     with tempfile.TemporaryDirectory() as folder:
