@@ -55,6 +55,10 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
     train_set = build.build_dataset(cfg, train=True)
     if args.ar and output.json_file.exists():
         added = enlarge(train_set, output.json_file)
+        if output.has_leftovers():   # it was killed while it cleared up
+            with run:
+                run.lock()
+                output.remove_leftovers()
         log.info("--ar: %s has %d images for this training set; nothing to do", output.json_file, len(added.paths))
         return None
     output.check_free(args.overwrite)

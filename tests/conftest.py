@@ -6,11 +6,12 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # before torch is loaded, and for every process that a test starts
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore_glob = [] if torch.cuda.is_available() else ["cuda/*"]
@@ -26,6 +27,14 @@ def single_thread():
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture(scope="module")
+def no_figures() -> Iterator[None]:
+    """Drawing is four fifths of a small training, and has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture

@@ -55,6 +55,13 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_unfinished_copies(path: Path) -> None:
+    """Deletes what writers of this one file that were killed have left beside it."""
+    for copy in path.parent.glob(f".*{UNFINISHED}"):
+        if copy.name.startswith(f".{path.name}."):
+            copy.unlink(missing_ok=True)
+
+
 def lock_file(path: Path, owner: str) -> IO[str]:
     """Locks ``path`` for as long as the file that is returned stays open; the lock ends with the process, however it ends.
 

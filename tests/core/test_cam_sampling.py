@@ -207,6 +207,24 @@ def test_an_interrupted_replacement_leaves_the_old_set(output):
     assert json.loads(output.json_file.read_text())["count"] == 100
 
 
+def test_images_without_their_annotations_are_nobodys(output, monkeypatch):
+    """Killed between the two, the same command begins anew; but what never was torn is not replaced unasked."""
+    def killed(path, text):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lib.core.cam_sampling.output.write_text_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(output)
+    assert len(list(output.folder.rglob("*.png"))) == 100
+    output.check_free(overwrite=False)
+    write(output)
+    assert not output.has_leftovers()
+    output.json_file.unlink()
+    with pytest.raises(InputError, match="already there"):
+        output.check_free(overwrite=False)
+
+
 def test_what_a_killed_generation_left_is_cleared_away(output):
     (output.unfinished / "class_0009").mkdir(parents=True)
     write(output)

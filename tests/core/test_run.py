@@ -5,8 +5,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -121,18 +119,31 @@ def test_environment_is_json():
     assert git_state()[0] is None or set(git_state()[0]) == {"commit", "changed"}
 
 
+def answer_of_another_process(directory: Path) -> str:
+    """Forks one that locks the directory and ends; returns its complaint, or nothing."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            Run(directory).lock()
+        except InputError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    assert os.waitpid(process, 0) == (process, 0)
+    with os.fdopen(reader) as answer:
+        return answer.read()
+
+
 def test_a_second_process_is_refused_and_readers_are_not(run):
     run.lock()
-    script = ("import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from lib.core.run import Run; "
-              "Run(Path(sys.argv[2])).lock()")
-    root = str(Path(__file__).resolve().parents[2])
-    second = subprocess.run([sys.executable, "-c", script, root, run.directory], capture_output=True, text=True, check=False)
-    assert f"is in use by process {os.getpid()}" in second.stderr
+    assert f"is in use by process {os.getpid()}" in answer_of_another_process(run.directory)
     assert run.history() == []
     run.close()
-    third = subprocess.run([sys.executable, "-c", script, root, run.directory], capture_output=True, text=True, check=False)
-    assert third.returncode == 0, third.stderr
-    Run(run.directory).lock()   # the third one has ended, and its lock with it
+    assert answer_of_another_process(run.directory) == ""
+    assert f"process {os.getpid()} " not in (run.directory / ".lock").read_text()   # it did lock
+    Run(run.directory).lock()   # the other one has ended, and its lock with it
 
 
 def test_a_file_system_without_locks_is_told(run, monkeypatch, caplog):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from matplotlib.figure import Figure
 
 import main.train
 import main.valid
@@ -56,9 +55,8 @@ def test_the_rows_hold_every_published_recipe():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
-def test_it_trains(row, home, overrides, capsys, monkeypatch):
+def test_it_trains(row, home, overrides, capsys, monkeypatch, no_figures):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)   # four fifths of the time; figures have tests of their own
     done = set()
     for dataset in gallery.columns_of(ROWS[row]):
         chain = gallery.stages(ROWS[row], dataset)

@@ -11,18 +11,15 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import pickle
-import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
 
 import torch
-from hypothesis import HealthCheck, given, settings
+from fuzz_pictures import image_files, tfrecords
+from fuzzing import CONFIG, Target, cases, damaged, judge, nested, values
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
@@ -30,84 +27,6 @@ from torch import nn
 from lib.config import TREE
 from lib.core import build, checkpoint
 from lib.core.run import Run
-from main.command import make_parser, run_command
-
-CONFIG = str(Path(__file__).resolve().parents[2] / "configs/test/digits_lt.yaml")
-SECONDS = 60   # after which a case hangs
-
-Target = Callable[[Path, int], Counter]
-
-
-@contextlib.contextmanager
-def in_time() -> Iterator[None]:
-    def too_late(number: int, frame: object) -> None:
-        raise AssertionError(f"still running after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, too_late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def judge(folder: Path, named: str, words: list[str], command: Callable[..., object] = lambda cfg, args: None) -> str:
-    """Runs a command as the scripts do; "read" or "refused", or AssertionError.
-
-    Args:
-        folder: where nothing may change.
-        named: what a refusal must name.
-    """
-    before, out, err = contents(folder), io.StringIO(), io.StringIO()
-    with in_time(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run_command(command, make_parser("fuzz"), words)
-    assert contents(folder) == before, "a file was changed"
-    assert "Traceback" not in out.getvalue() + err.getvalue()
-    if status == 0:
-        return "read"
-    assert status == 2, f"status {status}: {out.getvalue()}{err.getvalue()}"
-    assert err.getvalue().count("error: ") == 1, err.getvalue()
-    assert named in err.getvalue(), err.getvalue()
-    return "refused"
-
-
-def cases(number: int, counts: Counter) -> Callable:
-    """``number`` examples of a check that returns what became of each."""
-    def decorate(check: Callable) -> Callable:
-        @settings(max_examples=number, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        @given(st.data())
-        def run(data: st.DataObject) -> None:
-            counts[check(data)] += 1
-
-        return run
-
-    return decorate
-
-
-@st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A file that was cut off, altered, lengthened, or is something else."""
-    place = draw(st.integers(0, len(whole)))
-    other = draw(st.binary(max_size=40))
-    altered = [whole[:place] + other + whole[place + len(other):], whole[:place] + other + whole[place:], whole + other]
-    return draw(st.sampled_from([*altered, whole[:place], whole[place:], other]))
-
-
-words_of_yaml = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12),
-    st.sampled_from(["", "1e400", "!!python/object/apply:os.system [true]", "[", "&a [*a]", "0x10", "2e-4", "..", "\x00", "NaN"]))
-
-
-def nested(leaf: st.SearchStrategy, keys: st.SearchStrategy) -> st.SearchStrategy:
-    return st.recursive(leaf, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=6)
-
-
-values = nested(words_of_yaml, st.text(max_size=8))
 
 
 def yaml_files(folder: Path, number: int) -> Counter:
@@ -286,7 +205,8 @@ def run_files(folder: Path, number: int) -> Counter:
 
 TARGETS: dict[str, Target] = {
     "yaml files": yaml_files, "overrides": overrides, "IDX files": idx_files, "annotations": annotation_files,
-    "CIFAR batches": cifar_batches, "checkpoints": checkpoints, "run files": run_files,
+    "CIFAR batches": cifar_batches, "checkpoints": checkpoints, "run files": run_files, "images": image_files,
+    "TFRecords": tfrecords,
 }
 
 

@@ -28,24 +28,32 @@ TINY = {
     "TRAIN.MAX_EPOCH": "3", "TRAIN.BATCH_SIZE": "64", "VALID_STEP": "1", "SAVE_STEP": "2", "SHOW_STEP": "3",
     "TRAIN.CHECKPOINT_MINUTES": "0.002", "TRAIN.LR_SCHEDULER.LR_STEP": "[2]", "TRAIN.NUM_WORKERS": "0", "TEST.NUM_WORKERS": "0",
 }
-FAMILIES = {   # name: overrides; the ranks, where there are two
+WEIGHTS = "{first}/run/models/last.pth"   # of a plain training, for the families that go on from one
+SECOND_STAGE = {"NETWORK.PRETRAINED": "True", "NETWORK.PRETRAINED_MODEL": WEIGHTS, "TRAIN.SAMPLER.TYPE": "weighted sampler"}
+GENERATION = "CAM generation"
+FAMILIES = {   # name: overrides
     "plain": {},
     "mixup": {"TRAIN.COMBINER.TYPE": "mix_up"},
     "DRS": {"TRAIN.SAMPLER.TYPE": "weighted sampler", "TRAIN.TWO_STAGE.DRS": "True", "TRAIN.TWO_STAGE.START_EPOCH": "1"},
     "DRW-LDAM": {"LOSS.LOSS_TYPE": "LDAMLoss", "CLASSIFIER.TYPE": "FCNorm", "TRAIN.TWO_STAGE.DRW": "True",
                  "TRAIN.TWO_STAGE.START_EPOCH": "1"},
     "bbn": {"TRAIN.SAMPLER.TYPE": "bbn sampler", "TRAIN.COMBINER.TYPE": "bbn_mix", "TRAIN.BATCH_SIZE": "32"},
+    "cRT": {**SECOND_STAGE, "CLASSIFIER.TYPE": "cRT"},
+    "LWS": {**SECOND_STAGE, "CLASSIFIER.TYPE": "LWS", "BACKBONE.FREEZE_BN": "True"},
+    GENERATION: {"DATASET.GENERATE_CAM_BASED_DATASET": "True", "NETWORK.PRETRAINED": "True", "NETWORK.PRETRAINED_MODEL": WEIGHTS,
+                 "DATASET.CAM_DATA_SAVE_PATH": "{OUTPUT_DIR}/images", "DATASET.CAM_DATA_JSON_SAVE_PATH": "{OUTPUT_DIR}/cam.json"},
     "files": {"DATASET.IN_MEMORY": "never"},
     "files by two workers": {"DATASET.IN_MEMORY": "never", "TRAIN.NUM_WORKERS": "2", "TEST.NUM_WORKERS": "2"},
     "two ranks": {"TRAIN.BATCH_SIZE": "32"},
     "two ranks mixup": {"TRAIN.BATCH_SIZE": "32", "TRAIN.COMBINER.TYPE": "mix_up"},
 }
-SPOTS = ("write", "fsync", "replace", "link", "savefig")   # where a process kills itself, see ``kill_at``
+SPOTS = ("write", "fsync", "replace", "rename", "unlink", "link", "savefig")   # where a process kills itself, see ``kill_at``
 
 
-def words(family: str, folder: Path) -> list[str]:
+def words(family: str, folder: Path, first: Path | None = None) -> list[str]:
+    """``first``: OUTPUT_DIR of the training that the family goes on from, where it does."""
     values = TINY | FAMILIES[family] | {"OUTPUT_DIR": str(folder)}
-    return ["--cfg", CONFIG, "--gpus", "cpu", *(word for pair in values.items() for word in pair)]
+    return ["--cfg", CONFIG, "--gpus", "cpu", *(word.replace("{first}", str(first)) for pair in values.items() for word in pair)]
 
 
 def num_ranks(family: str) -> int:
@@ -84,9 +92,15 @@ def fork_rank(argv: list[str], rank: int, ranks: int, port: int, output: Path, p
         os._exit(status)
 
 
+def draw_nothing() -> None:
+    """Figures of trainings that begin from now on are empty: drawing takes four fifths of the time and touches no file."""
+    matplotlib.figure.Figure.savefig = lambda *args, **options: None
+
+
 def kill_at(spot: str, number: int) -> Callable[[], None]:
     """A ``prepare`` that makes a process kill itself at its ``number``-th arrival at a spot: in the middle of a file's bytes
-    ("write"), before it is safe on the disk ("fsync"), before it gets its name ("replace", "link"), while a figure is drawn."""
+    ("write"), before it is safe on the disk ("fsync"), before it gets its name ("replace", "rename", "link") or loses it
+    ("unlink"), while a figure is drawn."""
     def die_in_time(function: Callable, before: Callable[..., None] = lambda *args: None) -> Callable:
         left = [number]
 
@@ -159,5 +173,12 @@ def results(run: Path) -> dict[str, object]:
                            **models})
 
 
-def leftovers(run: Path) -> list[str]:
-    return [str(path) for path in run.rglob(".*.tmp")]
+def made(folder: Path) -> dict[str, bytes]:
+    """What a generation has made: every file but those that tell of times and places."""
+    told = ("run/log.txt", "run/environment.json", "run/uncommitted.diff", "run/config.yaml", "run/.lock")
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in told}
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]

@@ -21,30 +21,53 @@ import time
 from collections import Counter
 
 import torch
-from harness import FAMILIES, PATIENCE, SPOTS, kill, kill_at, leftovers, num_ranks, results, same, start, wait, words
+from harness import (
+    FAMILIES,
+    GENERATION,
+    PATIENCE,
+    SPOTS,
+    draw_nothing,
+    kill,
+    kill_at,
+    leftovers,
+    made,
+    num_ranks,
+    results,
+    same,
+    start,
+    wait,
+    words,
+)
 
 KILLS_OF_A_RUN = 5   # a run is killed at most so often before it may end
 
 
 class Family:
-    """A kind of training, how long it takes and what it comes to when nobody kills it."""
+    """A kind of training, how long it takes and what it comes to when nobody kills it.
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder, self.ranks = name, folder, num_ranks(name)
+    Args:
+        first: OUTPUT_DIR of the plain training that some go on from.
+    """
+
+    def __init__(self, name: str, folder: Path, first: Path) -> None:
+        self.name, self.folder, self.first, self.ranks = name, folder, first, num_ranks(name)
         begun = time.monotonic()
-        statuses = wait(start(words(name, folder / "whole"), self.ranks, folder / "whole.txt"), 600)
+        statuses = wait(start(words(name, folder / "whole", first), self.ranks, folder / "whole.txt"), 600)
         self.seconds = time.monotonic() - begun
         if any(statuses):
             sys.exit(f"{name}: ended with {statuses} though nobody killed it\n{(folder / 'whole.txt').read_text()}")
-        self.expected = results(folder / "whole/run")
+        self.expected = self.outcome(folder / "whole")
+
+    def outcome(self, place: Path) -> dict[str, object]:
+        return made(place) if self.name == GENERATION else results(place / "run")
 
     def torment(self, number: int, kills: int, chance: random.Random) -> Counter:
         """Kills one run up to ``kills`` times, then lets it end; counts the kills by where they came."""
         place, output, done = self.folder / f"killed_{number}", self.folder / f"killed_{number}.txt", Counter()
-        argv = [*words(self.name, place), "--ar", "True"]
+        argv = [*words(self.name, place, self.first), "--ar", "True"]
         for _ in range(kills):
             spot = chance.choice(("time", chance.choice(SPOTS)))
-            prepare = None if spot == "time" else kill_at(spot, chance.randint(1, 12))
+            prepare = None if spot == "time" else kill_at(spot, chance.randint(1, chance.choice((2, 6, 12))))
             processes = start(argv, self.ranks, output, prepare)
             statuses = wait(processes, chance.uniform(0.2, self.seconds) if spot == "time" else 600)
             if None in statuses:
@@ -55,10 +78,14 @@ class Family:
             odd = [status for status in statuses if status not in (-signal.SIGKILL, 1, 0)]
             if odd or None in statuses:
                 self.fail(output, f"ranks ended with {statuses}")
+            if (place / "cam.json").exists():
+                self.compare(made(place), output)   # whoever finds annotations may use them
         statuses = wait(start(argv, self.ranks, output), 600)
         if any(statuses):
             self.fail(output, f"resumed, it ended with {statuses}")
-        self.compare(place / "run", output)
+        self.compare(self.outcome(place), output)
+        if leftovers(place):
+            self.fail(output, f"left behind: {leftovers(place)}")
         done["(resumed inside an epoch)"] = len(re.findall(r"going on with epoch \d+, batch", output.read_text()))
         shutil.rmtree(place)
         return done
@@ -72,13 +99,10 @@ class Family:
         ended |= dict(zip(others, wait(others, PATIENCE)))
         return [ended[process] for process in processes]
 
-    def compare(self, run: Path, output: Path) -> None:
-        found = results(run)
+    def compare(self, found: dict[str, object], output: Path) -> None:
         for name, value in self.expected.items():
             if not same(value, found.get(name)):
                 self.fail(output, f"{name} is not what it is without kills")
-        if leftovers(run):
-            self.fail(output, f"left behind: {leftovers(run)}")
 
     def fail(self, output: Path, what: str) -> None:
         sys.exit(f"{self.name}: {what}; all output of the run:\n{output.read_text()}")
@@ -91,14 +115,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which kills")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    draw_nothing()
     chance, counts, runs = random.Random(args.seed), {}, 0
     names = [name for name in FAMILIES if name in args.families.split(",")]
     with tempfile.TemporaryDirectory() as folder:
-        families = []
+        first, families = Path(folder) / "first", []
+        first.mkdir()
+        Family("plain", first, first)
         for number, name in enumerate(names):
             place = Path(folder) / str(number)
             place.mkdir()
-            families.append(Family(name, place))
+            families.append(Family(name, place, first / "whole"))
             counts[name] = Counter()
         while sum(kills_of(count) for count in counts.values()) < args.kills:
             family = families[runs % len(families)]

@@ -13,6 +13,7 @@ from lib.core.progress import Progress
 from lib.dataset.loader import Loader
 from main import train
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 BATCHES = 8   # of an epoch of ``tiny``
 
 
@@ -48,6 +49,7 @@ def command_of(output: str) -> list[str]:
     pytest.param(signal.SIGINT, 130, ("TRAIN.COMBINER.TYPE", "mix_up", "DATASET.IN_MEMORY", "never"), marks=pytest.mark.slow)])
 def test_a_signal_ends_within_a_batch_and_the_command_it_tells_goes_on_bit_for_bit(tmp_path, tiny, send, monkeypatch, capsys,
                                                                                    number, status, more):
+    more = ("TRAIN.MAX_EPOCH", "2", *more)
     assert train.main(words(tiny, tmp_path / "whole", *more)) == 0
     send(number, epoch=2, batch=5)
     assert train.main(words(tiny, tmp_path / "parts", *more)) == status

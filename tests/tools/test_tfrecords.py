@@ -6,32 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tensorboardX.record_writer import RecordWriter
 
 from lib.dataset import DATASETS
 from lib.dataset.long_tail import long_tail_counts
 from main import train
+from tests.tools.records import example, field, write_records
 from tools import convert_from_tfrecords
 
 pytestmark = pytest.mark.slow   # TensorFlow takes seconds to load
 FOLDER, NAME = "cifar-10-data-im-0.1", "cifar10_imbalance10"
 TRAIN, VALID = long_tail_counts(20, 10, 0.1, "exp"), [2] * 10
-
-
-def varint(number: int) -> bytes:
-    """Protocol Buffers' variable-length number: seven bits a byte, the lowest first."""
-    return bytes([number % 128 + 128]) + varint(number // 128) if number > 127 else bytes([number])
-
-
-def field(number: int, data: bytes) -> bytes:
-    """A length-delimited field."""
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def example(image: bytes, label: int) -> bytes:
-    """tf.train.Example of features image (a BytesList) and label (an Int64List), the layout of TensorFlow's CIFAR examples."""
-    features = {b"image": field(1, field(1, image)), b"label": field(3, field(1, varint(label)))}
-    return field(1, b"".join(field(1, field(1, name) + field(2, feature)) for name, feature in features.items()))
 
 
 def draw_images(labels: np.ndarray) -> np.ndarray:
@@ -44,12 +28,8 @@ def draw_images(labels: np.ndarray) -> np.ndarray:
     return images
 
 
-def write_records(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = RecordWriter(str(path))
-    for image, label in zip(images, labels):
-        writer.write(example(image.tobytes(), int(label)))
-    writer.close()
+def write_images(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    write_records(path, [example(image.tobytes(), int(label)) for image, label in zip(images, labels)])
 
 
 @pytest.fixture
@@ -63,7 +43,7 @@ def download(tmp_path, labels, monkeypatch) -> Path:
     """A small folder of the published form: 20 images of the first class instead of 5,000."""
     monkeypatch.setitem(convert_from_tfrecords.PER_CLASS, "10", (20, 2))
     for part, of_part in labels.items():
-        write_records(tmp_path / "download" / FOLDER / f"{part}.tfrecords", draw_images(of_part), of_part)
+        write_images(tmp_path / "download" / FOLDER / f"{part}.tfrecords", draw_images(of_part), of_part)
     return tmp_path
 
 
@@ -107,7 +87,7 @@ def test_what_is_there_stays_and_what_is_not_is_added(download, labels, capsys):
     other = download / "download/cifar-10-data-im-1"
     for part, counts in (("train", [20] * 10), ("eval", VALID)):
         of_part = np.repeat(np.arange(10), counts)
-        write_records(other / f"{part}.tfrecords", draw_images(of_part), of_part)
+        write_images(other / f"{part}.tfrecords", draw_images(of_part), of_part)
     assert convert(download) == 0
     assert f"{there}: already there, stays as it is" in capsys.readouterr().out
     assert [path.name for path in there.iterdir()] == ["mine"]
@@ -130,7 +110,7 @@ def test_an_interruption_leaves_nothing_half_written(download, monkeypatch):
 def test_wrong_counts_are_named(download, labels, capsys):
     changed = labels["train"].copy()
     changed[np.flatnonzero(changed == 0)[:3]] = 7
-    write_records(download / "download" / FOLDER / "train.tfrecords", draw_images(changed), changed)
+    write_images(download / "download" / FOLDER / "train.tfrecords", draw_images(changed), changed)
     assert convert(download) == 2
     expected = f"17 of class 0 instead of 20, {TRAIN[7] + 3} of class 7 instead of {TRAIN[7]}"
     assert f"train.tfrecords is not the published set: {expected}" in capsys.readouterr().err
@@ -142,10 +122,8 @@ def test_wrong_counts_are_named(download, labels, capsys):
     ([example(b"\0" * 3072, 10)], "labels outside [0, 10)"), ([], "has no examples"),
     ([field(1, b"")], "no TFRecords with image and label")])
 def test_other_records_are_refused(download, records, message, capsys):
-    writer = RecordWriter(str(path := download / "download" / FOLDER / "train.tfrecords"))
-    for record in records:
-        writer.write(record)
-    writer.close()
+    path = download / "download" / FOLDER / "train.tfrecords"
+    write_records(path, records)
     assert convert(download) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(errors) == 1

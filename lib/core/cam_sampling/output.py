@@ -16,7 +16,7 @@ from torch import Tensor
 from lib.core.cam_sampling.plan import Plan
 from lib.dataset.enlarged import read_added
 from lib.utils.errors import InputError
-from lib.utils.files import write_text_atomically
+from lib.utils.files import remove_unfinished_copies, write_text_atomically
 
 COMPRESSION = 1   # of 9: for photographs faster by half than the usual 6, files 9 % larger
 THREADS = 8       # more than there may be cores, since a file system keeps its caller waiting
@@ -39,6 +39,15 @@ class Output(NamedTuple):
         """The folder of an earlier set, until it is deleted."""
         return self.folder.parent / f".{self.folder.name}.replaced"
 
+    @property
+    def mark(self) -> Path:
+        """A file that is there while the folder has its name already and its annotations are not written."""
+        return self.folder.parent / f".{self.folder.name}.without_annotations"
+
+    def is_torn(self) -> bool:
+        """Whether a generation was killed between its images and its annotations, so that nobody can use the images."""
+        return self.mark.exists() and not self.json_file.exists()
+
     def check_free(self, overwrite: bool) -> None:
         """Raises InputError where something would be lost that is not to be overwritten, or that no generation wrote."""
         if self.folder.exists() and not self.folder.is_dir():
@@ -47,7 +56,7 @@ class Output(NamedTuple):
             raise InputError(f"DATASET.CAM_DATA_JSON_SAVE_PATH: {self.json_file} is a folder; name a file in it")
         self.check_own()
         taken = [str(path) for path in (self.folder, self.json_file) if path.is_file() or any(path.glob("*"))]
-        if taken and not overwrite:
+        if taken and not overwrite and not self.is_torn():
             raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {' and '.join(taken)} already there; replace by --overwrite, leave a "
                              "finished set as it is by --ar True, or choose other paths")
 
@@ -68,7 +77,7 @@ class Output(NamedTuple):
         """The unfinished folder, empty; what is still there afterwards is deleted, also by an error or Ctrl-C."""
         try:
             with writing(self.unfinished):
-                remove(self.unfinished, self.replaced)   # of a generation that was killed
+                self.remove_leftovers()
                 self.unfinished.mkdir(parents=True)
             yield self.unfinished
         except KeyboardInterrupt as interrupt:
@@ -76,15 +85,27 @@ class Output(NamedTuple):
         finally:
             remove(self.unfinished, self.replaced)
 
+    def has_leftovers(self) -> bool:
+        return any(path.exists() for path in (self.unfinished, self.replaced, self.mark))
+
+    def remove_leftovers(self) -> None:
+        """Deletes what a generation that was killed has left, but for images under their final name."""
+        remove(self.unfinished, self.replaced)
+        remove_unfinished_copies(self.json_file)
+        if not self.is_torn():
+            self.mark.unlink(missing_ok=True)
+
     def commit(self, content: dict[str, Any]) -> None:
         """The folder takes its place, then the annotations theirs; annotations never stand beside images of another set."""
         with writing(self.folder):
+            self.mark.touch()
             self.json_file.unlink(missing_ok=True)
             if self.folder.exists():
                 self.folder.rename(self.replaced)
             self.unfinished.rename(self.folder)
             self.json_file.parent.mkdir(parents=True, exist_ok=True)
             write_text_atomically(self.json_file, json.dumps(content) + "\n")
+            self.mark.unlink()
 
 
 @contextmanager
