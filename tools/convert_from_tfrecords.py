@@ -80,6 +80,8 @@ def read_examples(path: Path) -> Iterator[tuple[bytes, int]]:
             yield example["image"].numpy(), int(example["label"])
     except tf.errors.OpError as error:
         raise InputError(f"{path}: no TFRecords with image and label ({error.message.splitlines()[0]})") from error
+    except UnicodeDecodeError as error:   # TensorFlow's message quotes the example, whose bytes are no text
+        raise InputError(f"{path}: no TFRecords with image and label (an example cannot be parsed)") from error
 
 
 def read_part(path: Path, counts: Sequence[int]) -> Part:

@@ -90,8 +90,14 @@ def merge_file(tree: Config, path: Path, problems: list[str], below: tuple[Path,
     ``below``: the files that this one is a base of, outermost first. ``{BEFORE}`` in a text stands for NAME as it is before
     the file's own values, that is for the run that the file continues.
     """
-    if path.resolve() in below:
-        chain = " → ".join(str(file) for file in (*below, path.resolve()))
+    try:
+        place = path.resolve()
+    except ValueError:   # a null character, or half of a surrogate pair
+        named_by = f"{below[-1]}: {BASE}" if below else "--cfg"
+        problems.append(f"{named_by}: {str(path)!r} cannot be the path of a file")
+        return False
+    if place in below:
+        chain = " → ".join(str(file) for file in (*below, place))
         problems.append(f"{path}: {BASE} goes in a circle: {chain}")
         return False
     try:
@@ -104,7 +110,7 @@ def merge_file(tree: Config, path: Path, problems: list[str], below: tuple[Path,
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         problems.append(f"{path}: {BASE} is a path or a list of paths, got {bases!r}")
         bases = []
-    named = merge_stack(tree, [path.parent / base for base in bases], problems, (*below, path.resolve()))
+    named = merge_stack(tree, [path.parent / base for base in bases], problems, (*below, place))
     values = {key: value.replace(BEFORE, tree.NAME) if isinstance(value, str) else value for key, value in leaves(content)}
     problems += [f"{path}: {problem}" for problem in merge_leaves(tree, values)]
     return named or "NAME" in content

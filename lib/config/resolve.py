@@ -16,6 +16,8 @@ def resolve(cfg: Config) -> Iterator[str]:
     for key, value in cfg.flat().items():
         if not isinstance(value, str):
             continue
+        if "\0" in value:
+            yield f"{key}: has a null character in it, {value!r}"
         if BEFORE in value:
             yield f"{key}: {BEFORE} names the files before a yaml file, so it can stand in yaml files only; got {value!r}"
         if OUTPUT_DIR in value and key == "OUTPUT_DIR":

@@ -102,6 +102,7 @@ def test_types_of_the_command_line(write, words, key, value):
     ("NAME: a\nNAME: b", "key 'NAME' comes twice"),
     ("TRAIN: [", "not yaml"), ("- 1\n- 2", "not a list"), ("just text", "not a str"),
     ("_BASE_: 3", "_BASE_ is a path or a list of paths"),
+    ('_BASE_: "\\0"', "cannot be the path of a file"), ('_BASE_: "\\ud800"', "cannot be the path of a file"),
     ("_BASE_: nowhere.yaml", "nowhere.yaml: no such file"),
     ("!!python/object/apply:os.system ['true']", "not yaml"),
 ])
