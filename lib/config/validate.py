@@ -69,7 +69,7 @@ def names(cfg: Config) -> Iterator[str]:
             yield f"{key}: {values[key]!r} is none of {', '.join(choices)}"
     for key in ("TRANSFORMS.TRAIN_TRANSFORMS", "TRANSFORMS.TEST_TRANSFORMS"):
         for name in values[key]:
-            if name not in TRANSFORMS:
+            if not isinstance(name, str) or name not in TRANSFORMS:
                 yield f"{key}: unknown transform {name!r}; {closest(str(name), TRANSFORMS)}"
     if not cfg.NAME or "/" in cfg.NAME or cfg.NAME in (".", ".."):
         yield f"NAME: {cfg.NAME!r} is not the name of a folder; OUTPUT_DIR says where it is"

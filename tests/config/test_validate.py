@@ -67,6 +67,7 @@ def test_unknown_names_are_told_the_nearest(key, name, meant):
 
 
 def test_unknown_transform():
+    assert any("TEST_TRANSFORMS: unknown transform []" in line for line in check({"TRANSFORMS.TEST_TRANSFORMS": [[]]}))
     assert "TRANSFORMS.TRAIN_TRANSFORMS: unknown transform 'randomcrop'; did you mean 'random_crop'?" in check(
         {"TRANSFORMS.TRAIN_TRANSFORMS": ["randomcrop"]})
 
