@@ -5,7 +5,9 @@ workers nor reading ahead changes anything. Where all images are of one size a w
 work on whole batches on the device, and the two loaders agree to the last bit.
 """
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from lib.dataset.reader import Reader, collate
 from lib.dataset.sampler import EpochBatches, EvalBatches
 from lib.utils.errors import InputError, UnreadableImageError
 from lib.utils.seed import Stream, spawn_seeds
-from lib.utils.workers import left_to_parent, worker_context
+from lib.utils.workers import follow_parent, left_to_parent, worker_context
 
 MEMORY_LIMIT = 2e9   # bytes of a set that IN_MEMORY auto puts on the device
 
@@ -134,7 +136,8 @@ class FileLoader(Loader):
         self.loader = DataLoader(
             Reader(images, transforms[:cut], skip_unreadable), batch_sampler=self.requests, num_workers=num_workers,
             collate_fn=collate, pin_memory=pin_memory and device.type == "cuda", persistent_workers=num_workers > 0,
-            multiprocessing_context=worker_context() if num_workers else None, worker_init_fn=single_thread)
+            multiprocessing_context=worker_context() if num_workers else None,
+            worker_init_fn=partial(begin_worker, parent=os.getpid()))
 
     def __iter__(self) -> Iterator[Batch]:
         labels = self.set.labels
@@ -174,7 +177,8 @@ def worker_part(images: ImageSet, transforms: Sequence[Transform]) -> int:
     return fixing[-1]
 
 
-def single_thread(worker: int) -> None:
+def begin_worker(worker: int, parent: int) -> None:
+    follow_parent(parent)
     torch.set_num_threads(1)
 
 

@@ -77,9 +77,13 @@ def test_validation_repeats_the_last_epoch(copied, command):
 
 def test_a_run_is_never_overwritten_unasked(copied, command):
     run, overrides = copied
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    def files() -> dict:
+        return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+
+    before = files()
     fails(command("bash", "data_parallel_train.sh", DIGITS, "cpu", *overrides), str(run), "--ar True", "--overwrite")
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert files() == before
 
 
 def test_overwrite_replaces_the_run_and_spares_other_files(copied, command):
@@ -104,11 +108,19 @@ def test_a_finished_run_reports_again(copied, command):
 
 
 def test_a_cut_off_checkpoint_is_named(copied, command):
+    """Validation refuses it; auto resume goes on from the newest good one, and from none at all if there is none."""
     run, overrides = copied
+    resume = ("bash", "data_parallel_train.sh", DIGITS, "cpu", *overrides, "--ar", "True")
     last = run / "models/last.pth"
     last.write_bytes(last.read_bytes()[:1000])
-    fails(command("bash", "data_parallel_train.sh", DIGITS, "cpu", *overrides, "--ar", "True"), "last.pth", "cannot be read")
     fails(command("python", "main/valid.py", "--cfg", DIGITS, "--gpus", "cpu", *overrides), "TEST.MODEL_FILE", "last.pth")
+    result = command(*resume)
+    assert result.returncode == 0, result.stderr
+    assert f"{last} cannot be read as a checkpoint" in result.stdout
+    assert "going on with" in result.stdout
+    for path in (run / "models").glob("*.pth"):
+        path.write_bytes(path.read_bytes()[:1000])
+    fails(command(*resume), "last.pth", "cannot be read")
 
 
 def test_validation_without_a_checkpoint(tmp_path, command):
