@@ -58,6 +58,7 @@ def follow_parent(parent: int) -> None:
     if not hasattr(signal, "sigtimedwait"):   # macOS
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)   # as it is, unless the server was started elsewhere
     threading.Thread(target=watch_parent, args=(parent,), daemon=True).start()
 
 
