@@ -2,7 +2,7 @@
 
     python tools/measure_scale.py                                        # iNaturalist 2018: 437,513 images, 8,142 classes
     python tools/measure_scale.py --images 10000000 --classes 8142 --valid 100000
-    python tools/measure_scale.py --images 115846 --classes 1000 --valid 50000 --figures /tmp/figures
+    python tools/measure_scale.py --images 115846 --classes 1000 --valid 50000 --figures output/figures
 
 The JSON is written to a temporary folder, long-tailed, and every entry names the same JPEG by a path of iNaturalist's length. The
 start is that of training: imports, JSON, data sets, loaders, worker processes, first batch. Predictions are random, and better

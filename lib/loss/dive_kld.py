@@ -2,9 +2,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.loss.base import LOSSES, LongTailLoss, at_least_float32, weighted_mean
+from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
 from lib.utils.errors import InputError
 from lib.utils.schedule import Deferred
+from lib.utils.tensors import at_least_float32
 
 
 @LOSSES.register("DiVEKLD")

@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.loss.base import LOSSES, LongTailLoss, at_least_float32, rarity, sum_to_num_classes, weighted_mean
+from lib.loss.base import LOSSES, LongTailLoss, rarity, sum_to_num_classes, weighted_mean
 from lib.utils.schedule import Deferred
+from lib.utils.tensors import at_least_float32
 
 EPSILON = 1e-3   # added to the influence, as in the paper's code
 

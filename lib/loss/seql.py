@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.loss.base import LOSSES, LongTailLoss, at_least_float32, weighted_mean
+from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
 from lib.utils.schedule import Deferred
 from lib.utils.seed import uniform
+from lib.utils.tensors import at_least_float32
 
 
 @LOSSES.register("SEQL")
