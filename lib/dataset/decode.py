@@ -16,14 +16,13 @@ from torch import Tensor
 from lib.data_transform import Source
 from lib.dataset import turbojpeg
 from lib.utils.errors import InputError, MissingPathError
+from lib.utils.image_header import DAMAGED
 
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000   # 300 MB decoded; a header that announces more is taken for damaged or hostile
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller: fewer coefficients of each 8×8 block are used
 BEGIN, END = b"\xff\xd8", b"\xff\xd9"   # first and last marker of a JPEG
-# Pillow's answers to damaged files
-DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, OverflowError, Image.DecompressionBombError)
 
 
 def read_image(path: Path, entry: str) -> Tensor:

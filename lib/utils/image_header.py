@@ -5,6 +5,9 @@ from PIL import Image
 
 from lib.utils.errors import InputError, MissingPathError
 
+# Pillow's answers to damaged files
+DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, OverflowError, Image.DecompressionBombError)
+
 
 def read_size(path: Path, entry: str) -> tuple[int, int]:
     """Height and width in pixels, without decoding; EXIF's orientation is not applied.
@@ -17,5 +20,5 @@ def read_size(path: Path, entry: str) -> tuple[int, int]:
             return image.height, image.width
     except FileNotFoundError as error:
         raise MissingPathError(f"{entry}: no file {path}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:   # PIL's answers to damaged files
+    except DAMAGED as error:
         raise InputError(f"{entry}: {path} is no image that can be read ({error})") from error
