@@ -1,10 +1,13 @@
 """What all tests share: one thread each, so that two workers do not fight, the repository's root, and a tiny training."""
 import os
+import signal
 import subprocess
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # before torch is loaded, and for every process that a test starts
 os.environ.setdefault("MPLBACKEND", "Agg")
+# a shell lets what it starts with "&" ignore Ctrl-C, and so would the processes that tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -28,11 +28,12 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, root, pairs, command):
     words = [sys.executable, "tools/run_chain.py", "--chain", "configs/chains/crt.yaml", "--cfg", "configs/test/digits_lt.yaml",
              "--gpus", "cpu", *pairs, "TRAIN.MAX_EPOCH", str(EPOCHS), "OUTPUT_DIR", str(tmp_path), "NAME", "mine"]
     first, second = tmp_path / "mine/digits_lt", tmp_path / "mine/digits_lt_crt"
-    process = subprocess.Popen(words, cwd=root, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(words, cwd=root, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
     deadline = time.monotonic() + 120
     while not history(first) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)   # the script and its stage, as a terminal does
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "the same command goes on" in output
