@@ -19,6 +19,7 @@ TJINIT_DECOMPRESS = 1
 TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPARAM_PRECISION, TJPARAM_COLORSPACE = 4, 5, 6, 7, 8
 TJPF_RGB = 0
 MCU_WIDTHS = (8, 16, 16, 8, 8, 32, 8)   # pixels: 4:4:4, 4:2:2, 4:2:0, grey, 4:4:0, 4:1:1, 4:4:1
+NARROWEST = 8                           # pixels; where one colour sample is as wide as the region, the library reads beyond it
 CONVERTIBLE = (0, 1, 2)                 # colour spaces that it turns to RGB: RGB, YCbCr and grey, but not CMYK and YCCK
 
 
@@ -82,8 +83,8 @@ class TurboJpeg:
             return None
         mcu_width = max(1, header.mcu_width // reduction)
         # a pixel more on each side, since colours are interpolated between neighbours; it begins where a block does
-        start = max(0, left - 1) // mcu_width * mcu_width
-        end = min(-(-header.width // reduction), left + width + 1)
+        end = min(-(-header.width // reduction), max(left + width + 1, left + NARROWEST))
+        start = max(0, min(left - 1, end - NARROWEST)) // mcu_width * mcu_width
         pixels = torch.empty(height, end - start, 3, dtype=torch.uint8)
         library, handle = self.library, self.handle
         failed = (library.tj3SetScalingFactor(handle, Factor(1, reduction))

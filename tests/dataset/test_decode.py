@@ -61,6 +61,17 @@ def test_a_window_is_that_of_the_whole_image_to_the_last_bit(decoder, kind):
         assert torch.equal(source.window(top, left, h, w), whole[:, top:top + h, left:left + w])
 
 
+def test_a_single_column_is_that_of_the_whole_image(decoder):
+    """At an edge it is less than one sample of colour; beside what other images have left in memory."""
+    for number, width in enumerate((2, 3, 34, 41)):
+        data = photograph(number, (width, 60), subsampling=2)
+        whole, source = by_pillow(data), ImageFile(data, "photograph")
+        for top in range(0, 60, 4):
+            for left in {0, 1, width - 1}:
+                ImageFile(photograph(top, (50, 40), subsampling=2), "another").pixels()
+                assert torch.equal(source.window(top, left, 60 - top, 1), whole[:, top:, left:left + 1])
+
+
 def test_random_resized_crop_of_a_photograph_is_the_reference_to_the_last_bit(decoder):
     """Whole image, crop, antialiased resize; and Pillow's own crop and resize within one level."""
     transform = RandomResizedCrop(SIZE)
