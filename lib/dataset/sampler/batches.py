@@ -30,14 +30,21 @@ class EpochBatches:
         self.draw, self.first_stage, self.deferred = draw, first_stage or draw, deferred or Deferred()
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         self.epoch = 1
+        self.drawn: list[Tensor] | None = None   # the batches of ``epoch``, once they were asked for
         if len(draw.labels) < world_size:
             raise InputError(f"{len(draw.labels)} training images cannot be shared out among {world_size} processes")
 
     def on_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        if epoch != self.epoch:
+            self.epoch, self.drawn = epoch, None
 
     def batches(self) -> list[Tensor]:
-        """(V · b,) indices each."""
+        """(V · b,) indices each; drawn once per epoch."""
+        if self.drawn is None:
+            self.drawn = self.draw_batches()
+        return self.drawn
+
+    def draw_batches(self) -> list[Tensor]:
         draw = self.draw if self.deferred.active(self.epoch) else self.first_stage
         rows = draw(self.epoch, shared_generator(self.seed, self.epoch))
         share = rows.shape[1] // self.world_size
