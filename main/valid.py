@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from torch import Tensor
@@ -47,7 +48,8 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             precision = build.build_precision(cfg, runtime.device)
             network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
             heads = build.build_heads(cfg, network)
-        by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
+        with closing(loader):
+            by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
         log_unreadable([loader], runtime)
         if runtime.is_main:
             predictions = dict(zip(heads, by_head))

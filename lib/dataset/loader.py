@@ -59,6 +59,9 @@ class Loader:
         sizes = [len(rows) for rows in self.batches.batches()]
         self.num_batches, self.num_images = len(sizes), sum(sizes)
 
+    def close(self) -> None:
+        """Ends what reads ahead; after it there are no more batches."""
+
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         return self.num_batches
@@ -151,6 +154,10 @@ class FileLoader(Loader):
             self.unreadable |= {int(indices[place]): complaint for place, complaint in complaints.items()}
             images = images.to(self.device, non_blocking=True)
             yield self.finish(images, labels[indices].to(self.device, non_blocking=True), indices, seed)
+
+    def close(self) -> None:
+        """Ends the worker processes. Left to the garbage collector, which may take their queues first, each takes 5 s to end."""
+        del self.loader
 
 
 class Requests:
