@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,24 +27,24 @@ log = logging.getLogger("main.train")
 SHEET = "cam_sampling.png"
 
 
+class Job(NamedTuple):
+    """What is to be made, checked and ready."""
+
+    run: Run
+    output: Output
+    train_set: ImageSet
+    plan: Plan
+    generation: Generation
+
+
 def generate(cfg: Config, args: argparse.Namespace) -> None:
-    runtime = Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC)
-    try:
+    with Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime:
         with runtime.agree():
             job = prepare(cfg, args, runtime) if runtime.is_main else None
         if job is not None:
             make(cfg, job, runtime)
         if runtime.is_main:
             log.info("Next:\n    %s", shlex.join(next_command(cfg, args)))
-    finally:
-        runtime.stop()
-
-
-class Job:
-    """What is to be made, checked and ready."""
-
-    def __init__(self, run: Run, output: Output, train_set: ImageSet, plan: Plan, generation: Generation) -> None:
-        self.run, self.output, self.train_set, self.plan, self.generation = run, output, train_set, plan, generation
 
 
 def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | None:

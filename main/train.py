@@ -17,6 +17,7 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from lib.config import Config
@@ -30,9 +31,10 @@ from lib.core.progress import Progress, Throttle
 from lib.core.report import log_unreadable, write_report
 from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
-from lib.core.runtime import Runtime, fingerprint, to_device
+from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet
 from lib.utils.seed import seed_globals
+from lib.utils.tensors import digest
 from main.command import make_parser, run_command
 from main.generate import generate
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
@@ -46,7 +48,8 @@ REDRAW_SECONDS = 60   # training curves are drawn again when SAVE_STEP and this 
 def train(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
         return generate(cfg, args)
-    with Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime, build.run_directory(cfg) as run:
+    with (Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime, build.run_directory(cfg) as run,
+          ExitStack() as at_the_end):
         # 1. refuse what would be lost, before anything is read
         runtime.check_equal("configurations", {key: value for key, value in cfg.flat().items() if key not in LOCAL_KEYS})
         auto_resume = args.ar
@@ -57,7 +60,9 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg)
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)
-        runtime.check_equal("data", {name: fingerprint(images.labels) for name, images in
+        for loader in loaders:
+            at_the_end.callback(loader.close)
+        runtime.check_equal("data", {name: digest(images.labels)[:12] for name, images in
                                      (("labels for training", train_set), ("labels for validation", valid_set))})
         # 3. what is trained, and from where
         seed_globals(cfg.SEED)

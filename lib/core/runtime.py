@@ -1,5 +1,4 @@
 """Where this process runs: device, rank, threads, and what the other ranks hold."""
-import hashlib
 import inspect
 import logging
 import os
@@ -164,11 +163,6 @@ class Runtime:
     def stop(self) -> None:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
-
-
-def fingerprint(tensor: Tensor) -> str:
-    """Short text that tells two tensors apart."""
-    return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()[:12]
 
 
 def lost_contact(error: RuntimeError) -> bool:

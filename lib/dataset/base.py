@@ -1,4 +1,7 @@
 """What a data set is to the rest: labels, and images by number."""
+import logging
+import os
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -7,6 +10,12 @@ from torch import Tensor
 from lib.data_transform import Source
 from lib.utils.errors import InputError
 from lib.utils.registry import Registry
+from lib.utils.threads import map_ranges
+
+log = logging.getLogger(__name__)
+
+READ_AT_ONCE = 64   # images of one thread's turn
+SHOW_SECONDS = 10   # from one line of progress to the next
 
 DATASETS = Registry("data set")
 
@@ -98,3 +107,22 @@ class ArraySet(ImageSet):
 
     def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
         return self.images.expand(-1, 3, -1, -1)
+
+
+def read_into(pixels: Tensor, first: int, read: Callable[[int], Tensor], name: str) -> Tensor:
+    """Fills ``pixels`` (N, 3, H, W) from number ``first`` on with the images that ``read`` gives; returns all of it.
+
+    A thread per core reads, since decoding does not hold Python's lock; what takes long shows how far it has come.
+    """
+    count, shown = len(pixels) - first, time.monotonic()
+
+    def fill(places: range) -> int:
+        for place in places:
+            pixels[first + place] = read(first + place)
+        return places.stop
+
+    for done in map_ranges(fill, count, READ_AT_ONCE, len(os.sched_getaffinity(0))):
+        if time.monotonic() - shown > SHOW_SECONDS:
+            shown = time.monotonic()
+            log.info("%s: %d of %d images read", name, done, count)
+    return pixels

@@ -1,5 +1,4 @@
 """A training set with the images of CAM-based sampling added, and how it is made sure that they were made for it."""
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -10,15 +9,14 @@ import torch
 from torch import Tensor
 
 from lib.data_transform import Source
-from lib.dataset.base import ImageSet
+from lib.dataset.base import ImageSet, read_into
 from lib.dataset.decode import open_image
 from lib.utils.errors import InputError, MissingPathError
-from lib.utils.threads import map_ranges
+from lib.utils.tensors import digest
 
 KEY = "DATASET.CAM_DATA_JSON_SAVE_PATH"
 REMEDY = "DATASET.GENERATE_CAM_BASED_DATASET True makes one"
 SOURCE = "source"     # entry of the file with the fingerprint
-READ_AT_ONCE = 64     # images of one thread's turn
 SHOWN = 60            # characters of a value in a message
 
 
@@ -54,17 +52,10 @@ class EnlargedSet(ImageSet):
         return image
 
     def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
-        first, count, read = len(self.original.labels), len(self.labels), read or self.read
-        pixels = torch.empty(count, 3, *self.image_size, dtype=torch.uint8)
+        first, read = len(self.original.labels), read or self.read
+        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
         pixels[:first] = self.original.pixels(read)
-
-        def fill(places: range) -> None:
-            for place in places:
-                pixels[first + place] = read(first + place)
-
-        for _ in map_ranges(fill, count - first, READ_AT_ONCE, len(os.sched_getaffinity(0))):
-            continue
-        return pixels
+        return read_into(pixels, first, read, self.name)
 
 
 def fingerprint(images: ImageSet) -> dict[str, Any]:
@@ -79,10 +70,6 @@ def fingerprint(images: ImageSet) -> dict[str, Any]:
         "labels": digest(images.labels),
         "indices": None if images.indices is None else digest(images.indices),
     }
-
-
-def digest(numbers: Tensor) -> str:
-    return hashlib.sha256(numbers.numpy().astype("<i8").tobytes()).hexdigest()
 
 
 def enlarge(original: ImageSet, path: Path) -> EnlargedSet:

@@ -1,7 +1,4 @@
 """Image files named by a JSON file: CIFAR-LT of Cui et al., ImageNet-LT, iNaturalist 2018, or a folder of one's own."""
-import logging
-import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,21 +8,16 @@ from torch import Tensor
 
 from lib.data_transform import Source
 from lib.dataset.annotations import Annotations, check_inside, read_annotations
-from lib.dataset.base import DATASETS, ImageSet
+from lib.dataset.base import DATASETS, ImageSet, read_into
 from lib.dataset.decode import announce_decoder, open_image
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.image_header import read_size
-from lib.utils.threads import map_ranges
 from lib.utils.workers import start_server
-
-log = logging.getLogger(__name__)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)   # ImageNet's, for every one of these sets, as published
 CHECKED_FILES = 1000     # whose presence is checked at the start; of others, at the latest when they are read
 FEW_FILES = 50_000       # up to here all headers are read, where the JSON does not tell sizes: seconds
 LARGE_JSON = 5_000_000    # bytes of a file, some 30,000 images, that workers are sure to read
-READ_AT_ONCE = 64        # images of one thread's turn
-SHOW_SECONDS = 10        # from one line of progress to the next
 
 
 @DATASETS.register("iNaturalist")
@@ -71,21 +63,8 @@ class JsonSet(ImageSet):
         return open_image(self.path(index), self.annotations.entry(index))
 
     def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
-        """Decoded by a thread per core, since decoding does not hold Python's lock."""
-        count, read = len(self.labels), read or self.read
-        pixels = torch.empty(count, 3, *self.image_size, dtype=torch.uint8)
-
-        def fill(indices: range) -> int:
-            for index in indices:
-                pixels[index] = read(index)
-            return indices.stop
-
-        shown = time.monotonic()
-        for done in map_ranges(fill, count, READ_AT_ONCE, len(os.sched_getaffinity(0))):
-            if time.monotonic() - shown > SHOW_SECONDS:
-                shown = time.monotonic()
-                log.info("%s: %d of %d images read", self.name, done, count)
-        return pixels
+        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
+        return read_into(pixels, 0, read or self.read, self.name)
 
 
 @DATASETS.register("CIFAR")

@@ -61,15 +61,15 @@ def test_different_sizes_are_read_one_by_one(tmp_path, tell_sizes):
 
 
 def test_many_parts_keep_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.dataset.json_set.READ_AT_ONCE", 2)
-    monkeypatch.setattr("lib.dataset.json_set.SHOW_SECONDS", -1)
+    monkeypatch.setattr("lib.dataset.base.READ_AT_ONCE", 2)
+    monkeypatch.setattr("lib.dataset.base.SHOW_SECONDS", -1)
     write_set(tmp_path, [(6, 8)] * 7)
     pixels = open_set(tmp_path).pixels()
     assert all(torch.equal(pixels[number], torch.from_numpy(picture(number)).permute(2, 0, 1)) for number in range(7))
 
 
 def test_long_reading_shows_progress(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("lib.dataset.json_set.SHOW_SECONDS", -1)
+    monkeypatch.setattr("lib.dataset.base.SHOW_SECONDS", -1)
     monkeypatch.setattr(logging.getLogger("lib"), "propagate", True)
     write_set(tmp_path)
     with caplog.at_level(logging.INFO, "lib"):
