@@ -4,7 +4,8 @@ The interface has opaque handles and plain numbers only, and is the same in ever
 (https://libjpeg-turbo.org/Documentation/Documentation). The library is the system's, or the one in PyPI's ``turbojpeg``.
 """
 import ctypes
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes.util import find_library
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import NamedTuple
@@ -44,7 +45,9 @@ class Header(NamedTuple):
 
 
 class TurboJpeg:
-    """A loaded library. Threads may share it; each has its own decoder.
+    """A loaded library. Threads may share it.
+
+    Every image has a decoder of its own, since one that met a damaged image decodes the next good ones wrongly.
 
     Args:
         library: it has ``tj3SetCroppingRegion``.
@@ -53,21 +56,25 @@ class TurboJpeg:
 
     def __init__(self, library: ctypes.CDLL, origin: str) -> None:
         self.library, self.origin = declare(library), origin
-        self.local = threading.local()
 
-    @property
-    def handle(self) -> ctypes.c_void_p:
-        """The decoder of this thread; it lives as long as the process."""
-        if not hasattr(self.local, "handle"):
-            self.local.handle = self.library.tj3Init(TJINIT_DECOMPRESS)
-        return self.local.handle
+    @contextmanager
+    def decoder(self) -> Iterator[int]:
+        decoder = self.library.tj3Init(TJINIT_DECOMPRESS)   # under a microsecond, as is the other
+        try:
+            yield decoder
+        finally:
+            self.library.tj3Destroy(decoder)
 
     def header(self, data: bytes) -> Header | None:
         """None where this is no JPEG of 8 bits that can be turned to RGB."""
-        if self.library.tj3DecompressHeader(self.handle, data, len(data)) != 0:
+        with self.decoder() as decoder:
+            return self.read_header(decoder, data)
+
+    def read_header(self, decoder: int, data: bytes) -> Header | None:
+        if self.library.tj3DecompressHeader(decoder, data, len(data)) != 0:
             return None
         subsampling, width, height, precision, colours = (
-            self.library.tj3Get(self.handle, parameter) for parameter in
+            self.library.tj3Get(decoder, parameter) for parameter in
             (TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPARAM_PRECISION, TJPARAM_COLORSPACE))
         if precision != 8 or colours not in CONVERTIBLE or not 0 <= subsampling < len(MCU_WIDTHS):
             return None
@@ -78,19 +85,19 @@ class TurboJpeg:
 
         The same pixels, to the last bit, as in the whole image. None where the library found anything to complain of.
         """
-        header = self.header(data)
-        if header is None:
-            return None
-        mcu_width = max(1, header.mcu_width // reduction)
-        # a pixel more on each side, since colours are interpolated between neighbours; it begins where a block does
-        end = min(-(-header.width // reduction), max(left + width + 1, left + NARROWEST))
-        start = max(0, min(left - 1, end - NARROWEST)) // mcu_width * mcu_width
-        pixels = torch.empty(height, end - start, 3, dtype=torch.uint8)
-        library, handle = self.library, self.handle
-        failed = (library.tj3SetScalingFactor(handle, Factor(1, reduction))
-                  or library.tj3SetCroppingRegion(handle, Region(start, top, end - start, height))
-                  or library.tj3Decompress8(handle, data, len(data), pixels.data_ptr(), pixels.stride(0), TJPF_RGB))
-        return None if failed else pixels[:, left - start:left - start + width].permute(2, 0, 1)
+        with self.decoder() as decoder:
+            header = self.read_header(decoder, data)
+            if header is None:
+                return None
+            mcu_width = max(1, header.mcu_width // reduction)
+            # a pixel more on each side, since colours are interpolated between neighbours; it begins where a block does
+            end = min(-(-header.width // reduction), max(left + width + 1, left + NARROWEST))
+            start = max(0, min(left - 1, end - NARROWEST)) // mcu_width * mcu_width
+            pixels = torch.empty(height, end - start, 3, dtype=torch.uint8)
+            failed = (self.library.tj3SetScalingFactor(decoder, Factor(1, reduction))
+                      or self.library.tj3SetCroppingRegion(decoder, Region(start, top, end - start, height))
+                      or self.library.tj3Decompress8(decoder, data, len(data), pixels.data_ptr(), pixels.stride(0), TJPF_RGB))
+            return None if failed else pixels[:, left - start:left - start + width].permute(2, 0, 1)
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
@@ -98,6 +105,7 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     handle, data, size, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int
     library.tj3Init.restype = handle
     library.tj3Init.argtypes = [number]
+    library.tj3Destroy.argtypes = [handle]
     library.tj3Get.argtypes = [handle, number]
     library.tj3DecompressHeader.argtypes = [handle, data, size]
     library.tj3SetScalingFactor.argtypes = [handle, Factor]

@@ -192,6 +192,17 @@ def test_a_damaged_image_names_its_file_and_entry(decoder, name, tmp_path):
             read()
 
 
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_image_does_no_harm_to_the_next(decoder, name):
+    good = [photograph(0, (60, 50), subsampling=0), photograph(0)]
+    for _ in range(3):
+        with pytest.raises(InputError):
+            ImageFile(DAMAGED[name](), "damaged").window(0, 0, 8, 8)
+        for data in good:
+            assert torch.equal(ImageFile(data, "good").pixels(), by_pillow(data))
+            assert torch.equal(ImageFile(data, "good").window(3, 5, 20, 30), by_pillow(data)[:, 3:23, 5:35])
+
+
 def test_a_missing_image_names_its_file_and_entry(tmp_path):
     with pytest.raises(MissingPathError, match=r"annotations\[7\]: no file .*gone\.jpg"):
         read_image(tmp_path / "gone.jpg", "annotations[7]")
