@@ -16,7 +16,7 @@ from torch import Tensor
 from lib.data_transform import Source
 from lib.dataset import turbojpeg
 from lib.utils.errors import InputError, MissingPathError
-from lib.utils.image_header import DAMAGED
+from lib.utils.image_header import DAMAGED, FORMATS
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +109,10 @@ class ImageFile(Source):
 
     def pillow(self) -> Image.Image:
         try:
-            return Image.open(io.BytesIO(self.data))
+            return Image.open(io.BytesIO(self.data), formats=FORMATS)
         except DAMAGED as error:
-            reason = "the file is empty" if not self.data else "of no known format" if "BytesIO" in str(error) else error
+            unknown = f"not of {', '.join(FORMATS)}" if "BytesIO" in str(error) else error
+            reason = unknown if self.data else "the file is empty"
             raise InputError(f"{self.name} is no image that can be read ({reason})") from error
 
 

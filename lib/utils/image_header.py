@@ -5,6 +5,9 @@ from PIL import Image
 
 from lib.utils.errors import InputError, MissingPathError
 
+# of images of data sets; Pillow hands some others to outside programs, as it does EPS to Ghostscript, which runs their code
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
 # Pillow's answers to damaged files
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, OverflowError, Image.DecompressionBombError)
 
@@ -16,7 +19,7 @@ def read_size(path: Path, entry: str) -> tuple[int, int]:
         entry: where the path comes from, for messages.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return image.height, image.width
     except FileNotFoundError as error:
         raise MissingPathError(f"{entry}: no file {path}") from error

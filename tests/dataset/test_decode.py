@@ -177,7 +177,7 @@ DAMAGED = {
     "header only": lambda: photograph(0)[:300],
     "half": lambda: photograph(0)[:20_000], "last byte": lambda: photograph(0)[:-1], "no data": corrupted,
     "half a png": lambda: encode(photographs()[0], "PNG")[:20_000], "noise": lambda: bytes(range(256)) * 9,
-    "jpeg in name only": lambda: b"\xff\xd8" + bytes(100) + b"\xff\xd9",
+    "postscript": lambda: encode(photographs()[0], "EPS"), "jpeg in name only": lambda: b"\xff\xd8" + bytes(100) + b"\xff\xd9",
 }
 
 
