@@ -158,7 +158,7 @@ def own_logits(output: Output) -> Tensor:
     return output.logits
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision, runtime: Runtime,
                    after_batch: Callable[[int], None] | None = None) -> list[Predictions]:
     """Predictions for every image of the set exactly once, in its order, on every rank, as CPU tensors; one for each head.

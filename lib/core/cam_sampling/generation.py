@@ -49,7 +49,7 @@ class Generation:
         self.images, self.network, self.normalize, self.size, self.device = images, network, normalize, size, device
         self.batch_size, self.num_readers = batch_size, num_readers
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def run(self, plan: Plan) -> Iterator[Made]:
         """The images of the plan, ordered by source and not by number.
 
