@@ -15,11 +15,19 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.figure import Figure
+from xdist.remote import Producer
+from xdist.scheduler import WorkStealingScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore_glob = [] if torch.cuda.is_available() else ["cuda/*"]
 
 DIGITS = "configs/test/digits_lt.yaml"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WorkStealingScheduling:
+    """The slow tests stand together: a worker that has none left takes over half of the other's."""
+    return WorkStealingScheduling(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

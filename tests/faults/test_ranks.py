@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,21 @@ SCRIPT = "distributed_data_parallel_train.sh"
 pytestmark = pytest.mark.slow
 
 
+OWN = ("TRAIN.MAX_EPOCH", "2", "TRAIN.BATCH_SIZE", "8", "SHOW_STEP", "2")   # 35 batches of two ranks in an epoch
+
+
 @pytest.fixture
 def words(tiny, tmp_path):
-    """Two epochs of 35 batches of two ranks, below ``tmp_path``/name."""
-    def below(name: str, *more: str) -> list[str]:
-        own = ("TRAIN.MAX_EPOCH", "2", "TRAIN.BATCH_SIZE", "8", "SHOW_STEP", "2")
-        return [*tiny, "OUTPUT_DIR", str(tmp_path / name), *own, *more]
+    """A training below ``tmp_path``/name."""
+    return lambda name, *more: [*tiny, "OUTPUT_DIR", str(tmp_path / name), *OWN, *more]
 
-    return below
+
+@pytest.fixture(scope="module")
+def whole(tiny_in, tmp_path_factory) -> Path:
+    """The run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert launch([*tiny_in(folder), *OWN], folder / "output.txt").end(300)[0] == 0
+    return folder / "run"
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -39,12 +47,18 @@ class Launched:
         with output.open("w") as file:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment(**variables), stdout=file, stderr=file, text=True)
 
-    def wait_for(self, text: str, seconds: float = 240) -> None:
+    def wait_for(self, text: str) -> None:
+        self.wait_until(lambda: text in self.output.read_text())
+
+    def wait_for_file(self, path: Path) -> None:
+        self.wait_until(path.exists)
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
-        while text not in self.output.read_text():
+        while not condition():
             assert self.process.poll() is None, self.output.read_text()
             assert time.monotonic() < end, self.output.read_text()
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def ranks(self) -> list[int]:
         """Process numbers of the ranks, which are the launcher's children."""
@@ -66,9 +80,7 @@ def equal(first: Path, second: Path) -> None:
         assert same(value, other[name]), name
 
 
-def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, tmp_path):
-    assert launch(words("whole"), tmp_path / "whole.txt").end(300)[0] == 0
-
+def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, whole, tmp_path):
     run = launch(words("ended"), tmp_path / "ended.txt")
     run.wait_for("epoch 1/2  batch 6/")
     os.kill(run.ranks()[1], signal.SIGKILL)
@@ -79,16 +91,17 @@ def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, tmp_
     assert "lost contact with another rank" in output
     assert "Traceback" not in output
 
-    often = ("TRAIN.CHECKPOINT_MINUTES", "0.0001", "--overwrite")   # 6 ms, so that one is there by batch 6
+    often = ("TRAIN.CHECKPOINT_MINUTES", "0.001", "--overwrite")   # 60 ms, some batches
     run = launch(words("restarted", *often), tmp_path / "restarted.txt", MAX_RESTARTS="2")
     for place in ("epoch 1/2  batch 6/", "epoch 2/2  batch 10/"):
         run.wait_for(place)
+        run.wait_for_file(tmp_path / "restarted/run/models/mid_epoch.pth")
         os.kill(run.ranks()[0], signal.SIGKILL)
     status, output = run.end(300)
     assert status == 0, output
     assert "restarted by the launcher, time 2" in output
     assert re.search(r"going on with epoch 1, batch \d+", output)
-    one, other = (results(tmp_path / name / "run") for name in ("whole", "restarted"))
+    one, other = results(whole), results(tmp_path / "restarted/run")
     for name, value in one.items():
         key = "TRAIN.CHECKPOINT_MINUTES"
         for state in (value, other[name]):
@@ -98,9 +111,8 @@ def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, tmp_
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_all_ranks_at_one_batch_and_they_go_on_bit_for_bit(words, tmp_path, number, status):
+def test_a_signal_stops_all_ranks_at_one_batch_and_they_go_on_bit_for_bit(words, whole, tmp_path, number, status):
     """SIGTERM to one rank only; Ctrl-C to the launcher, which passes it on."""
-    assert launch(words("whole"), tmp_path / "whole.txt").end(300)[0] == 0
     run = launch(words("parts"), tmp_path / "parts.txt")
     run.wait_for("epoch 2/2  batch 6/")
     os.kill(run.ranks()[1] if number == signal.SIGTERM else run.process.pid, number)
@@ -112,7 +124,7 @@ def test_a_signal_stops_all_ranks_at_one_batch_and_they_go_on_bit_for_bit(words,
     ended, output = Launched(command, tmp_path / "resumed.txt").end(300)
     assert ended == 0, output
     assert re.search(r"going on with epoch 2, batch \d+", output)
-    equal(tmp_path / "whole/run", tmp_path / "parts/run")
+    equal(whole, tmp_path / "parts/run")
 
 
 def test_another_number_of_ranks_begins_the_epoch_again(words, tmp_path):
