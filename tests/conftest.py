@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from matplotlib.figure import Figure
 from xdist.remote import Producer
 from xdist.scheduler import WorkStealingScheduling
@@ -22,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 collect_ignore_glob = [] if torch.cuda.is_available() else ["cuda/*"]
 
 DIGITS = "configs/test/digits_lt.yaml"
+
+settings.register_profile("suite", derandomize=True)   # a suite repeats; ``python tests/faults/fuzz.py`` draws new cases each time
+settings.load_profile("suite")
 
 
 @pytest.hookimpl(optionalhook=True)

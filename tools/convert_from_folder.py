@@ -79,7 +79,7 @@ def collect(args: argparse.Namespace, classes: list[str]) -> tuple[list[Source],
         train, valid = sources, find_images(args.valid_path, classes, "--valid_path")
     if args.ratio is not None:
         labels = torch.tensor([source.label for source in train])
-        kept = long_tail_subset(labels, len(classes), args.ratio, args.seed, args.profile, key="--ratio")
+        kept = long_tail_subset(labels, len(classes), args.ratio, args.seed, args.profile, args.input_path, key="--ratio")
         train = [train[index] for index in kept.tolist()]
     return train, valid
 

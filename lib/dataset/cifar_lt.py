@@ -31,7 +31,7 @@ class CifarLT(ArraySet):
         whole = read_cifar(source, train, Path(root or USUAL_ROOT))
         images = torch.from_numpy(whole.data).permute(0, 3, 1, 2)
         labels = torch.tensor(whole.targets)
-        indices = long_tail_subset(labels, len(whole.classes), ratio, random_seed, profile) if train else None
+        indices = long_tail_subset(labels, len(whole.classes), ratio, random_seed, profile, root or USUAL_ROOT) if train else None
         if train:
             images, labels = images[indices], labels[indices]
         super().__init__(f"IMBALANCE{source}", resize(images, size), labels, whole.classes, MEAN, STD, indices)

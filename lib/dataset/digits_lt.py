@@ -30,7 +30,7 @@ class DigitsLT(ArraySet):
         labels = torch.from_numpy(digits.target[part]).long()
         pixels = torch.from_numpy(np.rint(digits.images[part] * (255 / 16)).astype(np.uint8))[:, None]
         names = [str(name) for name in digits.target_names]
-        indices = long_tail_subset(labels, len(names), ratio, random_seed, type_) if train else None
+        indices = long_tail_subset(labels, len(names), ratio, random_seed, type_, "scikit-learn") if train else None
         if train:
             pixels, labels = pixels[indices], labels[indices]
         super().__init__("IMBALANCEDIGITS", resize(pixels, size), labels, names, [MEAN] * 3, [STD] * 3, indices)

@@ -40,7 +40,7 @@ class FashionLT(ArraySet):
         labels = read_labels(find_file(folder, f"{part}-labels-idx1-ubyte"))
         if len(images) != len(labels):
             raise InputError(f"{folder}: {len(images)} images for {len(labels)} labels ({part})")
-        indices = long_tail_subset(labels, len(NAMES), ratio, random_seed, type_) if train else None
+        indices = long_tail_subset(labels, len(NAMES), ratio, random_seed, type_, folder) if train else None
         if train:
             images, labels = images[indices], labels[indices]
         images = F.pad(images, [2] * 4) if images.shape[1:] == (28, 28) and tuple(size) == (32, 32) else images

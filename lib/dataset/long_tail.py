@@ -18,23 +18,26 @@ def long_tail_counts(largest: int, num_classes: int, ratio: float, profile: str)
 
 
 def long_tail_subset(labels: Tensor, num_classes: int, ratio: float, random_seed: int, profile: str,
-                     key: str = "DATASET.IMBALANCECIFAR.RATIO") -> Tensor:
+                     source: object = "the set", key: str = "DATASET.IMBALANCECIFAR.RATIO") -> Tensor:
     """Indices of the images to keep, class after class, exactly those that the published code kept.
 
     It seeded numpy's legacy generator, and for each class in label order shuffled the class's indices and took the first
     n_c. n_max is the size of the smallest class, which for a balanced set is N / C.
 
     Args:
-        key: where ``ratio`` comes from, for messages.
+        source: where the images come from, for messages.
+        key: where ``ratio`` comes from, likewise.
 
     Raises:
-        InputError: the rule leaves a class without an image.
+        InputError: a class has no image, or the rule leaves it none.
     """
-    largest = int(torch.bincount(labels, minlength=num_classes).min())
+    largest, smallest = (int(value) for value in torch.bincount(labels, minlength=num_classes).min(dim=0))
+    if largest == 0:
+        raise InputError(f"{source}: no image of class {smallest}, of {num_classes} classes numbered from 0")
     counts = long_tail_counts(largest, num_classes, ratio, profile)
     if min(counts) == 0:
-        raise InputError(f"{key}: {ratio} leaves {counts.count(0)} of {num_classes} classes without an "
-                         f"image; at least {1 / largest:.4g} keeps one of each")
+        raise InputError(f"{key}: {ratio} leaves {counts.count(0)} of {num_classes} classes without an image, since {source} has "
+                         f"{largest} of class {smallest}; at least {1 / largest:.4g} keeps one of each")
     legacy = np.random.RandomState(random_seed)
     chosen = []
     for number, count in enumerate(counts):

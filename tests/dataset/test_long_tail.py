@@ -61,3 +61,8 @@ def test_counts_fall_and_every_image_is_there_once(classes, size, ratio, seed):
 def test_the_largest_class_is_as_large_as_the_smallest_class_of_an_uneven_source():
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 40)
     assert torch.bincount(labels[long_tail_subset(labels, 3, 0.1, 0, "exp")]).tolist() == [30, 9, 3]
+
+
+def test_a_class_without_images_is_named():
+    with pytest.raises(InputError, match=r"^data/x: no image of class 1, of 3 classes"):
+        long_tail_subset(torch.tensor([0, 0, 2, 2]), 3, 1.0, 0, "exp", "data/x")
