@@ -24,7 +24,7 @@ collect_ignore_glob = [] if torch.cuda.is_available() else ["cuda/*"]
 
 DIGITS = "configs/test/digits_lt.yaml"
 
-settings.register_profile("suite", derandomize=True)   # a suite repeats; ``python tests/faults/fuzz.py`` draws new cases each time
+settings.register_profile("suite", derandomize=True)   # ``tests/faults/fuzz.py`` draws new cases each time
 settings.load_profile("suite")
 
 
