@@ -70,7 +70,8 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         # 4. files
         with runtime.agree():
             if runtime.is_main:
-                open_run(cfg, run, args.overwrite and not auto_resume, point, runtime, train_set)
+                with run.writing():
+                    open_run(cfg, run, args.overwrite and not auto_resume, point, runtime, train_set)
         # 5. epochs
         predictions, point = fit(cfg, run, parts, point, loaders, runtime)
         # 6. report
@@ -105,8 +106,8 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
         network = build.build_network(cfg, train_set.num_classes)
 
         def accept(start: Start) -> None:
+            check_part(start, plan, runtime.world_size)   # first, since what is refused must leave no weights behind
             start.load_weights(network)
-            check_part(start, plan, runtime.world_size)
 
         start = build.find_start(cfg, run, auto_resume, accept) if runtime.is_main else None
         if runtime.is_main:

@@ -177,6 +177,11 @@ class Start(NamedTuple):
             raise InputError(f"{self.source} holds the state of another optimizer or of other parameters than "
                              f"{type(optimizer).__name__} of this run; RESUME_MODE state_dict takes its weights only")
         optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})
+        for parameter, moments in optimizer.state.items():
+            for name, value in moments.items():
+                # fused kernels take for granted that a parameter and its moments lie alike in memory
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def describe(self) -> str:
         return "weights: from scratch" if self.kind == "scratch" else f"{self.kind} loaded from {self.source}"

@@ -244,6 +244,31 @@ def test_moments_come_from_the_file_and_options_from_the_configuration():
     assert all((optimizer.state[p]["momentum_buffer"] == 1).all() for p in network.parameters())
 
 
+@pytest.mark.parametrize(("kind", "options"), [(torch.optim.SGD, {"momentum": 0.9}), (torch.optim.Adam, {})])
+def test_moments_of_another_memory_format_are_those_of_the_same_elements(kind, options):
+    """A fused kernel walks through memory, whatever the strides are."""
+    def convolution() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Conv2d(3, 4, 3, bias=False)
+
+    grown = []
+    for before, after in ((torch.contiguous_format, torch.channels_last), (torch.channels_last, torch.contiguous_format),
+                          (torch.contiguous_format, torch.contiguous_format)):
+        network = convolution().to(memory_format=before)
+        optimizer = kind(network.parameters(), lr=0.5, fused=True, **options)
+        gradient = torch.randn(network.weight.shape, generator=torch.Generator().manual_seed(1))
+        network.weight.grad = gradient.to(memory_format=before)
+        optimizer.step()
+        moved = convolution().to(memory_format=after)
+        resumed = kind(moved.parameters(), lr=0.5, fused=True, **options)
+        start_with(optimizer).load_optimizer(resumed)
+        moved.weight.grad = torch.zeros_like(moved.weight)
+        resumed.step()
+        grown.append(moved.weight.detach())
+    for weight in grown[:2]:
+        torch.testing.assert_close(weight, grown[2])
+
+
 @pytest.mark.parametrize("saved", [lambda: stepped(torch.optim.Adam, Small()),
                                    lambda: stepped(torch.optim.SGD, nn.Linear(2, 2), momentum=0.9)])
 def test_another_optimizer_is_refused(saved):

@@ -115,8 +115,13 @@ def test_with_other_batches_the_epoch_begins_again(tmp_path, tiny, send, monkeyp
     output = capsys.readouterr().out
     assert re.search(rf"mid_epoch\.pth is from the middle of epoch {epoch} .* has other batches; going on .*{begins}", output)
     assert not (tmp_path / "run/models/mid_epoch.pth").exists()
-    history = results(tmp_path / "run")["history"]
-    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    found = results(tmp_path / "run")
+    assert [entry["epoch"] for entry in found["history"]] == [1, 2, 3]
+    if epoch == 1:   # nothing of the refused checkpoint is left
+        assert train.main(words(tiny, tmp_path / "anew", "TRAIN.BATCH_SIZE", "32")) == 0
+        anew = results(tmp_path / "anew/run")
+        assert all(torch.equal(value, anew["last.pth"]["state_dict"][name])
+                   for name, value in found["last.pth"]["state_dict"].items())
 
 
 @pytest.mark.slow
