@@ -54,7 +54,7 @@ def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[
                    pad=6 if rows <= NAMED_CLASSES else 18)
     counts = metrics.train_images[matrix.order]
     if classes <= NAMED_CLASSES and rows == classes:
-        names = [class_names[number] for number in matrix.order]
+        names = [plain_text(class_names[number]) for number in matrix.order]
         axes.set_xticks(range(1, classes + 1), names, rotation=90 if max(map(len, names)) > 2 else 0)
         axes.set_yticks(range(1, classes + 1), [f"{name} ({count:,})" for name, count in zip(names, counts)])
         axes.set_xlabel("predicted class")
@@ -93,6 +93,11 @@ def write_cells(axes: Axes, shares: np.ndarray) -> None:
             axes.text(column + 1, row + 1, f"{share:.0f}", ha="center", va="center", fontsize=8, color=color)
 
 
+def plain_text(name: str) -> str:
+    """A name as it is, where matplotlib would take what is between two dollar signs for a formula."""
+    return name.replace("$", r"\$")
+
+
 def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     """Recall of each class, from frequent to rare, over its number of training images."""
     order = np.argsort(-metrics.train_images, kind="stable")
@@ -102,7 +107,7 @@ def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     colors = [SHOT_COLORS[shot(count)] for count in counts]
     if len(order) <= NAMED_CLASSES:
         axes.bar(range(len(order)), np.nan_to_num(recall), color=colors)
-        names = [class_names[number] for number in order]
+        names = [plain_text(class_names[number]) for number in order]
         axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
         axes.set_xlabel("class, from frequent to rare")
     else:
@@ -159,7 +164,7 @@ def class_counts_figure(class_counts: Tensor, class_names: Sequence[str]) -> Fig
     if len(order) <= NAMED_CLASSES:
         bars = axes.bar(range(len(order)), heights, color=colors)
         axes.bar_label(bars, [f"{count:,}" for count in counts[order]], fontsize=8)
-        names = [class_names[number] for number in order]
+        names = [plain_text(class_names[number]) for number in order]
         axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
     else:
         for name, color in SHOT_COLORS.items():
@@ -214,7 +219,7 @@ def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int]) ->
 
 def curve(axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, color: str, percent: bool = False,
           linewidth: float = 1.5, linestyle: str = "-") -> None:
-    points = [(entry["epoch"], entry[key] * (100 if percent else 1)) for entry in history if key in entry]
+    points = [(entry["epoch"], entry[key] * (100 if percent else 1)) for entry in history if entry.get(key) is not None]
     if points:
         axes.plot(*zip(*points), color=color, label=label, marker="." if len(points) < 40 else "", linewidth=linewidth,
                   linestyle=linestyle)

@@ -1,4 +1,5 @@
 """From predictions to the numbers of long-tailed recognition."""
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,13 +35,15 @@ class Predictions(NamedTuple):
 
 
 def describe(logits: Tensor, labels: Tensor) -> Predictions:
-    """(B, C) logits and (B,) labels; stays on the device. Among equal logits the lowest class comes first, as in argmax."""
+    """(B, C) logits and (B,) labels; stays on the device. Among equal logits the lowest class comes first, as in argmax; where
+    the true class's logit is NaN, it comes last."""
     log_probabilities = logits.float().log_softmax(dim=1)
     logits = logits.float()
     true = logits.gather(1, labels[:, None])
     predicted = logits.argmax(dim=1)
     before = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
-    rank = ((logits > true) | ((logits == true) & before)).sum(dim=1)
+    behind = (logits < true) | ((logits == true) & ~before)   # itself among them, unless it is NaN
+    rank = (~behind).sum(dim=1)
     nll = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
     return Predictions(labels, predicted, rank, log_probabilities.max(dim=1).values.exp(), nll)
 
@@ -84,8 +87,9 @@ class Metrics:
         return int(np.nanargmin(self.recall))
 
     def history_entry(self) -> dict[str, Any]:
-        """What history.jsonl keeps."""
-        return {"valid_loss": self.nll, "valid_accuracy": self.top1, **self.shots, "recall": nan_to_none(self.recall)}
+        """What history.jsonl keeps; a loss that is not finite is None."""
+        return {"valid_loss": finite_or_none(self.nll), "valid_accuracy": self.top1, **self.shots,
+                "recall": nan_to_none(self.recall)}
 
     def to_dict(self) -> dict[str, Any]:
         """For metrics.json: numbers only, None for NaN."""
@@ -93,8 +97,9 @@ class Metrics:
             **{f"top{k}": value for k, value in self.top.items()}, **self.shots,
             "classes": self.shot_sizes, "balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1,
             "geometric_mean": self.geometric_mean, "worst_class": self.worst_class,
-            "worst_recall": float(self.recall[self.worst_class]), "ece": self.ece, "nll": self.nll,
-            "images": int(self.valid_images.sum()), "recall": nan_to_none(self.recall), "precision": nan_to_none(self.precision),
+            "worst_recall": float(self.recall[self.worst_class]), "images": int(self.valid_images.sum()),
+            "ece": finite_or_none(self.ece), "nll": finite_or_none(self.nll),
+            "recall": nan_to_none(self.recall), "precision": nan_to_none(self.precision),
         }
 
 
@@ -148,6 +153,11 @@ def confusion(predictions: Predictions, class_counts: Tensor, max_cells: int = M
     cell[order] = np.repeat(np.arange(rows), np.diff(edges))
     flat = cell[predictions.labels.numpy()] * rows + cell[predictions.predicted.numpy()]
     return Confusion(np.bincount(flat, minlength=rows * rows).reshape(rows, rows), order, edges)
+
+
+def finite_or_none(value: float) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
 
 
 def nan_to_none(values: np.ndarray) -> list[float | None]:

@@ -57,7 +57,8 @@ class Progress:
                  f"train: loss {entry['train_loss']:.4f} accuracy {100 * entry['train_accuracy']:.2f} %"]
         if "valid_accuracy" in entry:
             shots = "".join(f" {name} {100 * entry[name]:.1f}" for name in ("many", "medium", "few") if name in entry)
-            parts.append(f"valid: loss {entry['valid_loss']:.4f} accuracy {100 * entry['valid_accuracy']:.2f} %{shots}")
+            loss = "not finite" if entry["valid_loss"] is None else f"{entry['valid_loss']:.4f}"
+            parts.append(f"valid: loss {loss} accuracy {100 * entry['valid_accuracy']:.2f} %{shots}")
         if entry.get("skipped_steps"):
             parts.append(f"{entry['skipped_steps']} steps skipped, whose gradients overflowed in mixed precision")
         parts += [f"{entry['images_per_second']:.0f} images/s", f"ETA {self.remaining(entry['epoch'])}"]

@@ -82,13 +82,17 @@ class Run:
         return InputError(f"OUTPUT_DIR/NAME: cannot write to {self.directory} ({error.strerror})")
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Makes one message of a disk that is full or gone; files are replaced in one step, so the old ones stay."""
+    def writing(self, advice: str = "") -> Iterator[None]:
+        """Makes one message of a disk that is full or gone; files are replaced in one step, so the old ones stay.
+
+        Args:
+            advice: what to do once there is room; by default, what is kept and how a training goes on.
+        """
         try:
             yield
         except OSError as error:
-            raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {self.kept}; "
-                                 "once there is room, --ar True goes on with it") from error
+            advice = advice or f"{self.kept}; once there is room, --ar True goes on with it"
+            raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {advice}") from error
 
     def holds_a_run(self) -> bool:
         """Whether something would be lost: a history or checkpoints. A start that failed before them is no run."""
@@ -167,7 +171,7 @@ class Run:
             append_line(self.history_file, json.dumps(entry))
             if self.board is not None:
                 for name in SCALARS:
-                    if name in entry:
+                    if entry.get(name) is not None:
                         self.board.add_scalar(name, entry[name], entry["epoch"])
                 self.board.flush()
 

@@ -39,6 +39,15 @@ def test_a_few_classes_are_named_with_their_counts():
     assert len(axes.texts) >= 10
 
 
+def test_names_are_shown_as_they_are(tmp_path):
+    """Between dollar signs matplotlib would read a formula, and end the training at one that is none."""
+    predictions, metrics, _, counts = validation(2)
+    names = ["a$_$", "US$"]
+    for figure in (class_counts_figure(counts, names), recall_figure(metrics, names),
+                   confusion_figure(confusion(predictions, counts), metrics, names)):
+        save_figure(figure, tmp_path / "x.png")
+
+
 @pytest.mark.parametrize("classes", [2, 10, 100, 8142])
 def test_recall_and_counts_figures(classes):
     _, metrics, names, counts = validation(classes)

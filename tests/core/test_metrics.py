@@ -74,6 +74,18 @@ def test_extreme_logits_are_finite(dtype):
     assert described.confidence.tolist() == [1, 1]
 
 
+def test_what_is_not_a_number_is_not_right():
+    """A network that has diverged knows nothing: no class is recognised, and the loss is no number of JSON's."""
+    labels = torch.tensor([0, 1, 2, 1])
+    found = measure(describe(torch.full((4, 3), math.nan), labels), torch.tensor([5, 5, 5]))
+    assert (found.top[1], found.top[2], found.top[3]) == (0, 0, 0)
+    assert found.recall.tolist() == [0, 0, 0]
+    assert found.history_entry()["valid_loss"] is None
+    json.dumps([found.to_dict(), found.history_entry()], allow_nan=False)
+    logits = torch.tensor([[math.nan, 2, 1], [3, math.nan, 1]])
+    assert describe(logits, torch.tensor([1, 1])).rank.tolist() == [1, 3]
+
+
 @pytest.mark.parametrize(("count", "group"), [(101, "many"), (100, "medium"), (20, "medium"), (19, "few"), (0, "few")])
 def test_bounds_of_the_shot_groups(count, group):
     assert case([0], [0], [count]).shots == {group: 1.0}

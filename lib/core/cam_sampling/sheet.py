@@ -11,7 +11,7 @@ from torch import Tensor
 from lib.core.cam_sampling.generation import Made
 from lib.core.cam_sampling.geometry import KINDS, Moves
 from lib.core.cam_sampling.plan import Plan
-from lib.core.figures import ORANGE
+from lib.core.figures import ORANGE, plain_text
 from lib.net import foreground
 
 ROWS = 6
@@ -69,7 +69,7 @@ class Sheet:
                         one.set_title(title, fontsize=10)
                     axes[1].annotate(name, (0.5, 1), (0, 26), "axes fraction", "offset points", ha="center", weight="bold")
                 if kind == 0:
-                    text = f"{class_names[label]}\n{class_counts[label]:,} images\n+ {self.added[label]:,}"
+                    text = f"{plain_text(class_names[label])}\n{class_counts[label]:,} images\n+ {self.added[label]:,}"
                     axes[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
         return figure
 
