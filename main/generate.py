@@ -25,6 +25,7 @@ from lib.utils.errors import InputError
 log = logging.getLogger("main.train")
 
 SHEET = "cam_sampling.png"
+AGAIN = "nothing of it was kept; the same command begins anew once there is room"
 
 
 class Job(NamedTuple):
@@ -78,7 +79,8 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
 def make(cfg: Config, job: Job, runtime: Runtime) -> None:
     plan, output = job.plan, job.output
     job.run.open(cfg.to_yaml(), 1, runtime.describe(), tensorboard=False)
-    job.run.record_indices(job.train_set.indices)
+    with job.run.writing(AGAIN):
+        job.run.record_indices(job.train_set.indices)
     added = torch.bincount(plan.labels, minlength=job.train_set.num_classes)
     log.info("%s: %d images to make from %d of %d, %d to %d per class, on %s", job.train_set.name, len(plan.labels),
              len(plan.sources.unique()), len(job.train_set.labels), added.min(), added.max(), runtime.device)
@@ -88,7 +90,8 @@ def make(cfg: Config, job: Job, runtime: Runtime) -> None:
     with output.filling() as folder:
         with Writer(folder) as writer:
             sizes = fill(job, writer, sheet)
-        save_figure(sheet.figure(job.train_set.class_names, job.train_set.class_counts), job.run.figures / SHEET)
+        with job.run.writing(AGAIN):
+            save_figure(sheet.figure(job.train_set.class_names, job.train_set.class_counts), job.run.figures / SHEET)
         output.commit(annotations(cfg, job, sizes))
     log.info("Images: %s\nAnnotations: %s\nA sample to look at: %s", output.folder, output.json_file, job.run.figures / SHEET)
     job.run.close()

@@ -51,7 +51,9 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
         with closing(loader):
             by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
         log_unreadable([loader], runtime)
-        if runtime.is_main:
+        if not runtime.is_main:
+            return
+        with run.writing("the same command validates again once there is room"):
             predictions = dict(zip(heads, by_head))
             about = {"epoch": state.get("epoch"), "checkpoint": str(path)}
             report(run, predictions, about, valid_set, train_set.class_counts)

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.config.default import TREE
-from lib.config.node import Config, ConfigError, merge_files, merge_pairs
+from lib.config.node import Config, ConfigError, merge
 from lib.config.resolve import resolve
 from lib.config.validate import validate
 
@@ -18,7 +18,7 @@ def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[st
     """
     cfg = TREE.clone()
     paths = [paths] if isinstance(paths, (str, Path)) else paths
-    problems = merge_files(cfg, [Path(path) for path in paths]) + merge_pairs(cfg, list(overrides))
+    problems = merge(cfg, [Path(path) for path in paths], list(overrides))
     problems += resolve(cfg)
     problems += validate(cfg)
     if problems:

@@ -61,14 +61,18 @@ def plain(value: Any) -> Any:
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def merge_files(tree: Config, paths: Sequence[Path]) -> list[str]:
-    """Merges yaml files into ``tree``, bases first, later files last; returns what is wrong with them."""
+def merge(tree: Config, paths: Sequence[Path], words: Sequence[str]) -> list[str]:
+    """Merges yaml files, bases first and later files last, then KEY VALUE words into ``tree``; returns what is wrong with them.
+
+    ``tree`` as it comes says what kind of value each key takes.
+    """
     problems: list[str] = []
-    merge_stack(tree, paths, problems, below=())
-    return problems
+    kinds = tree.flat()
+    merge_stack(tree, paths, kinds, problems, below=())
+    return problems + merge_pairs(tree, words, kinds)
 
 
-def merge_stack(tree: Config, paths: Sequence[Path], problems: list[str], below: tuple[Path, ...]) -> bool:
+def merge_stack(tree: Config, paths: Sequence[Path], kinds: dict[str, Any], problems: list[str], below: tuple[Path, ...]) -> bool:
     """Merges files one over the other; returns whether any of them sets NAME, itself or by its bases.
 
     Each one after the first that does not set NAME adds its own file name to it, so that baseline, input_mixup.yaml and
@@ -77,14 +81,14 @@ def merge_stack(tree: Config, paths: Sequence[Path], problems: list[str], below:
     named = False
     for number, path in enumerate(paths):
         before = tree.NAME
-        sets_name = merge_file(tree, path, problems, below)
+        sets_name = merge_file(tree, path, kinds, problems, below)
         if number and not sets_name:
             tree.NAME = f"{before}_{path.stem}"
         named |= sets_name
     return named
 
 
-def merge_file(tree: Config, path: Path, problems: list[str], below: tuple[Path, ...]) -> bool:
+def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[str], below: tuple[Path, ...]) -> bool:
     """Merges one file over its bases; returns whether they or it set NAME.
 
     ``below``: the files that this one is a base of, outermost first. ``{BEFORE}`` in a text stands for NAME as it is before
@@ -110,31 +114,31 @@ def merge_file(tree: Config, path: Path, problems: list[str], below: tuple[Path,
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         problems.append(f"{path}: {BASE} is a path or a list of paths, got {bases!r}")
         bases = []
-    named = merge_stack(tree, [path.parent / base for base in bases], problems, (*below, place))
+    named = merge_stack(tree, [path.parent / base for base in bases], kinds, problems, (*below, place))
     values = {key: value.replace(BEFORE, tree.NAME) if isinstance(value, str) else value for key, value in leaves(content)}
-    problems += [f"{path}: {problem}" for problem in merge_leaves(tree, values)]
+    problems += [f"{path}: {problem}" for problem in merge_leaves(tree, values, kinds)]
     return named or "NAME" in content
 
 
-def merge_pairs(tree: Config, words: Sequence[str]) -> list[str]:
+def merge_pairs(tree: Config, words: Sequence[str], kinds: dict[str, Any]) -> list[str]:
     """Merges KEY VALUE pairs of the command line; returns what is wrong with them."""
     problems = [f"{COMMAND_LINE}: {words[-1]!r} has no value; give KEY VALUE pairs"] if len(words) % 2 else []
     pairs = zip(words[::2], words[1::2])
-    return problems + [f"{COMMAND_LINE}: {p}" for key, text in pairs for p in merge_leaves(tree, {key: Typed(text)})]
+    return problems + [f"{COMMAND_LINE}: {p}" for key, text in pairs for p in merge_leaves(tree, {key: Typed(text)}, kinds)]
 
 
-def merge_leaves(tree: Config, values: dict[str, Any]) -> list[str]:
-    known, problems = tree.flat(), []
+def merge_leaves(tree: Config, values: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
+    problems = []
     for key, value in values.items():
-        if key not in known:
-            inside = [name for name in known if name.startswith(f"{key}.")]
-            what = f"{key} is a section, with {', '.join(inside[:3])}…" if inside else f"unknown key {key}; {nearest(key, known)}"
+        if key not in kinds:
+            inside = [name for name in kinds if name.startswith(f"{key}.")]
+            what = f"{key} is a section, with {', '.join(inside[:3])}…" if inside else f"unknown key {key}; {nearest(key, kinds)}"
             if not inside or value != {}:
                 problems.append(what)
             continue
         try:
-            tree.put(key, coerce(value, known[key]))
-        except TypeError as error:
+            tree.put(key, coerce(value, kinds[key]))
+        except (TypeError, OverflowError) as error:   # OverflowError: more digits than a float holds
             problems.append(f"{key} {error}")
     return problems
 
@@ -198,7 +202,7 @@ def read_word(text: str) -> Any:
         text = f"[{text[1:-1].rstrip(', ')}]"
     try:
         return yaml.load(text, Loader=UniqueKeyLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):   # ValueError: a date or a number that is none
         return str(text)
 
 

@@ -176,17 +176,16 @@ def select_gpus(gpus: str, local_size: int) -> int:
     """Makes only the GPUs asked for visible; returns how many there are, 0 for the CPU."""
     if gpus == "cpu":
         return 0
-    if gpus == "auto":
-        return torch.cuda.device_count()
-    wanted = gpus.split(",")
+    wanted = [] if gpus == "auto" else gpus.split(",")
     if not all(number.strip().isdigit() for number in wanted):
         raise InputError(f"GPUS: {gpus!r} is neither 'cpu' nor numbers such as 0 or 0,1")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(number.strip() for number in wanted)
+    if wanted:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(number.strip() for number in wanted)
     found = torch.cuda.device_count()
     if found < len(wanted):
         raise InputError(f"GPUS: asked for {gpus}, but CUDA finds {found} of these {len(wanted)}; "
                          "nvidia-smi lists what is there, 'cpu' trains without")
-    if local_size > 1 and found < local_size:
+    if local_size > 1 and 0 < found < local_size:
         raise InputError(f"NUM_GPUS: {local_size} processes here for {found} GPUs ({gpus}); each needs its own")
     return found
 

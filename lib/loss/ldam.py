@@ -28,5 +28,6 @@ class LDAMLoss(WeightedLoss):
         self.register_buffer("margins", (max_margin * rarity(class_counts, 0.25)).float(), persistent=False)
 
     def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
-        margins = torch.zeros_like(logits).scatter_(1, targets[:, None], self.margins.to(logits.dtype)[targets][:, None])
-        return F.cross_entropy(self.scale * (logits - margins), targets, reduction="none")
+        # no scatter, whose deterministic kernel waits for the device in some versions of torch
+        own = targets[:, None] == torch.arange(logits.shape[1], device=logits.device)
+        return F.cross_entropy(self.scale * (logits - own * self.margins.to(logits.dtype)), targets, reduction="none")

@@ -79,6 +79,8 @@ def test_a_loaded_configuration_is_frozen(write):
     (["TRANSFORMS.TEST_TRANSFORMS", "['center_crop']"], "TRANSFORMS.TEST_TRANSFORMS", ["center_crop"]),
     (["DATASET.MEAN", "[.1, 2e-1, 1]"], "DATASET.MEAN", [0.1, 0.2, 1]),
     (["DATASET.ROOT", "''"], "DATASET.ROOT", "''"),
+    (["DATASET.MEAN", "[0, 0, 0]", "DATASET.MEAN", "[.1, .2, .3]"], "DATASET.MEAN", [0.1, 0.2, 0.3]),
+    (["TRAIN.LR_SCHEDULER.LR_STEP", "[]", "TRAIN.LR_SCHEDULER.LR_STEP", "[3]"], "TRAIN.LR_SCHEDULER.LR_STEP", [3]),
 ])
 def test_types_of_the_command_line(write, words, key, value):
     result = load_config(write("base.yaml", BASE), words).flat()[key]
@@ -93,6 +95,7 @@ def test_types_of_the_command_line(write, words, key, value):
     ("NAME:", "NAME takes text (such as 'default'), got nothing"),
     ("TRAIN: {LR_SCHEDULER: {LR_STEP: 160}}", "TRAIN.LR_SCHEDULER.LR_STEP takes a list"),
     ("TRAIN: {LR_SCHEDULER: {LR_STEP: [a]}}", "TRAIN.LR_SCHEDULER.LR_STEP takes a whole number"),
+    (f"TRAIN: {{OPTIMIZER: {{BASE_LR: {10**400}}}}}", "TRAIN.OPTIMIZER.BASE_LR int too large"),
     ("TRAIN: {OPTIMIZER: {BASE_LR: fast}}", "TRAIN.OPTIMIZER.BASE_LR takes a number"),
     ("LOSS: CrossEntropy", "LOSS is a section"),
     ("NAME: {a: 1}", "unknown key NAME.a; did you mean 'NAME'?"),
@@ -109,6 +112,12 @@ def test_types_of_the_command_line(write, words, key, value):
 def test_a_mistake_names_file_and_key(write, text, message):
     found = problems(write("bad.yaml", text))
     assert any(message in line and ".yaml" in line for line in found), found
+
+
+@pytest.mark.parametrize("word", ["2024-99-99", "0x_", 3000 * "[", "(" + 3000 * "[" + ")"])
+def test_a_word_that_is_no_yaml_is_text(write, word):
+    found, = problems(write("a.yaml", BASE), ["TRAIN.BATCH_SIZE", word])
+    assert found.strip().startswith("command line: TRAIN.BATCH_SIZE takes a whole number (such as 32), got '")
 
 
 def test_all_mistakes_of_all_places_come_at_once(write):

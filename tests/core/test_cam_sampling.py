@@ -1,5 +1,7 @@
 """What is planned, what is made of it, and that files are there whole or not at all."""
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -272,6 +274,16 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
 def test_a_failure_while_writing_is_told(output):
     with pytest.raises(InputError, match="cannot write"), output.filling() as folder, Writer(folder) as writer:
         writer.write([file_name(0, 0)], torch.zeros(1, 3, 2, 2, dtype=torch.uint8))   # its folder is not there
+
+
+@pytest.mark.parametrize(("number", "error"), [(errno.ENOSPC, RunFailedError), (errno.EACCES, InputError)])
+def test_a_full_disk_is_no_mistake_of_the_users(output, monkeypatch, number, error):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("lib.core.cam_sampling.output.write_pngs", fail)
+    with pytest.raises(error, match=os.strerror(number)), output.filling() as folder, Writer(folder) as writer:
+        writer.write([file_name(0, 0)], torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
 
 
 # --- contact sheet

@@ -24,6 +24,9 @@ def test_gpus_that_are_not_there(monkeypatch):
         select_gpus("0,1", 1)
     with pytest.raises(InputError, match="2 processes here for 1 GPUs"):
         select_gpus("0", 2)
+    with pytest.raises(InputError, match="2 processes here for 1 GPUs"):
+        select_gpus("auto", 2)
+    assert select_gpus("auto", 1) == 1
     assert select_gpus("3", 1) == 1
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 

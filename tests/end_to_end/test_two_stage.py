@@ -1,5 +1,8 @@
 """A first stage, and what goes on from it: cRT, LWS, tau-normalization, fine-tuning."""
+import errno
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -151,3 +154,14 @@ def test_two_ranks_train_the_classifier_of_one_process_with_the_doubled_batch(tm
         if key.startswith("backbone."):
             assert torch.equal(two[key], before[key]), key
     assert (two["classifier.scales"] != 1).all()
+
+
+def test_a_report_that_cannot_be_written_is_one_message(tiny, first, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lib.core.report.write_text_atomically", fail)
+    assert valid.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny, "TEST.MODEL_FILE", str(first / "models/last.pth")]) == 1
+    told = "".join(capsys.readouterr())
+    assert re.search(r"error: cannot write to .*run \(No space left on device\); the same command validates again", told)
+    assert "Traceback" not in told

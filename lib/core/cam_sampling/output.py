@@ -1,4 +1,5 @@
 """The files of CAM-based sampling: they appear whole or not at all."""
+import errno
 import io
 import json
 import re
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from lib.core.cam_sampling.plan import Plan
 from lib.dataset.enlarged import read_added
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, RunFailedError
 from lib.utils.files import remove_unfinished_copies, write_text_atomically
 
 COMPRESSION = 1   # of 9: for photographs faster by half than the usual 6, files 9 % larger
 THREADS = 4       # more than there may be cores, since a file system keeps its caller waiting; many more fight over Python's lock
+FAILING = (errno.ENOSPC, errno.EDQUOT, errno.EIO)   # a disk's failures, which are no mistake of the user's
 OWN_FILE = re.compile(r"class_\d{4,}(/cam_\d{6,}\.png)?")
 
 
@@ -113,7 +115,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: cannot write to {path} ({error.strerror})") from error
+        kind = RunFailedError if error.errno in FAILING else InputError
+        raise kind(f"DATASET.CAM_DATA_SAVE_PATH: cannot write to {path} ({error.strerror})") from error
 
 
 def remove(*folders: Path) -> None:
