@@ -145,7 +145,8 @@ TREE.TRAIN.LR_SCHEDULER.WARM_EPOCH = 5       # epochs of the climb (warmup); 0: 
 TREE.TRAIN.LR_SCHEDULER.COSINE_DECAY_END = 0   # epoch at which the cosine ends; 0: MAX_EPOCH
 
 TREE.TEST = Node()
-TREE.TEST.BATCH_SIZE = 32
+TREE.TEST.BATCH_SIZE = 32             # images of a forward pass without training
+TREE.TEST.LARGE_BATCHES = True        # on a GPU more than that, if images are small: 2^20 pixels (1,024 images of 32×32)
 TREE.TEST.NUM_WORKERS = 8
 TREE.TEST.MODEL_FILE = ""             # checkpoint to validate: a name in the run's models/, or a path; empty: last.pth
 TREE.TEST.TAU_NORM = Node()

@@ -30,6 +30,7 @@ from lib.utils.schedule import Deferred, Schedule, cosine, multistep
 log = logging.getLogger(__name__)
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+LARGE_BATCH = 2**20   # pixels of a forward pass that keep a GPU busy whose launches would take longer than a small batch
 ARCHITECTURE = ("BACKBONE.", "MODULE.", "CLASSIFIER.")   # sections that say what a network is
 
 
@@ -204,13 +205,20 @@ def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime
         build_draw(cfg, train_set), cfg.TRAIN.BATCH_SIZE, first_stage=build_first_draw(cfg, train_set),
         deferred=Deferred(cfg.TRAIN.TWO_STAGE.START_EPOCH) if cfg.TRAIN.TWO_STAGE.DRS else None,
         seed=cfg.SEED, rank=runtime.rank, world_size=runtime.world_size)
-    valid_batches = EvalBatches(len(valid_set.labels), cfg.TEST.BATCH_SIZE, runtime.rank, runtime.world_size)
+    valid_batches = EvalBatches(len(valid_set.labels), valid_batch_size(cfg, runtime.device), runtime.rank, runtime.world_size)
     parts = ((train_set, train_batches, cfg.TRANSFORMS.TRAIN_TRANSFORMS, cfg.TRAIN.NUM_WORKERS),
              (valid_set, valid_batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS))
     return tuple(make_loader(images, batches, build_transforms(cfg, names), build_normalize(cfg, images, runtime.device),
                              runtime.device, in_memory=cfg.DATASET.IN_MEMORY, num_workers=workers, pin_memory=cfg.PIN_MEMORY,
                              skip_unreadable=cfg.DATASET.ON_BAD_IMAGE == "skip")
                  for images, batches, names, workers in parts)
+
+
+def valid_batch_size(cfg: Config, device: torch.device) -> int:
+    """Images of a forward pass without training; the number of ranks has no say, so that it changes no logits."""
+    height, width = cfg.INPUT_SIZE
+    large = LARGE_BATCH // (height * width) if cfg.TEST.LARGE_BATCHES and device.type == "cuda" else 0
+    return max(cfg.TEST.BATCH_SIZE, large)
 
 
 def build_draw(cfg: Config, train_set: ImageSet) -> Draw:
@@ -245,7 +253,7 @@ def build_plan(cfg: Config, train_set: ImageSet) -> Plan:
 def build_generation(cfg: Config, train_set: ImageSet, network: Network, device: torch.device) -> Generation:
     """What makes them, on ``device``, where the network is."""
     return Generation(train_set, network, build_normalize(cfg, train_set, device), tuple(cfg.INPUT_SIZE), device,
-                      batch_size=cfg.TEST.BATCH_SIZE, num_readers=max(cfg.TRAIN.NUM_WORKERS, 1))
+                      batch_size=valid_batch_size(cfg, device), num_readers=max(cfg.TRAIN.NUM_WORKERS, 1))
 
 
 def build_output(cfg: Config) -> Output:

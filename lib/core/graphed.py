@@ -14,9 +14,11 @@ from torch.optim import Optimizer
 from lib.core.combiner import Combiner
 from lib.core.engine import EagerStep, TrainStep
 from lib.core.precision import ApexAmp
+from lib.core.replay_check import TOLERANCE, compare
 from lib.core.runtime import Runtime
 from lib.dataset import Batch
 from lib.utils.errors import InputError
+from lib.utils.seed import seed_globals
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +72,16 @@ class GraphedStep:
     where any of it changes (DRW begins, another batch size), the next ``WARM_UP`` batches are trained on step by step, and the
     step is recorded anew. To record is to compute nothing, so every batch is trained on once.
 
+    The second batch of a recording is trained on in both ways, from the same state; they must agree. The first one could not tell
+    whether the recording reads its batch, or repeats the one that it was made with.
+
     A loss whose Python state changes from batch to batch cannot be recorded; its training goes on step by step, which is logged.
 
     Args:
         step: of one device, with a precision that keeps its state there.
 
     Raises:
-        InputError: a step that waits for the device, or moves data to it, cannot be recorded.
+        InputError: a step that waits for the device, or moves data to it, cannot be recorded; a replay is not the step.
     """
 
     def __init__(self, step: EagerStep, recorder: Recorder) -> None:
@@ -84,7 +89,8 @@ class GraphedStep:
         self.key: Any = None                             # what the recording is made for
         self.replay: Callable[[], Tensor] | None = None
         self.inputs: list[Tensor] = []                   # the memory that it reads
-        self.warmed = 0
+        self.gradients: list[Tensor] = []                # and some that it writes
+        self.warmed, self.replayed = 0, 0                # steps before the recording, and of it
         self.begins, self.gives_up = True, False
         for group in step.optimizer.param_groups:
             device = group["params"][0].device
@@ -106,7 +112,8 @@ class GraphedStep:
             self.record(inputs)
         for own, given in zip(self.inputs, inputs):
             own.copy_(given, non_blocking=True)
-        return self.replay()
+        self.replayed += 1
+        return self.check(batch, inputs) if self.replayed == 2 else self.replay()
 
     def compute(self, inputs: list[Tensor]) -> Tensor:
         step = self.step
@@ -122,7 +129,7 @@ class GraphedStep:
             log.warning("TRAIN.CUDA_GRAPHS: eager steps from here on, since %s keeps in Python what changes with the batch; "
                         "buffers that are changed in place can be recorded", type(self.step.criterion).__name__)
         elif key != self.key:
-            self.key, self.replay, self.warmed = key, None, 0
+            self.key, self.replay, self.warmed, self.replayed = key, None, 0, 0
         self.begins = False
 
     def record(self, inputs: list[Tensor]) -> None:
@@ -133,7 +140,28 @@ class GraphedStep:
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[0]
             raise InputError(f"TRAIN.CUDA_GRAPHS: this step cannot be recorded ({reason}); False trains without") from error
-        log.info("the training step is recorded as a CUDA graph")
+        self.gradients = [parameter.grad for parameter in self.step.network.parameters() if parameter.grad is not None]
+
+    def check(self, batch: Batch, inputs: list[Tensor]) -> Tensor:
+        def eager() -> Tensor:
+            with self.recorder.aside():
+                return self.compute(inputs)
+
+        def replay() -> Tensor:
+            seed_globals(batch.stream.seed)   # for dropout, which has drawn in the eager step
+            return self.replay()
+
+        row, shares = compare(self.step, eager, replay, self.gradients)
+        self.step.optimizer.zero_grad(set_to_none=True)   # the eager step's, which take memory
+        worst = max(shares, key=shares.get)
+        if not shares[worst] <= TOLERANCE:
+            raise InputError(
+                f"TRAIN.CUDA_GRAPHS: a replay of this step is not the step; in its {worst} it is off by {shares[worst]:.2g} of "
+                f"what they should be, and {TOLERANCE:g} is rounding. Something in the step depends on what a graph keeps as it "
+                "was: a number that Python computes, or a tensor on the CPU. False trains without")
+        log.info("the training step is recorded as a CUDA graph; on a batch that both took, it differs from the eager one by "
+                 "%.1g", shares[worst])
+        return row
 
 
 def host_state(root: nn.Module) -> list[Any]:

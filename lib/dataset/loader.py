@@ -111,8 +111,12 @@ class MemoryLoader(Loader):
         return image
 
     def __iter__(self) -> Iterator[Batch]:
-        for indices, seed in self.plan():
-            chosen = indices.to(self.device, non_blocking=True)
+        plan = list(self.plan())
+        if not plan:   # validation with more ranks than batches
+            return
+        # an epoch's indices at once, since a copy from the host may wait for all that the device has yet to do
+        on_device = torch.cat([indices for indices, _ in plan]).to(self.device)
+        for (indices, seed), chosen in zip(plan, on_device.split([len(indices) for indices, _ in plan])):
             yield self.finish(self.pixels[chosen], self.labels[chosen], indices, seed)
 
 

@@ -22,8 +22,11 @@ class CpuRecorder:
     def aside(self) -> Iterator[None]:
         yield
 
+    def begin(self) -> "Notes":
+        return Notes()
+
     def record(self, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        notes, random = Notes(), torch.get_rng_state()
+        notes, random = self.begin(), torch.get_rng_state()
         with notes:
             output = compute()
         with torch.no_grad():

@@ -37,6 +37,15 @@ def test_mean_and_deviation_can_be_given():
     torch.testing.assert_close(result, images.pixels().float() / 255 * 4 - 2, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("device", "size", "words", "images"), [
+    ("cuda", [32, 32], [], 1024), ("cuda", [64, 64], [], 256), ("cuda", [224, 224], [], 64),   # 20 of 224×224 are as many pixels
+    ("cuda", [32, 32], ["TEST.LARGE_BATCHES", "False"], 64), ("cpu", [32, 32], [], 64),
+])
+def test_small_images_are_validated_in_large_batches_on_a_gpu(device, size, words, images):
+    cfg = config("INPUT_SIZE", size, "TEST.BATCH_SIZE", 64, *words)
+    assert build.valid_batch_size(cfg, torch.device(device)) == images
+
+
 def test_sgd_is_nesterov_and_decays_everything():
     cfg = config()
     network = build.build_network(cfg, 10)

@@ -1,12 +1,14 @@
 """A recorded step is the step: the same weights, moments, statistics and totals, whatever changes between batches and epochs."""
 import copy
 import logging
+import math
+import random
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
-from cpu_recorder import CpuRecorder
+from cpu_recorder import CpuRecorder, Notes
 from graphed_cases import BASES, BATCHES, COUNTS, CPU, EPOCHS, LOSS_PAIRS, SIZE, assert_parity, assert_same, parts, train
 from torch import nn
 
@@ -16,6 +18,7 @@ from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import EagerStep
 from lib.core.graphed import WARM_UP, obstacle
 from lib.core.precision import ApexAmp, TorchAmp
+from lib.core.replay_check import difference
 from lib.core.runtime import Runtime
 from lib.loss import LOSSES, LongTailLoss
 from lib.utils.errors import InputError
@@ -144,6 +147,69 @@ def test_a_step_that_waits_for_the_device_is_refused():
     step = parts("default", "CrossEntropy")._replace(combiner=Curious(COUNTS))
     with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: this step cannot be recorded \(.*waits for the device"):
         train(step, CpuRecorder())
+
+
+class Wavering(Combiner):
+    """Weights each batch with a number of the host's, which a graph keeps as it was."""
+
+    def combine(self, network, criterion, images, labels):
+        step = COMBINERS["default"](COUNTS).combine(network, criterion, images, labels)
+        return step._replace(loss=step.loss * (1 + random.random()))   # seeded with the batch
+
+
+class Forgetful(CpuRecorder):
+    """Leaves out the operations of a name."""
+
+    def __init__(self, forgotten: str) -> None:
+        super().__init__()
+        self.forgotten = forgotten
+
+    def begin(self) -> Notes:
+        notes, forgotten = super().begin(), self.forgotten
+
+        class Some(list):
+            def append(self, call):
+                if forgotten not in str(call[0]):
+                    super().append(call)
+
+        notes.calls = Some()
+        return notes
+
+
+def test_a_number_of_the_host_in_a_recording_is_found():
+    step = parts("default", "CrossEntropy")._replace(combiner=Wavering(COUNTS))
+    with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: a replay of this step is not the step; in its \w+ it is off by"):
+        train(step, CpuRecorder())
+
+
+@pytest.mark.parametrize("forgotten", ["_fused_sgd_", "native_batch_norm", "nll_loss_backward"])
+def test_a_recording_that_lacks_something_is_found(forgotten):
+    with pytest.raises(InputError, match="a replay of this step is not the step"):
+        train(parts("default", "CrossEntropy"), Forgetful(forgotten))
+
+
+def test_what_was_recorded_is_compared_once_and_the_log_says_so(caplog):
+    with caplog.at_level(logging.INFO, logger="lib.core.graphed"):
+        train(parts("mix_up", "LDAMLoss"), CpuRecorder())
+    assert caplog.text.count("on a batch that both took, it differs from the eager one by 0") == 2   # DRW begins
+
+
+def vectors(*rows: list[float]) -> list[list[torch.Tensor]]:
+    return [[torch.tensor(row)] for row in rows]
+
+
+@pytest.mark.parametrize(("expected", "found", "start", "share"), [
+    ([3.0, 4.0], [3.0, 4.0], [0.0, 0.0], 0.0),
+    ([3.0, 4.0], [3.0, 9.0], [0.0, 0.0], 1.0),            # off by 5, of a change by 5
+    ([13.0, 14.0], [10.0, 10.0], [10.0, 10.0], 1.0),      # nothing done
+    ([1.0, 1.0], [1.0 + 1e-7, 1.0], [1.0, 1.0], 0.0),     # no change, and rounding
+    ([math.inf, 1.0], [math.inf, 1.0], [0.0, 0.0], 0.0),
+    ([math.inf, 1.0], [2.0, 1.0], [0.0, 0.0], 2.0),
+    ([2**62, 3], [2**62, 3], [0, 3], 0.0),
+    ([2**62, 3], [2**62 + 1, 3], [0, 3], math.inf),       # which float64 cannot tell
+])
+def test_difference_is_a_share_of_the_change(expected, found, start, share):
+    assert difference(*vectors(expected, found, start)).item() == pytest.approx(share, rel=1e-5)   # rounding is taken off
 
 
 def test_what_is_in_the_way_of_a_recording():

@@ -40,7 +40,7 @@ def cam_rates(cfg: Config, repeats: int, train_set: ImageSet, runtime: Runtime) 
             batched = len(plan.labels) / (time.perf_counter() - started)
         if number:
             rates.append({"one_at_a_time": loop, "batched": batched, "ratio": batched / loop})
-    return rates, {"new_images": len(plan.labels), "sources": len(plan.sources.unique()), "batch": cfg.TEST.BATCH_SIZE}
+    return rates, {"new_images": len(plan.labels), "sources": len(plan.sources.unique()), "batch": generation.batch_size}
 
 
 @contextmanager
