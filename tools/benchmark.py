@@ -21,6 +21,7 @@ and, in processes of their own:
 
   start_up     seconds from the start of a process to its first batch
   memory       the highest memory of an epoch and a validation
+  run          seconds of a whole run of main/train.py, from start to report; only where it is asked for
 
 Ratios are taken turn by turn; printed are medians and ranges over the turns.
 
@@ -49,9 +50,10 @@ from tools.measure.bench import load_sets, prepare
 from tools.measure.cam import cam_rates
 from tools.measure.rates import RATES
 from tools.measure.turns import spread, summarise, take_turns
+from tools.measure.whole import seconds_of_a_run
 
 USUALLY = (*RATES, "start_up", "memory")
-PARTS = (*USUALLY, "cam")
+PARTS = (*USUALLY, "cam", "run")
 
 
 def benchmark(cfg: Config, args: argparse.Namespace) -> None:
@@ -61,10 +63,14 @@ def benchmark(cfg: Config, args: argparse.Namespace) -> None:
     turns = range(args.repeats + 1) if "start_up" in parts else ()   # the first one brings files into the page cache
     starts = [startup.in_process(words, whole_epoch=False)["seconds"] for _ in turns][1:]
     memory = startup.in_process(words, whole_epoch=True)["memory_mib"] if "memory" in parts else {}
+    run_words = ["--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
+    runs = [seconds_of_a_run(cfg, run_words, args.random_images, args.random_classes)
+            for _ in (range(args.repeats) if "run" in parts else ())]
     measured = measure_here(cfg, args, parts)
     git, _ = git_state()
     whole = {"config": [str(path) for path in args.cfg], "overrides": cfg.flat(), "repeats": args.repeats, "git": git, **measured,
-             "start_up": {"starts": starts, "summary": report.summarise_starts(starts)} if starts else {}, "memory_mib": memory}
+             "start_up": {"starts": starts, "summary": report.summarise_seconds(starts)} if starts else {}, "memory_mib": memory,
+             "run": {"runs": runs, "summary": report.summarise_seconds(runs)} if runs else {}}
     print("\n".join(report.lines(whole)))
     if args.json:
         write_text_atomically(Path(args.json), json.dumps(whole, indent=2) + "\n")
@@ -107,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
             return tool.main([other for other in argv if other != word])
     parser = make_parser(__doc__)
     usually = ",".join(USUALLY)
-    parser.add_argument("--parts", default=usually, metavar="A,B", help=f"what to measure, also cam (default: {usually})")
+    parser.add_argument("--parts", default=usually, metavar="A,B", help=f"what to measure, also cam and run (default: {usually})")
     parser.add_argument("--cam", action="store_const", const="cam", dest="parts", help="the same as --parts cam")
     parser.add_argument("--repeats", type=positive, default=5, help="turns that count (default 5)")
     parser.add_argument("--batches", type=positive, default=100, metavar="N",

@@ -216,8 +216,7 @@ def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime
 
 def valid_batch_size(cfg: Config, device: torch.device) -> int:
     """Images of a forward pass without training; the number of ranks has no say, so that it changes no logits."""
-    height, width = cfg.INPUT_SIZE
-    large = LARGE_BATCH // (height * width) if cfg.TEST.LARGE_BATCHES and device.type == "cuda" else 0
+    large = LARGE_BATCH // (cfg.INPUT_SIZE[0] * cfg.INPUT_SIZE[1]) if cfg.TEST.LARGE_BATCHES and device.type == "cuda" else 0
     return max(cfg.TEST.BATCH_SIZE, large)
 
 

@@ -116,13 +116,24 @@ def test_one_run_measures_everything(tiny, tmp_path, capsys):
         assert min(start[stage] for stage in STAGES) >= 0
     assert len(found["start_up"]["starts"]) == 2
     assert 50 < found["memory_mib"]["process"] < 10_000   # Python with torch, and no unit mistaken
+    for run in found["run"]["runs"]:
+        assert 0 < run["training"] < run["whole"]
+        assert run["epochs"] == found["overrides"]["TRAIN.MAX_EPOCH"]
+    assert len(found["run"]["runs"]) == 2
     assert found["environment"]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["overrides"]["TRAIN.BATCH_SIZE"] == 32
     assert found["cam"]["summary"]["ratio"]["median"] == statistics.median(turn["ratio"] for turn in found["cam"]["turns"])
     shown = capsys.readouterr().out
-    labels = (*report.LABELS.values(), "CAM-based sampling, ", "start to first batch", "memory at its highest")
+    labels = (*report.LABELS.values(), "CAM-based sampling, ", "start to first batch", "memory at its highest",
+              "a whole run of ")
     for label in (*labels, found["environment"]["processor"]):
         assert label in shown
+
+
+def test_a_run_that_fails_is_told(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "false")
+    assert main(["--cfg", DIGITS, "--gpus", "cpu", "--parts", "run"]) == 1
+    assert "ended with exit status 1" in capsys.readouterr().out
 
 
 def test_a_process_that_fails_to_start_is_told(capsys, monkeypatch):

@@ -8,9 +8,9 @@ LABELS = {"bare": "bare step", "end_to_end": "end to end", "usual": "usual loop"
           "validation": "validation"}
 
 
-def summarise_starts(starts: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Stage of the start to the spread of its seconds."""
-    return {stage: spread(start[stage] for start in starts) for stage in starts[0]}
+def summarise_seconds(measured: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Each part of what was measured several times, to the spread of its seconds."""
+    return {part: spread(one[part] for one in measured) for part in measured[0]}
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -29,6 +29,8 @@ def lines(report: dict[str, Any]) -> list[str]:
     if report["memory_mib"]:
         text += ["memory at its highest, MiB: " + ", ".join(f"{name.replace('_', ' ')} {value:.0f}"
                                                              for name, value in report["memory_mib"].items())]
+    if report["run"]:
+        text += [run_line(report["run"]["summary"])]
     return text
 
 
@@ -65,3 +67,7 @@ def start_line(stages: dict[str, dict[str, float]]) -> str:
     parts = ", ".join(f"{name.replace('_', ' ')} {values['median']:.2f}" for name, values in stages.items() if name != "total")
     return f"start to first batch: {middle} s ({span}); of it {parts}"
 
+
+def run_line(summary: dict[str, dict[str, float]]) -> str:
+    whole, training = ("{} s ({})".format(*middle_and_range(summary[part], 1)) for part in ("whole", "training"))
+    return f"a whole run of {summary['epochs']['median']:.0f} epochs: {whole}; of it training {training}"
