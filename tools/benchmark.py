@@ -58,13 +58,12 @@ PARTS = (*USUALLY, "cam", "run")
 
 def benchmark(cfg: Config, args: argparse.Namespace) -> None:
     parts = choose(args.parts)
-    words = ["--cfg", *args.cfg, "--gpus", args.gpus, "--random-images", str(args.random_images),
-             "--random-classes", str(args.random_classes), *args.words]
+    words = ["--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
+    noise = ["--random-images", str(args.random_images), "--random-classes", str(args.random_classes)]
     turns = range(args.repeats + 1) if "start_up" in parts else ()   # the first one brings files into the page cache
-    starts = [startup.in_process(words, whole_epoch=False)["seconds"] for _ in turns][1:]
-    memory = startup.in_process(words, whole_epoch=True)["memory_mib"] if "memory" in parts else {}
-    run_words = ["--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
-    runs = [seconds_of_a_run(cfg, run_words, args.random_images, args.random_classes)
+    starts = [startup.in_process([*noise, *words], whole_epoch=False)["seconds"] for _ in turns][1:]
+    memory = startup.in_process([*noise, *words], whole_epoch=True)["memory_mib"] if "memory" in parts else {}
+    runs = [seconds_of_a_run(cfg, words, args.random_images, args.random_classes)
             for _ in (range(args.repeats) if "run" in parts else ())]
     measured = measure_here(cfg, args, parts)
     git, _ = git_state()

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from lib.core.combiner import Combiner
 from lib.core.engine import EagerStep, TrainStep
 from lib.core.precision import ApexAmp
-from lib.core.replay_check import TOLERANCE, compare
+from lib.core.replay_check import TOLERANCE, compare, kept_tensors
 from lib.core.runtime import Runtime
 from lib.dataset import Batch
 from lib.utils.errors import InputError
@@ -90,7 +90,7 @@ class GraphedStep:
         self.replay: Callable[[], Tensor] | None = None
         self.inputs: list[Tensor] = []                   # the memory that it reads
         self.gradients: list[Tensor] = []                # and some that it writes
-        self.warmed, self.replayed = 0, 0                # steps before the recording, and of it
+        self.taken = 0                                   # steps since something changed
         self.begins, self.gives_up = True, False
         for group in step.optimizer.param_groups:
             device = group["params"][0].device
@@ -104,16 +104,15 @@ class GraphedStep:
         self.step.begin(batch)
         inputs = [batch.images, batch.labels, *self.step.combiner.draw(batch, num_chunks=1)]
         self.look_for_changes(inputs)
-        if self.gives_up or (self.replay is None and self.warmed < WARM_UP):
-            self.warmed += 1
+        self.taken += 1
+        if self.gives_up or self.taken <= WARM_UP:
             with self.recorder.aside():
                 return self.compute(inputs)
         if self.replay is None:
             self.record(inputs)
         for own, given in zip(self.inputs, inputs):
             own.copy_(given, non_blocking=True)
-        self.replayed += 1
-        return self.check(batch, inputs) if self.replayed == 2 else self.replay()
+        return self.check(batch, inputs) if self.taken == WARM_UP + 2 else self.replay()
 
     def compute(self, inputs: list[Tensor]) -> Tensor:
         step = self.step
@@ -129,7 +128,7 @@ class GraphedStep:
             log.warning("TRAIN.CUDA_GRAPHS: eager steps from here on, since %s keeps in Python what changes with the batch; "
                         "buffers that are changed in place can be recorded", type(self.step.criterion).__name__)
         elif key != self.key:
-            self.key, self.replay, self.warmed, self.replayed = key, None, 0, 0
+            self.key, self.replay, self.taken = key, None, 0
         self.begins = False
 
     def record(self, inputs: list[Tensor]) -> None:
@@ -169,8 +168,7 @@ def host_state(root: nn.Module) -> list[Any]:
     state = []
     for module in root.modules():
         state.append({name: value for name, value in vars(module).items() if isinstance(value, PLAIN)})
-        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False),
-                   *(value for value in vars(module).values() if isinstance(value, Tensor)))
+        tensors = (*module.parameters(recurse=False), *kept_tensors(module))
         state.append([(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors])
     return state
 

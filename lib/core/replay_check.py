@@ -3,7 +3,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.core.engine import EagerStep
 
@@ -51,10 +51,13 @@ def compare(step: EagerStep, eager: Callable[[], Tensor], replay: Callable[[], T
 def changing_state(step: EagerStep) -> list[Tensor]:
     """What a step may write to, the network's parameters aside."""
     moments = [value for state in step.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-    modules = [module for root in (step.network, step.criterion, step.combiner) for module in root.modules()]
-    buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
-    plain = [value for module in modules for value in vars(module).values() if isinstance(value, Tensor)]
-    return [*moments, *buffers, *plain]
+    modules = (module for root in (step.network, step.criterion, step.combiner) for module in root.modules())
+    return [*moments, *(tensor for module in modules for tensor in kept_tensors(module))]
+
+
+def kept_tensors(module: nn.Module) -> list[Tensor]:
+    """A module's own tensors that are not learned: buffers, and plain attributes."""
+    return [*module.buffers(recurse=False), *(value for value in vars(module).values() if isinstance(value, Tensor))]
 
 
 def copies(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -15,18 +15,16 @@ class CpuRecorder:
     """A ``Recorder``. Every operation that ``compute`` comes down to, backward and update included, is noted with the tensors
     it works on; the numbers of Python in it stay what they were. What recording overwrote is put back."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_notes: "Callable[[], Notes] | None" = None) -> None:
+        self.make_notes = make_notes or Notes
         self.recordings = self.replays = 0
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         yield
 
-    def begin(self) -> "Notes":
-        return Notes()
-
     def record(self, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        notes, random = self.begin(), torch.get_rng_state()
+        notes, random = self.make_notes(), torch.get_rng_state()
         with notes:
             output = compute()
         with torch.no_grad():

@@ -3,14 +3,13 @@ number of its."""
 import pytest
 import torch
 from fake_gpu import Generator, moved, only_on
-from graphed_cases import BASES, COUNTS, LOSS_PAIRS, SIZE, Small, parts
+from graphed_cases import BASES, LOSS_PAIRS, SIZE, Small, parts
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from lib.backbone import BACKBONES
 from lib.core import build
 from lib.core.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
-from lib.core.combiner import COMBINERS
 from lib.core.engine import EagerStep, Sums, set_rate
 from lib.core.metrics import Predictions, describe
 from lib.core.precision import TorchAmp
@@ -20,7 +19,7 @@ from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Mix, Network, class_activation_maps, foreground, scale_maps
 from lib.utils.seed import Stream
 
-CPU, CUDA, LAZY = (torch.device(kind) for kind in ("cpu", "cuda", "lazy"))
+CUDA, LAZY = torch.device("cuda"), torch.device("lazy")
 REFUSED = AssertionError, DataDependentOutputException, DynamicOutputShapeException
 
 
@@ -193,8 +192,3 @@ def test_images_of_cam_based_sampling():
         moves = Moves.from_uniform(torch.rand(6, 5, device=CUDA))
         results = paste(images, masks, source_maps(moves, bounding_boxes(masks), (32, 32)))
         assert (results.shape, results.dtype) == (images.shape, torch.uint8)
-
-
-def test_every_combiner_is_among_them():
-    assert {combiner for combiner, _ in LOSS_PAIRS} == set(COMBINERS) - {"dive"}
-    assert len(COUNTS) == 4

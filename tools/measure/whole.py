@@ -31,8 +31,7 @@ def seconds_of_a_run(cfg: Config, words: Sequence[str], random_images: int, rand
         words: of main/train.py that say what ``cfg`` is.
 
     Returns:
-        Seconds of the whole process, and of them those between the first and the last batch of each epoch ("training"); and its
-        epochs.
+        Seconds of the whole process, and of them those from each epoch's begin to its last batch ("training"); and its epochs.
 
     Raises:
         RunFailedError: it did not come to its end.
