@@ -136,6 +136,15 @@ def test_a_run_that_fails_is_told(capsys, monkeypatch):
     assert "ended with exit status 1" in capsys.readouterr().out
 
 
+def test_a_configuration_that_trains_nothing_is_no_run(capsys, tmp_path):
+    words = ["DATASET.GENERATE_CAM_BASED_DATASET", "True", "DATASET.CAM_DATA_SAVE_PATH", str(tmp_path / "images"),
+             "DATASET.CAM_DATA_JSON_SAVE_PATH", str(tmp_path / "images.json"), "NETWORK.PRETRAINED", "True",
+             "NETWORK.PRETRAINED_MODEL", str(tmp_path / "last.pth")]
+    assert main(["--cfg", DIGITS, "--gpus", "cpu", "--parts", "run", *words]) == 2
+    assert "--parts cam measures it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_process_that_fails_to_start_is_told(capsys, monkeypatch):
     monkeypatch.setattr(sys, "executable", "false")   # a program that does nothing and fails
     assert main(["--cfg", DIGITS, "--gpus", "cpu", "--parts", "memory"]) == 1

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from lib.config import Config
 from lib.dataset import DATASETS, ImageSet
-from lib.utils.errors import RunFailedError
+from lib.utils.errors import InputError, RunFailedError
 from main import train
 from tools.measure.bench import random_set
 
@@ -34,8 +34,12 @@ def seconds_of_a_run(cfg: Config, words: Sequence[str], random_images: int, rand
         Seconds of the whole process, and of them those from each epoch's begin to its last batch ("training"); and its epochs.
 
     Raises:
+        InputError: ``cfg`` trains nothing.
         RunFailedError: it did not come to its end.
     """
+    if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
+        raise InputError("--parts run: DATASET.GENERATE_CAM_BASED_DATASET True trains nothing, and would write its images; "
+                         "--parts cam measures it")
     with tempfile.TemporaryDirectory() as folder:
         noise = ["DATASET.DATASET", NOISE] if random_images else []
         command = [sys.executable, str(Path(__file__).resolve()), str(random_images), str(random_classes), *words, *noise,
