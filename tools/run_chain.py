@@ -30,6 +30,7 @@ import yaml
 
 from lib.config import Config, load_config, split_words
 from lib.core.build import run_directory
+from lib.core.gpus import find_gpus
 from lib.core.run import LAST, Run
 from lib.utils.errors import InputError
 from main.command import DONE, INTERRUPTED, exit_status
@@ -205,6 +206,7 @@ def main(argv: Sequence[str], start: Callable[[list[str]], int] = start_process)
         if args.show:
             show(stages)
         else:
+            find_gpus(args.gpus, args.processes)   # one message, before a stage begins
             status = run_chain(stages, Options(args.gpus, args.processes, args.overwrite), start)
 
     return exit_status(action) or status

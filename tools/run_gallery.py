@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib.config import split_words
+from lib.core.gpus import find_gpus
 from lib.utils.errors import InputError
 from main.command import DONE, FAILED, exit_status
 from tools.runs import results
 from tools.runs.display import Lines, Live, failure_lines
 from tools.runs.interrupts import Interrupts
 from tools.runs.jobs import Job, check_unchanged, make_jobs
-from tools.runs.local import LocalEngine, find_devices
+from tools.runs.local import LocalEngine
 from tools.runs.processes import check_idle
 from tools.runs.queue import Engine, Entry, failures, open_account, run_queue
 from tools.runs.ray_engine import RayEngine
@@ -89,7 +90,7 @@ def find_titles(args: argparse.Namespace) -> dict[str, str]:
 def make_engine(args: argparse.Namespace) -> Engine:
     if args.engine == "ray":
         return RayEngine(args.address, args.gpus, args.jobs or 1)
-    devices = find_devices(args.gpus)
+    devices = find_gpus(args.gpus)
     return LocalEngine(devices, args.jobs or len(devices))
 
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from lib.core.gpus import select_gpus
 from lib.utils.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -170,24 +171,6 @@ def lost_contact(error: RuntimeError) -> bool:
     if isinstance(error, dist.DistError):
         return True
     return any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"))
-
-
-def select_gpus(gpus: str, local_size: int) -> int:
-    """Makes only the GPUs asked for visible; returns how many there are, 0 for the CPU."""
-    if gpus == "cpu":
-        return 0
-    wanted = [] if gpus == "auto" else gpus.split(",")
-    if not all(number.strip().isdigit() for number in wanted):
-        raise InputError(f"GPUS: {gpus!r} is neither 'cpu' nor numbers such as 0 or 0,1")
-    if wanted:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(number.strip() for number in wanted)
-    found = torch.cuda.device_count()
-    if found < len(wanted):
-        raise InputError(f"GPUS: asked for {gpus}, but CUDA finds {found} of these {len(wanted)}; "
-                         "nvidia-smi lists what is there, 'cpu' trains without")
-    if local_size > 1 and 0 < found < local_size:
-        raise InputError(f"NUM_GPUS: {local_size} processes here for {found} GPUs ({gpus}); each needs its own")
-    return found
 
 
 def set_threads(num_threads: int, local_size: int) -> None:

@@ -5,30 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from lib.core.runtime import Runtime, select_gpus, set_threads, to_device, unwrap
+from lib.core.runtime import Runtime, set_threads, to_device, unwrap
 from lib.utils.errors import InputError
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize("gpus", ["cpu0", "0,a", "", "-1"])
-def test_what_is_neither_cpu_nor_numbers(gpus):
-    with pytest.raises(InputError, match="neither 'cpu' nor numbers"):
-        select_gpus(gpus, 1)
-
-
-def test_gpus_that_are_not_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(InputError, match="asked for 0,1, but CUDA finds 1"):
-        select_gpus("0,1", 1)
-    with pytest.raises(InputError, match="2 processes here for 1 GPUs"):
-        select_gpus("0", 2)
-    with pytest.raises(InputError, match="2 processes here for 1 GPUs"):
-        select_gpus("auto", 2)
-    assert select_gpus("auto", 1) == 1
-    assert select_gpus("3", 1) == 1
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 def test_threads(monkeypatch):

@@ -85,6 +85,18 @@ def test_a_failing_stage_ends_the_chain_with_its_status_and_is_the_next_to_run(c
     assert [FINETUNE in words for words in again.words] == [True]
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    (["--gpus", "0,1"], "asked for 0,1, but CUDA finds one GPU, which is 0"),
+    (["--gpus", "auto", "--processes", "2"], "2 processes here for 1")])
+def test_gpus_that_are_not_there_are_one_message_before_a_stage_begins(chain, monkeypatch, capsys, words, message):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    starts = Starts()
+    assert chain(starts, *words) == 2
+    assert starts.words == []
+    assert message in capsys.readouterr().err
+
+
 def test_ctrl_c_ends_the_chain(chain, capsys):
     interrupted = Starts(130)
     assert chain(interrupted) == 130

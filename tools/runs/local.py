@@ -5,9 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-
-from lib.utils.errors import InputError
 from tools.runs.jobs import Job
 from tools.runs.processes import explain, start_process, stop_processes
 from tools.runs.queue import Ended
@@ -17,7 +14,8 @@ TRAIN = Path(__file__).resolve().parents[2] / "main/train.py"
 
 class LocalEngine:
     """Args:
-        devices: "cpu", or GPU numbers; slots take them in turn, so that several runs share a GPU where there are more slots.
+        devices: "cpu", or numbers among the visible GPUs; slots take them in turn, so that several runs share a GPU where there
+            are more slots.
         num_slots: runs at a time, between which the CPU's cores are shared out.
     """
 
@@ -42,17 +40,6 @@ class LocalEngine:
 
     def stop(self) -> None:
         stop_processes([process for _, _, process in self.running])
-
-
-def find_devices(gpus: str) -> list[str]:
-    """What --gpus names: "cpu", GPU numbers such as "0,1", or "auto" for every GPU that is visible, else the CPU."""
-    if gpus == "auto":
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-        gpus = visible if torch.cuda.device_count() else "cpu"
-    devices = [word.strip() for word in gpus.split(",")]
-    if devices != ["cpu"] and not all(word.isdigit() for word in devices):
-        raise InputError(f"--gpus: {gpus!r} is neither 'cpu' nor numbers such as 0 or 0,1")
-    return devices
 
 
 def share_of_cores(cores: int, num_slots: int) -> int:
