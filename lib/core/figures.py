@@ -15,11 +15,13 @@ from torch import Tensor
 
 from lib.core.metrics import FEW, MANY, Confusion, Metrics
 from lib.utils.files import write_bytes_atomically
+from lib.utils.text import printable
 
 # Okabe and Ito's colours, which colour-blind readers tell apart
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 SHOT_COLORS = {"many": BLUE, "medium": ORANGE, "few": RED}
 NAMED_CLASSES = 30     # more class names than this on an axis cannot be read
+LONGEST_NAME = 40      # characters of a class name; more would leave no room for the picture
 CELL_NUMBERS = 20      # more rows than this, and the numbers do not fit into the cells
 FAINT, FAINT_TICKS = 0.4, (0, 1, 5, 20, 50, 100)   # colour ∝ share ** 0.4, so that 1 % is seen where there are no numbers
 BLOCKS = 50            # of neighbouring classes, where a figure summarises them
@@ -94,8 +96,8 @@ def write_cells(axes: Axes, shares: np.ndarray) -> None:
 
 
 def plain_text(name: str) -> str:
-    """A name as it is, where matplotlib would take what is between two dollar signs for a formula."""
-    return name.replace("$", r"\$")
+    """A name on one line, where matplotlib would take what is between two dollar signs for a formula."""
+    return printable(name, LONGEST_NAME).replace("$", r"\$")
 
 
 def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:

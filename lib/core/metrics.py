@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.utils.text import printable
+
 TOPS = (1, 2, 3, 5)
 MANY, FEW = 100, 20       # many: more than 100 training images; few: fewer than 20; medium: 20 to 100 (Liu et al., CVPR 2019)
 ECE_BINS = 15
@@ -177,13 +179,14 @@ def class_table(metrics: Metrics, class_names: list[str], max_rows: int = 20) ->
     order = list(np.argsort(-metrics.train_images, kind="stable"))
     left_out = len(order) - max_rows
     shown = order if left_out <= 0 else order[:max_rows // 2] + order[-(max_rows // 2):]
-    width = max(5, *(len(class_names[number]) for number in shown))
+    names = {number: printable(class_names[number]) for number in shown}
+    width = max(5, *map(len, names.values()))
     lines = [f"{'class':<{width}}  train images  valid images   recall  precision"]
     for position, number in enumerate(shown):
         if left_out > 0 and position == max_rows // 2:
             lines.append(f"… {left_out} more in per_class.csv …")
         recall, precision = (f"{100 * value:.1f}%" if not np.isnan(value) else "–"
                              for value in (metrics.recall[number], metrics.precision[number]))
-        lines.append(f"{class_names[number]:<{width}}  {metrics.train_images[number]:>12}  {metrics.valid_images[number]:>12}  "
+        lines.append(f"{names[number]:<{width}}  {metrics.train_images[number]:>12}  {metrics.valid_images[number]:>12}  "
                      f"{recall:>7}  {precision:>9}")
     return "\n".join(lines)

@@ -1,6 +1,4 @@
 """The files of one validation: metrics.json, per_class.csv, and the figures; and what is said of images that were skipped."""
-import csv
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from lib.core.metrics import Metrics, Predictions, confusion
 from lib.core.runtime import Runtime
 from lib.dataset import FileLoader, MemoryLoader
 from lib.utils.files import write_text_atomically
+from lib.utils.text import csv_text
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +40,12 @@ def write_report(directory: Path, predictions: Predictions, metrics: Metrics, cl
 
 
 def class_csv(metrics: Metrics, class_names: list[str]) -> str:
-    """A row per class, in label order; an empty field where a number is not defined."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    """A row per class, in label order; an empty field where a number is not defined. Names are those of ``safe_cell``."""
     scores = np.stack([metrics.recall, metrics.precision, metrics.f1], axis=1)
-    for number, name in enumerate(class_names):
-        writer.writerow([number, name, metrics.train_images[number], metrics.valid_images[number],
-                         *("" if np.isnan(score) else f"{score:.6f}" for score in scores[number])])
-    return text.getvalue()
+    rows = [(number, name, metrics.train_images[number], metrics.valid_images[number],
+             *("" if np.isnan(score) else f"{score:.6f}" for score in scores[number]))
+            for number, name in enumerate(class_names)]
+    return csv_text([COLUMNS, *rows])
 
 
 def log_unreadable(loaders: Sequence[MemoryLoader | FileLoader], runtime: Runtime) -> None:

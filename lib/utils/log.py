@@ -4,9 +4,20 @@ import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-FORMAT = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
-FILE_FORMAT = logging.Formatter("%(asctime)s  %(levelname)s  %(message)s", "%Y-%m-%d %H:%M:%S")
+from lib.utils.text import without_surrogates
+
 LOGGERS = ("lib", "main", "tools")
+
+
+class Readable(logging.Formatter):
+    """Makes text that every file and terminal takes, of file names that are no UTF-8 too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_surrogates(super().format(record))
+
+
+FORMAT = Readable("%(asctime)s  %(message)s", "%H:%M:%S")
+FILE_FORMAT = Readable("%(asctime)s  %(levelname)s  %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
 class LogFile(logging.FileHandler):
@@ -19,7 +30,7 @@ class LogFile(logging.FileHandler):
 def start_logging(rank: int = 0) -> None:
     """Sends the project's log records to standard output, and keeps them for ``log_to_file``; may be called again."""
     screen = logging.StreamHandler(sys.stdout)
-    screen.setFormatter(FORMAT if rank == 0 else logging.Formatter(f"rank {rank}: %(message)s"))
+    screen.setFormatter(FORMAT if rank == 0 else Readable(f"rank {rank}: %(message)s"))
     waiting = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL, flushOnClose=False)
     for name in LOGGERS:
         logger = logging.getLogger(name)

@@ -40,9 +40,13 @@ def test_a_few_classes_are_named_with_their_counts():
 
 
 def test_names_are_shown_as_they_are(tmp_path):
-    """Between dollar signs matplotlib would read a formula, and end the training at one that is none."""
-    predictions, metrics, _, counts = validation(2)
-    names = ["a$_$", "US$"]
+    """Between dollar signs matplotlib would read a formula, and end the training at one that is none; no font has lone
+    surrogates. A name of 255 characters leaves room for the picture."""
+    predictions, metrics, _, counts = validation(5)
+    names = ["a$_$", "US$", "caf\udce9", "two\nlines\x1b", "x" * 255]
+    axes = confusion_figure(confusion(predictions, counts), metrics, names).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == [
+        r"a\$_\$", r"US\$", "caf\ufffd", r"two\nlines\x1b", "x" * 39 + "…"]
     for figure in (class_counts_figure(counts, names), recall_figure(metrics, names),
                    confusion_figure(confusion(predictions, counts), metrics, names)):
         save_figure(figure, tmp_path / "x.png")

@@ -12,14 +12,15 @@ def test_files_and_their_numbers(tmp_path):
     labels, predicted = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])
     predictions = Predictions(labels, predicted, (labels != predicted).long(), torch.full((4,), 0.9), torch.full((4,), 0.5))
     counts = torch.tensor([120, 30, 4])
-    paths = write_report(tmp_path / "run", predictions, measure(predictions, counts), ["a", "b,c", "d"], counts, {"epoch": 7})
+    names = ["=1+1", "b,c", "d\r$x_1$"]
+    paths = write_report(tmp_path / "run", predictions, measure(predictions, counts), names, counts, {"epoch": 7})
     assert all(path.stat().st_size > 0 for path in paths.values())
 
     content = json.loads(paths["metrics"].read_text())
     assert (content["epoch"], content["top1"], content["many"], content["medium"]) == (7, 0.75, 0.5, 1.0)
     assert "few" not in content   # its class has no validation images
 
-    rows = list(csv.DictReader(paths["per_class"].open()))
-    assert [row["name"] for row in rows] == ["a", "b,c", "d"]
+    rows = list(csv.DictReader(paths["per_class"].open(newline="")))
+    assert [row["name"] for row in rows] == ["'=1+1", "b,c", "d\r$x_1$"]
     assert (rows[0]["recall"], rows[1]["precision"], rows[2]["recall"]) == ("0.500000", "0.666667", "")
     assert [row["train_images"] for row in rows] == ["120", "30", "4"]
