@@ -4,10 +4,14 @@
 
 With --max-restarts N it starts all ranks anew, up to N times, when one has failed; they go on from their checkpoint.
 """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import os
 import signal
 import socket
-import sys
 import uuid
 
 from torch import distributed
@@ -15,14 +19,15 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-FAILED, MISTAKE, SIGNALLED = 1, 2, 128
+from lib.utils.errors import DONE, FAILED, MISTAKE, SIGNALLED
+from lib.utils.system import cpu_count
 
 
 def main(argv: list[str]) -> int:
     args = run.parse_args(argv)
     # torchrun gives each of several processes one thread; here they share the cores out
     local = int(args.nproc_per_node) if args.nproc_per_node.isdigit() else 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // local)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // local)))
     os.environ["LAUNCH_ID"] = uuid.uuid4().hex   # by which ranks that are restarted know what they themselves began
     interface = os.environ.get("NCCL_SOCKET_IFNAME")
     if interface in [name for _, name in socket.if_nameindex()]:
@@ -43,7 +48,7 @@ def main(argv: list[str]) -> int:
         print(f"error: the ranks cannot meet at {args.master_addr}, PORT {args.master_port}; is the port taken? Another PORT, or "
               f"none on a single machine, would do ({str(error).splitlines()[0]})", file=sys.stderr)
         return MISTAKE
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

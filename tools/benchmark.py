@@ -48,6 +48,7 @@ from main.command import make_parser, run_command
 from tools.measure import jpeg, report, scaling, startup
 from tools.measure.bench import load_sets, prepare
 from tools.measure.cam import cam_rates
+from tools.measure.options import natural, new_file, positive
 from tools.measure.rates import RATES
 from tools.measure.turns import spread, summarise, take_turns
 from tools.measure.whole import seconds_of_a_run
@@ -72,7 +73,7 @@ def benchmark(cfg: Config, args: argparse.Namespace) -> None:
              "run": {"runs": runs, "summary": report.summarise_seconds(runs)} if runs else {}}
     print("\n".join(report.lines(whole)))
     if args.json:
-        write_text_atomically(Path(args.json), json.dumps(whole, indent=2) + "\n")
+        write_text_atomically(args.json, json.dumps(whole, indent=2) + "\n")
 
 
 def choose(text: str) -> list[str]:
@@ -99,13 +100,6 @@ def measure_here(cfg: Config, args: argparse.Namespace, parts: Sequence[str]) ->
             "turns": turns, "summary": summarise(turns) if turns else {}}
 
 
-def positive(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
 def main(argv: Sequence[str]) -> int:
     for word, tool in (("--jpeg", jpeg), ("--scaling", scaling)):
         if word in argv:
@@ -117,9 +111,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--repeats", type=positive, default=5, help="turns that count (default 5)")
     parser.add_argument("--batches", type=positive, default=100, metavar="N",
                         help="a timing covers at least so many batches, in whole epochs (default 100)")
-    parser.add_argument("--random-images", type=int, default=0, metavar="N", help="N images of noise instead of the data set")
-    parser.add_argument("--random-classes", type=int, default=10, metavar="C", help="classes of the images of noise")
-    parser.add_argument("--json", metavar="FILE", help="write everything measured to this file as well")
+    parser.add_argument("--random-images", type=natural, default=0, metavar="N", help="N images of noise instead of the data set")
+    parser.add_argument("--random-classes", type=positive, default=10, metavar="C", help="classes of the images of noise")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write everything measured to this file as well")
     return run_command(benchmark, parser, argv)
 
 

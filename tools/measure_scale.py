@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import json
-import resource
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,7 +33,12 @@ from lib.core.figures import class_counts_figure, confusion_figure, recall_figur
 from lib.core.metrics import Predictions, confusion, describe, measure
 from lib.core.runtime import Runtime
 from lib.dataset import SAMPLERS, ImageSet
+from lib.utils.errors import InputError
+from lib.utils.files import write_text_atomically
 from lib.utils.seed import shared_generator
+from lib.utils.system import peak_memory
+from main.command import exit_status
+from tools.measure.options import natural, new_file, positive
 
 IMAGE = f"train_val2018/Plantae/7477/{'0' * 32}.jpg"
 LARGEST, SMALLEST = 1000, 2       # images of the most frequent and of the rarest class, before scaling to the total
@@ -81,7 +85,7 @@ class Table:
         print(f"{'':<44}{'seconds':>9}{'CPU s':>9}{'peak MiB':>10}")
 
     def row(self, what: str, seconds: float, cpu_seconds: float, note: str = "") -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024   # Linux counts KiB
+        peak = peak_memory()
         self.rows.append({"what": what, "seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3),
                           "peak_mib": round(peak), "note": note})
         print(f"{what:<44}{seconds:>9.2f}{cpu_seconds:>9.2f}{peak:>10.0f}  {note}", flush=True)
@@ -142,14 +146,22 @@ def measure_evaluation(table: Table, train_set: ImageSet, valid_set: ImageSet, f
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=437_513, help="training images (default 437513)")
-    parser.add_argument("--classes", type=int, default=8142, help="classes (default 8142)")
-    parser.add_argument("--valid", type=int, default=24_426, help="validation images (default 24426)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default 2)")
+    parser.add_argument("--images", type=positive, default=437_513, help="training images (default 437513)")
+    parser.add_argument("--classes", type=positive, default=8142, help="classes (default 8142)")
+    parser.add_argument("--valid", type=positive, default=24_426, help="validation images (default 24426)")
+    parser.add_argument("--workers", type=natural, default=2, help="processes that read images (default 2)")
     parser.add_argument("--figures", type=Path, help="folder to keep the figures in")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file as well")
-    args = parser.parse_args(argv)
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the table to this file as well")
     imports = time.perf_counter() - STARTED, time.process_time()
+    return exit_status(lambda: run(parser.parse_args(argv), imports))
+
+
+def run(args: argparse.Namespace, imports: tuple[float, float]) -> None:
+    """Args:
+        imports: seconds and CPU seconds that they took.
+    """
+    if args.images < args.classes:
+        raise InputError(f"--images: must be at least the number of classes, {args.classes}, got {args.images}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, args)
@@ -163,8 +175,7 @@ def main(argv: Sequence[str]) -> int:
         measure_draws(table, train_set)
         measure_evaluation(table, train_set, valid_set, figures)
     if args.json:
-        args.json.write_text(json.dumps(table.rows, indent=2) + "\n")
-    return 0
+        write_text_atomically(args.json, json.dumps(table.rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import argparse
 import logging
 import os
 import shlex
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +32,7 @@ from lib.core.build import run_directory
 from lib.core.gpus import find_gpus
 from lib.core.run import LAST, Run
 from lib.utils.errors import InputError
+from lib.utils.system import interrupt
 from main.command import DONE, INTERRUPTED, exit_status
 from tools.runs.changes import changes
 
@@ -174,7 +174,7 @@ def start_process(words: list[str]) -> int:
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
         if process.poll() is None:   # only this process was interrupted
-            process.send_signal(signal.SIGINT)
+            interrupt(process)
         process.wait()
         return INTERRUPTED
     return status if status >= 0 else 1   # negative: ended by a signal

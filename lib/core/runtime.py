@@ -16,6 +16,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from lib.core.gpus import select_gpus
 from lib.utils.errors import InputError
+from lib.utils.system import cpu_count
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ class Runtime:
 
 def lost_contact(error: RuntimeError) -> bool:
     """Whether an error is that another rank is gone, rather than one of this rank's own."""
-    if isinstance(error, dist.DistError):
+    if dist.is_available() and isinstance(error, dist.DistError):
         return True
     return any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"))
 
@@ -176,7 +177,7 @@ def lost_contact(error: RuntimeError) -> bool:
 def set_threads(num_threads: int, local_size: int) -> None:
     if num_threads == 0 and "OMP_NUM_THREADS" in os.environ:
         return
-    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // local_size))
+    torch.set_num_threads(num_threads or max(1, cpu_count() // local_size))
 
 
 def choose_kernels(deterministic: bool) -> None:

@@ -1,6 +1,5 @@
 """What a data set is to the rest: labels, and images by number."""
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from lib.data_transform import Source
 from lib.utils.errors import InputError
 from lib.utils.registry import Registry
+from lib.utils.system import cpu_count
 from lib.utils.threads import map_ranges
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def read_into(pixels: Tensor, first: int, read: Callable[[int], Tensor], name: s
             pixels[first + place] = read(first + place)
         return places.stop
 
-    for done in map_ranges(fill, count, READ_AT_ONCE, len(os.sched_getaffinity(0))):
+    for done in map_ranges(fill, count, READ_AT_ONCE, cpu_count()):
         if time.monotonic() - shown > SHOW_SECONDS:
             shown = time.monotonic()
             log.info("%s: %d of %d images read", name, done, count)

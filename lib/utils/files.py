@@ -1,9 +1,10 @@
 """Files that are there whole or not at all, and folders that one process owns."""
-import fcntl
 import os
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from lib.utils.system import lock, sync_folder
 
 UNFINISHED = ".tmp"   # how the names of files end that are still being written
 
@@ -40,15 +41,6 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes a new name survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def remove_unfinished(folder: Path) -> None:
     """Deletes what writers that were killed have left below ``folder``, which nobody else may be writing to."""
     for path in folder.rglob(f".*{UNFINISHED}"):
@@ -74,7 +66,7 @@ def lock_file(path: Path, owner: str) -> IO[str]:
     """
     file = path.open("a+", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError as error:
         file.seek(0)
         other = file.read().strip() or "another process"

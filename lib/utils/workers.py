@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
+from lib.utils.system import unblock
+
 OWN = ("lib", "main")   # packages of the project
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 WATCH_SECONDS = 2.0   # after which a process notices that its parent was killed
@@ -16,12 +18,13 @@ WATCH_SECONDS = 2.0   # after which a process notices that its parent was killed
 
 def worker_context() -> BaseContext:
     """Starts processes by forking a server that has imported once what this process has of the project, and has no threads,
-    no CUDA and no data; where there is no such server (Windows), by starting Python anew, which imports everything again.
+    no CUDA and no data. Where there is no such server (Windows), or the system's libraries do not bear to be forked (macOS), by
+    starting Python from scratch, which imports everything again.
 
     Eight workers that import torch take half a minute of CPU time and gigabytes; forked ones take a fraction of a second, and
     share the memory.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if "forkserver" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(sorted(name for name in sys.modules if name.split(".")[0] in OWN))   # of the first call
@@ -41,6 +44,9 @@ def left_to_parent() -> Iterator[None]:
 
     A reader that died of one could not deliver what its parent needs to finish the batch. Each must call ``follow_parent``.
     """
+    if not hasattr(signal, "pthread_sigmask"):   # Windows
+        yield
+        return
     resource_tracker.ensure_running()   # would lift the block when it is started itself
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
@@ -53,10 +59,12 @@ def follow_parent(parent: int) -> None:
     """Lets this process, which was started in ``left_to_parent``, end when process ``parent`` terminates it or is gone.
 
     SIGTERM is blocked here, so a thread accepts it, and looks who sent it. Of a parent that was killed only the server of
-    ``worker_context`` would know, and that waits for its processes.
+    ``worker_context`` would know, and that waits for its processes. On macOS and Windows anybody's SIGTERM ends it, and torch's
+    workers look for their parent by themselves.
     """
-    if not hasattr(signal, "sigtimedwait"):   # macOS
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    if not hasattr(signal, "sigtimedwait"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        unblock(*STOPPING)
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)   # as it is, unless the server was started elsewhere
     threading.Thread(target=watch_parent, args=(parent,), daemon=True).start()

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,10 @@ from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.data_transform.resize import RandomResizedCrop
 from lib.dataset import decode
 from lib.dataset.decode import open_image, read_image
+from lib.utils.errors import InputError
+from lib.utils.files import write_text_atomically
+from main.command import exit_status
+from tools.measure.options import new_file, positive
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TARGET = (224, 224)
@@ -65,8 +68,8 @@ def usual_chain() -> Callable[[Path, int], torch.Tensor]:
 def import_opencv() -> Any:
     try:
         import cv2
-    except ImportError:
-        sys.exit("error: --jpeg compares with OpenCV, which is not installed: pip install -r tools/requirements.txt")
+    except ImportError as error:
+        raise InputError("--jpeg: compares with OpenCV, which is not installed: pip install -r tools/requirements.txt") from error
     cv2.setNumThreads(1)
     return cv2
 
@@ -162,11 +165,12 @@ def show(args: argparse.Namespace, rates: dict[str, list[float]], found: dict[st
     if args.json:
         report = {"images": args.images, "size": args.size, "quality": args.quality, "kilobytes": kilobytes, "differences": found,
                   "environment": facts, "turns": rates, "summary": summary}
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+        write_text_atomically(args.json, json.dumps(report, indent=2) + "\n")
 
 
 def measure(args: argparse.Namespace) -> None:
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if hasattr(os, "sched_setaffinity"):   # on Linux
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         files = write_photographs(Path(folder), args.images, tuple(args.size), args.quality)
@@ -177,11 +181,11 @@ def measure(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmark.py --jpeg", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=64, metavar="N", help="files (default 64)")
-    parser.add_argument("--size", type=int, nargs=2, default=[500, 375], metavar=("WIDTH", "HEIGHT"),
+    parser.add_argument("--images", type=positive, default=64, metavar="N", help="files (default 64)")
+    parser.add_argument("--size", type=positive, nargs=2, default=[500, 375], metavar=("WIDTH", "HEIGHT"),
                         help="of the files, in pixels")
-    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1 to 95 (default 90)")
-    parser.add_argument("--repeats", type=int, default=11, help="turns that count (default 11)")
-    parser.add_argument("--json", metavar="FILE", help="write everything measured to this file as well")
-    measure(parser.parse_args(argv))
-    return 0
+    parser.add_argument("--quality", type=int, choices=range(1, 96), default=90, metavar="Q",
+                        help="of the JPEGs, 1 to 95 (default 90)")
+    parser.add_argument("--repeats", type=positive, default=11, help="turns that count (default 11)")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write everything measured to this file as well")
+    return exit_status(lambda: measure(parser.parse_args(argv)))

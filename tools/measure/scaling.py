@@ -34,13 +34,17 @@ from lib.core.environment import environment, git_state
 from lib.core.figures import save_figure
 from lib.core.metrics import Predictions, confusion, describe, measure
 from lib.dataset import SAMPLERS, Draw, EpochBatches
+from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.seed import shared_generator
+from main.command import exit_status
+from tools.measure.options import new_file, positive
 from tools.measure_scale import BATCH, DRAWS, long_tail
 
 TRAIN_BATCH = 128
 IMAGES, CLASSES = (10**4, 10**5, 10**6, 10**7), (10, 100, 1000, 10**4)
 FIXED_CLASSES, FIXED_IMAGES = 1000, 10**5   # of the curve over the images, and of the one over the classes
+RESET = Path("/proc/self/clear_refs")
 M_MMAP_THRESHOLD = -3   # of mallopt, in glibc's malloc.h
 
 
@@ -108,7 +112,7 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
 def peak_mib(work: Callable[[], object]) -> float:
     """Highest resident set above what was there before, the result included; to the accuracy of ``memory_returned_at_once``."""
     libc().malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")   # forgets the highest so far
+    RESET.write_text("5")   # forgets the highest so far
     before = resident("VmRSS")
     result = work()
     peak = resident("VmHWM") - before
@@ -134,7 +138,7 @@ def libc() -> ctypes.CDLL:
 
 def resident(name: str) -> float:
     """VmRSS or VmHWM, this process's resident set and its peak, in MiB."""
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = RESET.with_name("status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith(f"{name}:"))
 
 
@@ -207,13 +211,18 @@ def figure(rows: Sequence[dict[str, Any]]) -> Figure:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmark.py --scaling", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=IMAGES, metavar="N", help="default 10⁴ … 10⁷")
-    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES, metavar="C", help="default 10 … 10⁴")
-    parser.add_argument("--ranks", type=int, nargs="+", default=(1, 2), metavar="R", help="processes of DDP (default 1 2)")
-    parser.add_argument("--repeats", type=int, default=3, help="timings of which the median counts (default 3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all points to this file")
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the curves into this file")
-    args = parser.parse_args(argv)
+    parser.add_argument("--images", type=positive, nargs="+", default=IMAGES, metavar="N", help="default 10⁴ … 10⁷")
+    parser.add_argument("--classes", type=positive, nargs="+", default=CLASSES, metavar="C", help="default 10 … 10⁴")
+    parser.add_argument("--ranks", type=positive, nargs="+", default=(1, 2), metavar="R", help="processes of DDP (default 1 2)")
+    parser.add_argument("--repeats", type=positive, default=3, help="timings of which the median counts (default 3)")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write all points to this file")
+    parser.add_argument("--figure", type=new_file, metavar="PNG", help="draw the curves into this file")
+    return exit_status(lambda: run(parser.parse_args(argv)))
+
+
+def run(args: argparse.Namespace) -> None:
+    if not RESET.exists():
+        raise InputError(f"--scaling: memory is read from {RESET.parent}, which only Linux has")
     facts, (git, _) = environment(f"CPU, {torch.get_num_threads()} threads"), git_state()
     print(f"{facts['hardware']} ({facts['processor']}), torch {facts['versions']['torch']}, commit {git and git['commit'][:10]}")
     rows = measure_curves(plan_points(args.images, args.classes, args.ranks), args.repeats)
@@ -223,4 +232,3 @@ def main(argv: Sequence[str]) -> int:
         write_text_atomically(args.json, json.dumps(report, indent=2) + "\n")
     if args.figure:
         save_figure(figure(rows), args.figure)
-    return 0

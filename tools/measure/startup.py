@@ -12,7 +12,6 @@ if __name__ == "__main__":
 import argparse
 import json
 import multiprocessing
-import resource
 import subprocess
 from collections.abc import Sequence
 from itertools import pairwise
@@ -24,8 +23,9 @@ from lib.config import Config
 from lib.core import build
 from lib.core.engine import evaluate, train_one_epoch
 from lib.core.runtime import Runtime
-from lib.utils.errors import RunFailedError
-from main.command import make_parser, parse
+from lib.utils.errors import MISTAKE, InputError, RunFailedError
+from lib.utils.system import peak_memory
+from main.command import make_parser, run_command
 from tools.measure.bench import load_sets, make_parts
 
 STAGES = ("imports", "data", "network", "first_batch")   # seconds of each; together from the process's start to the first batch
@@ -36,10 +36,13 @@ def in_process(words: Sequence[str], whole_epoch: bool) -> dict[str, Any]:
     """Runs this module with the script's own words; returns what it measured.
 
     Raises:
+        InputError: a mistake in the words.
         RunFailedError: it ended without a result.
     """
     command = [sys.executable, str(Path(__file__).resolve()), *words, "--started", repr(time.time()), *["--epoch"] * whole_epoch]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if result.returncode == MISTAKE:
+        raise InputError(result.stderr.strip().removeprefix("error: "))
     if result.returncode:
         reason = result.stderr.strip() or result.stdout.strip() or f"exit status {result.returncode}"
         raise RunFailedError(f"the process that measures start-up and memory failed: {reason}")
@@ -65,15 +68,15 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     if args.epoch:
         train_one_epoch(parts.step, train_loader).means(runtime)
         evaluate(parts.network, valid_loader, parts.precision, runtime)
-        measured["memory_mib"] = peak_memory(runtime.device)
+        measured["memory_mib"] = highest_memory(runtime.device)
     return measured
 
 
-def peak_memory(device: torch.device) -> dict[str, float]:
+def highest_memory(device: torch.device) -> dict[str, float]:
     """Highest resident set of this process, and of its largest worker if there are any; on CUDA also what tensors took, and
     what was reserved for them."""
-    found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}   # Linux counts KiB
-    workers = [peak_of(process.pid) for process in multiprocessing.active_children()]
+    found = {"process": peak_memory()}
+    workers = [peak_of(process.pid) for process in multiprocessing.active_children() if Path("/proc").exists()]
     if workers:
         found["largest_worker"] = max(workers)
     if device.type == "cuda":
@@ -94,8 +97,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--random-classes", type=int, default=10)
     parser.add_argument("--started", type=float, required=True)
     parser.add_argument("--epoch", action="store_true")
-    print(json.dumps(measure(*parse(parser, argv))))
-    return 0
+    return run_command(lambda cfg, args: print(json.dumps(measure(cfg, args))), parser, argv)
 
 
 if __name__ == "__main__":

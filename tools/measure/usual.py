@@ -5,7 +5,6 @@ PIL image and send it through torchvision's transforms; backbone and classifier 
 by a flag; memory is contiguous, SGD is not fused, and loss and accuracy are fetched from the device at every step. The
 network, its precision, batch size, threads and kernels are the configuration's own.
 """
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from torchvision import transforms as usual
 from lib.config import Config
 from lib.core import build
 from lib.dataset import ImageSet
+from lib.utils.system import cpu_count
 
 if TYPE_CHECKING:
     from tools.measure.bench import Bench
@@ -77,7 +77,7 @@ def usual_transform(cfg: Config, mean: Sequence[float], std: Sequence[float]) ->
 
 def num_workers(cfg: Config) -> int:
     """The configuration's workers, at least one, and no more than there are cores."""
-    return max(1, min(cfg.TRAIN.NUM_WORKERS, len(os.sched_getaffinity(0))))
+    return max(1, min(cfg.TRAIN.NUM_WORKERS, cpu_count()))
 
 
 class UsualLoop:

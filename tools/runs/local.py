@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lib.utils.system import cpu_count
 from tools.runs.jobs import Job
 from tools.runs.processes import explain, start_process, stop_processes
 from tools.runs.queue import Ended
@@ -22,7 +23,7 @@ class LocalEngine:
     def __init__(self, devices: Sequence[str], num_slots: int) -> None:
         self.num_slots = num_slots
         self.free = [devices[number % len(devices)] for number in range(num_slots)]
-        self.threads = share_of_cores(len(os.sched_getaffinity(0)), num_slots)
+        self.threads = share_of_cores(cpu_count(), num_slots)
         self.running: list[tuple[Job, str, subprocess.Popen]] = []
 
     def start(self, job: Job) -> str:

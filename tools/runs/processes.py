@@ -1,6 +1,4 @@
 """One run as a process: how it is started, watched and ended. Imports nothing heavy, since a cluster's workers import it too."""
-import errno
-import fcntl
 import os
 import signal
 import subprocess
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from lib.utils.errors import InputError
+from lib.utils.system import interrupt, lock, unblock
 
 GRACE = 30.0   # seconds in which an interrupted run may save what it has
 
@@ -25,18 +24,20 @@ def start_process(words: Sequence[str], output: Path, threads: int) -> subproces
 
 
 def open_output(output: Path) -> IO[str]:
-    """The file, locked. The run inherits lock and file, and so holds them for as long as it lives, also without its queue."""
+    """The file, locked. The run inherits lock and file, and so holds them for as long as it lives, also without its queue; on
+    Windows, which does not pass locks on, only the run's own lock of its directory is left then."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         file = output.open("a", encoding="utf-8")
     except OSError as error:
         raise InputError(f"OUTPUT_DIR/NAME: cannot write to {output.parent} ({error.strerror})") from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):   # anything else: a file system without locks
-            file.close()
-            raise InputError(f"{output.parent} is still being trained by an earlier call; wait for its end, or end it") from error
+        lock(file)
+    except BlockingIOError as error:
+        file.close()
+        raise InputError(f"{output.parent} is still being trained by an earlier call; wait for its end, or end it") from error
+    except OSError:   # no locks here, as the run will say itself
+        pass
     return file
 
 
@@ -62,7 +63,7 @@ def stop_processes(processes: Sequence[subprocess.Popen], grace: float = GRACE) 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):   # a process that was started in the background may ignore SIGINT
             for process in processes:
-                process.send_signal(number)
+                interrupt(process, number)
             wait_for(processes, grace)
     finally:
         for process in processes:
@@ -79,7 +80,7 @@ def wait_for(processes: Sequence[subprocess.Popen], seconds: float) -> None:
 def run_to_end(words: list[str], output: str, threads: int, folder: str) -> str:
     """Runs a process in a folder, as the task of a Ray worker; returns why it failed, or nothing."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})   # Ray's workers block it, and so would the process
+    unblock(signal.SIGINT)   # Ray's workers block it, and so would the process
     os.chdir(folder)
     try:
         process = start_process(words, Path(output), threads)

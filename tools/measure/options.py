@@ -1,0 +1,26 @@
+"""Options that the tools which measure have in common."""
+import argparse
+import os
+from pathlib import Path
+
+
+def positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def new_file(word: str) -> Path:
+    """A file that can be written once everything is measured."""
+    path = Path(word)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write {path}; it must be a file in a folder that is there")
+    return path
+
+
+def natural(word: str) -> int:
+    number = int(word)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {number}")
+    return number
