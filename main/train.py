@@ -107,7 +107,7 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
 
         def accept(start: Start) -> None:
             check_part(start, plan, runtime.world_size)   # first, since what is refused must leave no weights behind
-            start.load_weights(network)
+            start.check_weights(network)
 
         start = build.find_start(cfg, run, auto_resume, accept) if runtime.is_main else None
         if runtime.is_main:
@@ -123,7 +123,7 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
     point = Point()
     if start.resumes:
         with runtime.agree():
-            start.load_optimizer(optimizer)
+            start.load_optimizer(optimizer, network)
         precision.load_state_dict(start.state.get("precision", {}))
         point = Point(*(start.state.get(name, default) for name, default in Point._field_defaults.items()))
         run.kept = f"{start.source} holds epoch {point.epoch}" + f" and {point.batch} batches of the next" * (point.batch > 0)

@@ -1,12 +1,12 @@
 """The ResNets for photographs: a 7×7 stem and four stages, each of half the size.
 
 He et al., Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385; ResNeXt: Xie et al., Aggregated Residual
-Transformations for Deep Neural Networks, CVPR 2017, arXiv:1611.05431. Blocks, names of parameters and initialisation
-(convolutions normal with variance 2 / (k² · out)) are torchvision's, which are the published ones.
+Transformations for Deep Neural Networks, CVPR 2017, arXiv:1611.05431. Blocks and names of parameters are torchvision's, which are
+the published ones; so is the initialisation (convolutions normal with variance 2 / (k² · out)), except that of ``res50``.
 """
 from collections.abc import Iterator
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
@@ -46,7 +46,12 @@ def res10() -> ResNet:
 
 @BACKBONES.register("res50")
 def res50() -> ResNet:
-    return ResNet(Bottleneck, [3, 4, 6, 3])
+    """ResNet-50. Its convolutions begin with torch's defaults, uniform in ±1 / √fan_in, as published."""
+    backbone = ResNet(Bottleneck, [3, 4, 6, 3])
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    return backbone
 
 
 @BACKBONES.register("resnext50")

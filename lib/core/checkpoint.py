@@ -10,26 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
+from lib.core import foreign
+from lib.core.moments import load_moments
+from lib.core.plain_files import read_plain
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.files import write_bytes_atomically
 
 log = logging.getLogger(__name__)
 
-# Published checkpoints hold their best accuracy as a numpy scalar; its three parts, under old and new module names.
-SCALAR = np.float64(0).__reduce__()[0]
 SEAL = b"sha256:"   # begins the comment of our zip files, which other readers skip
 CHUNK = 1 << 20
+OTHER_KEYS = "BACKBONE.PRETRAINED_MODEL takes it without its classifier; so does CLASSIFIER.TYPE cRT, to train a new one"
 POSITION = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}   # best_result is -1 before the first
-PUBLISHED_GLOBALS = [(SCALAR, "numpy.core.multiarray.scalar"), (SCALAR, "numpy._core.multiarray.scalar"),
-                     np.dtype, type(np.dtype(np.float64))]
 
 
 def save(state: dict[str, Any], paths: Sequence[Path]) -> None:
     """Writes one state to each path, with a checksum; serialised once, and each file is replaced in one step."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(state | {"format": foreign.FORMAT}, buffer)
     seal(buffer)
     for path in paths:
         write_bytes_atomically(path, buffer.getbuffer())
@@ -74,11 +74,9 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
         raise MissingPathError(f"{key}: no file {path}; {neighbours(path)}")
     try:
         whole = seal_holds(path)
-        with torch.serialization.safe_globals(PUBLISHED_GLOBALS):
-            state = torch.load(path, map_location="cpu", weights_only=True) if whole else None
-    except Exception as error:   # there is no end to how a foreign file can fail an unpickler
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise InputError(f"{key}: {path} cannot be read as a checkpoint ({reason})") from error
+        state = read_plain(path) if whole else None
+    except (InputError, OSError) as error:
+        raise InputError(f"{key}: {path} cannot be read as a checkpoint ({error})") from error
     if not whole:
         raise InputError(f"{key}: {path} is damaged: its content does not match its checksum")
     if not isinstance(state, Mapping) or not isinstance(state.get("state_dict", {}), Mapping):
@@ -88,47 +86,80 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
 
 def neighbours(path: Path) -> str:
     """The end of a "no file" message: what is there instead."""
+    here = Path(path.name)
+    if here.is_file():
+        return f"the working directory has it, and ./{here} names that one"
     names = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
     return f"{path.parent} has {', '.join(names)}" if names else "train that stage first, or correct the path"
 
 
-def weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The parameters and buffers of a checkpoint or of a bare state_dict, without the ``module.`` of a wrapper."""
-    tensors = state.get("state_dict", state)
-    return {name.removeprefix("module."): value for name, value in tensors.items()
-            if isinstance(name, str) and isinstance(value, Tensor)}
+class Fit(NamedTuple):
+    """Tensors of a file that were found to fit a module, and what to say of them."""
+
+    module: nn.Module
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...]
+    source: str
+
+    def load(self) -> None:
+        self.module.load_state_dict(self.tensors, strict=False)
+        for note in self.notes:
+            log.info("%s: %s", self.source, note)
 
 
 def load_network(network: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Loads all weights of a network. ``source`` is key and path, for messages."""
-    load_tensors(network, weights(state), source)
+    fit_network(network, state, source).load()
+
+
+def fit_network(network: nn.Module, state: Mapping[str, Any], source: str, resumes: bool = False, advice: str = "") -> Fit:
+    """Raises InputError for weights that do not fit.
+
+    Args:
+        resumes: the optimizer is taken too.
+        advice: what else could be done with a file whose classifier does not fit.
+    """
+    found = foreign.network_weights(network, state, source, resumes)
+    origin, own = foreign.classifier_origin(state, source), network.classifier
+    if origin.cosine not in (None, own.cosine):   # no shape tells
+        raise InputError(f"{source} was trained with CLASSIFIER.TYPE {origin.kind}, and weights of FCNorm and of a linear layer "
+                         f"do not mean the same; CLASSIFIER.TYPE {origin.kind} takes it" + f"; {advice}" * bool(advice))
+    return fit_tensors(network, found, source, hint=classifier_hint(network, found, advice))
+
+
+def classifier_hint(network: nn.Module, found: foreign.Weights, advice: str) -> str:
+    """What most likely keeps a classifier from fitting."""
+    name = foreign.CLASSIFIER + "weight"
+    there, own = (tuple(tensors[name].shape) if name in tensors else () for tensors in (found.tensors, network.state_dict()))
+    if len(there) == len(own) == 2 and there == own[::-1] != own:
+        return "its classifier is the cosine one, CLASSIFIER.TYPE FCNorm"
+    if len(there) == len(own) == 2 and there[1] == own[1]:
+        return f"it was trained for {there[0]} classes, and here are {own[0]}" + f"; {advice}" * bool(advice)
+    return advice
 
 
 def load_first_stage(network: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Loads the network of a first stage into one whose classifier is of the second; that says what it takes over."""
-    prefix, tensors = "classifier.", weights(state)
-    first = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    taken = network.classifier.from_first_stage(first, source)
-    others = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
-    load_tensors(network, others | {prefix + name: value for name, value in taken.items()}, source,
-                 may_differ=[prefix + name for name in network.classifier.fresh])
+    prefix, found = foreign.CLASSIFIER, foreign.network_weights(network, state, source)
+    taken = network.classifier.from_first_stage(foreign.within(found.tensors, prefix), foreign.classifier_origin(state, source))
+    others = {name: value for name, value in found.tensors.items() if not name.startswith(prefix)}
+    found = found._replace(tensors=others | {prefix + name: value for name, value in taken.items()})
+    fit_tensors(network, found, source, may_differ=[prefix + name for name in network.classifier.fresh]).load()
 
 
 def load_backbone(backbone: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Loads a backbone from a checkpoint of a whole network, or from the file of a backbone with or without its head."""
-    tensors = weights(state)
-    inner = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
-    head = [name for name in tensors if name.startswith("fc.")]
-    load_tensors(backbone, inner or {name: value for name, value in tensors.items() if name not in head}, source)
+    fit_tensors(backbone, foreign.backbone_weights(backbone, state, source), source).load()
 
 
-def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, may_differ: Sequence[str] = ()) -> None:
-    """Copies ``tensors`` into ``module``; every missing, unexpected and mismatched name is an error, all at once.
+def fit_tensors(module: nn.Module, found: foreign.Weights, source: str, may_differ: Sequence[str] = (), hint: str = "") -> Fit:
+    """What of the weights ``module`` takes; every missing, unexpected and mismatched name is an error, all at once.
 
     Args:
         may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained anew).
+        hint: the end of the message for weights whose backbone fits.
     """
-    own = module.state_dict()
+    own, tensors = module.state_dict(), found.tensors
     mismatched = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
     problems = {
         "missing": own.keys() - tensors.keys(),
@@ -136,19 +167,20 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, may
         "of another shape": mismatched,
     }
     free = tuple(may_differ)
-    found = []
+    errors, notes = [], []
     for what, names in problems.items():
         names = sorted(names)
         strict = [name for name in names if not (free and name.startswith(free)) and not name.endswith("num_batches_tracked")]
         if strict:
-            more = f" and {len(strict) - 5} more" if len(strict) > 5 else ""
-            shapes = [f"{n} {tuple(tensors[n].shape)} for {tuple(own[n].shape)}" if n in mismatched else n for n in strict]
-            found.append(f"{what}: {', '.join(shapes[:5])}{more}")
+            errors.append(f"{what}: " + foreign.listed(f"{n} {tuple(tensors[n].shape)} for {tuple(own[n].shape)}"
+                                                       if n in mismatched else n for n in strict))
         elif names:
-            log.info("%s: %s (allowed): %s", source, what, ", ".join(names))
-    if found:
-        raise InputError(f"{source} does not fit this network; " + "; ".join(found))
-    module.load_state_dict({name: tensors[name] for name in own if name in tensors and name not in mismatched}, strict=False)
+            notes.append(f"{what} (allowed): {', '.join(names)}")
+    if errors:
+        hint = hint if found.fits else "it is of another backbone than BACKBONE.TYPE here"
+        raise InputError("; ".join([f"{source} does not fit this network", *errors, *[hint] * bool(hint)]))
+    taken = {name: tensors[name] for name in own if name in tensors and name not in mismatched}
+    return Fit(module, taken, (*found.notes, *notes), source)
 
 
 class Start(NamedTuple):
@@ -162,48 +194,32 @@ class Start(NamedTuple):
     def resumes(self) -> bool:
         return self.kind == "run"
 
+    def check_weights(self, network: nn.Module) -> None:
+        """Raises InputError where a run's weights do not fit; loads nothing."""
+        fit_network(network, self.state, self.source, self.resumes)
+
     def load_weights(self, network: nn.Module) -> None:
         if self.kind == "backbone":
             load_backbone(network.backbone, self.state, self.source)
         elif self.kind == "first stage":
             load_first_stage(network, self.state, self.source)
         elif self.kind != "scratch":
-            load_network(network, self.state, self.source)
+            fit_network(network, self.state, self.source, self.resumes, "" if self.resumes else OTHER_KEYS).load()
 
-    def load_optimizer(self, optimizer: Optimizer) -> None:
+    def load_optimizer(self, optimizer: Optimizer, network: nn.Module) -> None:
         """Takes the moments over; rate, momentum, decay and kernels stay those of this run's configuration."""
-        saved, own = self.state["optimizer"], optimizer.state_dict()
-        if not same_moments(optimizer, saved):
-            raise InputError(f"{self.source} holds the state of another optimizer or of other parameters than "
-                             f"{type(optimizer).__name__} of this run; RESUME_MODE state_dict takes its weights only")
-        optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})
-        for parameter, moments in optimizer.state.items():
-            for name, value in moments.items():
-                # fused kernels take for granted that a parameter and its moments lie alike in memory
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        names = foreign.network_weights(network, self.state, self.source, self.resumes).transposed
+        transposed = {parameter for name, parameter in network.named_parameters() if name in names}
+        load_moments(optimizer, self.state["optimizer"], transposed, self.source)
 
     def describe(self) -> str:
         return "weights: from scratch" if self.kind == "scratch" else f"{self.kind} loaded from {self.source}"
 
 
-def same_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> bool:
-    """Whether a saved state is one of this optimizer: its kind of moments, of the shapes of its parameters."""
-    moment = "momentum_buffer" if isinstance(optimizer, SGD) else "exp_avg"
-    groups = [group["params"] for group in optimizer.param_groups]
-    try:
-        if [len(group["params"]) for group in saved["param_groups"]] != [len(group) for group in groups]:
-            return False
-        parameters = [parameter for group in groups for parameter in group]
-        return all(entry[moment] is None or entry[moment].shape == parameters[number].shape
-                   for number, entry in saved["state"].items())
-    except (KeyError, IndexError, TypeError, AttributeError):   # not made by an optimizer at all
-        return False
-
-
 def read_start(kind: str, path: Path, key: str) -> Start:
     """Raises InputError where a run is to go on from a file that holds weights only, or no position that makes sense."""
     state = load(path, key)
+    state |= {name: state[name].item() for name in POSITION if isinstance(state.get(name), np.generic)}
     lacking = [name for name in ("optimizer", "epoch") if name not in state]
     if kind == "run" and lacking:
         raise InputError(f"{key}: {path} has no {' and no '.join(lacking)}, so it cannot be gone on with; "

@@ -1,4 +1,7 @@
 """From features to logits."""
+import logging
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -6,28 +9,52 @@ from torch import Tensor, nn
 from lib.utils.errors import InputError
 from lib.utils.registry import Registry
 
+log = logging.getLogger(__name__)
+
 CLASSIFIERS = Registry("classifier")
+
+
+class Origin(NamedTuple):
+    """What is known of the file that a classifier's tensors are from."""
+
+    source: str                    # config key and path, for messages
+    kind: str = ""                 # its CLASSIFIER.TYPE; empty: the file does not say
+    features_first: bool = False   # cosine classifiers are (D, C) in such files; their shape says so unless D = C
+
+    @property
+    def cosine(self) -> bool | None:
+        """Whether its logits are cosines; None: the file does not say."""
+        return CLASSIFIERS[self.kind].cosine if self.kind in CLASSIFIERS else None
 
 
 class Classifier(nn.Module):
     """(B, D) features to (B, C) logits. One that also has ``class_vectors() -> (C, D)`` has class activation maps.
 
     Class attributes:
+        cosine: whether its logits are cosines, so that weights of a linear layer mean something else in it.
         second_stage: whether it is trained on the frozen backbone of a first stage (NETWORK.PRETRAINED_MODEL).
         fresh: with second_stage, beginnings of the names of its own that no first stage has.
         why_no_tau_norm: why tau-normalization means nothing for it; empty where it does.
     """
 
+    cosine = False
     second_stage = False
     fresh: tuple[str, ...] = ()
     why_no_tau_norm = ""
 
-    def from_first_stage(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    def transposed(self, tensors: dict[str, Tensor], origin: Origin) -> tuple[str, ...]:
+        """Names of the matrices that a file has the other way round.
+
+        Args:
+            tensors: the classifier in the file, names without ``classifier.``.
+        """
+        return ()
+
+    def from_first_stage(self, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
         """What a second-stage classifier takes over, by its own names, of the first stage's one.
 
         Args:
             tensors: the first stage's classifier, names without ``classifier.``.
-            source: key and path, for messages.
 
         Raises:
             InputError: a classifier that it cannot go on from.
@@ -51,22 +78,30 @@ class FC(Classifier, nn.Linear):
 class FCNorm(Classifier):
     """Cosine of features and class vectors, (B, D) to (B, C), each in [−1, 1].
 
-    ``weight`` is (D, C), as in the code of Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin
-    Loss, NeurIPS 2019, arXiv:1906.07413: uniform in [−1, 1], then columns of length 1.
+    ``weight`` (C, D) is uniform in [−1, 1], then each of its D columns is scaled to length 1 over the classes, as published.
+    Class vectors so begin with a length of about √(D / C), on which depends how fast they turn: with length 1, LDAM
+    (Cao et al., NeurIPS 2019, arXiv:1906.07413) ends ten points lower on small sets. LDAM's own code has (D, C).
     """
 
-    why_no_tau_norm = "its class vectors have length 1 whatever tau is"
+    cosine = True
+    why_no_tau_norm = "its class vectors are scaled to length 1 whatever tau is"
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(F.normalize(torch.empty(num_features, num_classes).uniform_(-1, 1), dim=0))
+        self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, num_features).uniform_(-1, 1), dim=0))
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.normalize(features, dim=1) @ F.normalize(self.weight, dim=0)
+        return F.linear(F.normalize(features, dim=1), self.class_vectors())
 
     def class_vectors(self) -> Tensor:
         """(C, D): a cosine is its class's vector times the features, divided by their length."""
-        return F.normalize(self.weight, dim=0).T
+        return F.normalize(self.weight, dim=1)
+
+    def transposed(self, tensors: dict[str, Tensor], origin: Origin) -> tuple[str, ...]:
+        shape, own = tuple(tensors["weight"].shape) if "weight" in tensors else (), tuple(self.weight.shape)
+        if shape != own[::-1]:
+            return ()
+        return ("weight",) if shape != own or origin.features_first else ()
 
 
 @CLASSIFIERS.register("cRT")
@@ -81,7 +116,7 @@ class CRT(FC):
     second_stage = True
     fresh = ("weight", "bias")
 
-    def from_first_stage(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    def from_first_stage(self, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
         self.reset_parameters()
         return {}
 
@@ -110,11 +145,18 @@ class LWS(Classifier):
         """(C, D), as of FC."""
         return self.scales[:, None] * self.fc.weight
 
-    def from_first_stage(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-        if "scales" in tensors:
+    def from_first_stage(self, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
+        if "scales" in tensors or "fc.weight" in tensors:   # published cRT names its layer so
             return tensors
         shape, own = tensors["weight"].shape if "weight" in tensors else None, self.fc.weight.shape
-        if shape == own[::-1] != own:
-            raise InputError(f"{source} has the cosine classifier FCNorm, which LWS cannot scale; "
+        if origin.cosine or shape == own[::-1] != own:
+            raise InputError(f"{origin.source} has the cosine classifier FCNorm, which LWS cannot scale; "
                              "CLASSIFIER.TYPE cRT begins anew after any classifier")
+        if shape == own and "bias" not in tensors and origin.cosine is None:
+            if self.fc.bias is not None:
+                raise InputError(f"{origin.source} has a classifier without bias: either the cosines of FCNorm, which LWS cannot "
+                                 "scale, so that CLASSIFIER.TYPE cRT is needed; or a linear layer, to be loaded with "
+                                 "CLASSIFIER.BIAS False")
+            log.warning("%s does not say whether its classifier is a linear layer or the cosines of FCNorm, which LWS cannot "
+                        "scale; taken for a linear layer", origin.source)
         return {f"fc.{name}": value for name, value in tensors.items()}

@@ -58,12 +58,6 @@ def test_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
     assert (y[:, 6:] == 0).all()
 
 
-def test_convolutions_begin_kaiming_normal():
-    torch.manual_seed(0)
-    weight = BACKBONES["res32_cifar"]().layer3[4].conv2.weight
-    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
-
-
 def test_channels_last_changes_nothing_but_the_layout():
     torch.manual_seed(0)
     backbone = BACKBONES["res20_cifar"]().eval()

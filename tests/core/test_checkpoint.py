@@ -20,7 +20,7 @@ class Small(nn.Module):
     def __init__(self, num_classes: int = 3) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-        self.classifier = nn.Linear(4, num_classes)
+        self.classifier = CLASSIFIERS["FC"](4, num_classes)
 
 
 def filled(network: nn.Module, value: float) -> nn.Module:
@@ -153,14 +153,34 @@ def test_lws_after_lws_goes_on_with_its_scales():
     assert equal(network, filled(second_stage("LWS"), 2))
 
 
+def state_of(network: nn.Module, kind: str = "", **more) -> dict:
+    """As this project writes it (``kind`` is its CLASSIFIER.TYPE), or without a configuration."""
+    own = {"config": {"CLASSIFIER.TYPE": kind}} if kind else {}
+    return {"state_dict": network.state_dict(), **own, **more}
+
+
 @pytest.mark.parametrize(("network", "first", "reason"), [
-    (second_stage("LWS"), second_stage("FCNorm"), "first.pth has the cosine classifier FCNorm.*CLASSIFIER.TYPE cRT"),
-    (second_stage("LWS"), Small(num_classes=5), r"classifier\.fc\.weight \(5, 4\) for \(3, 4\)"),
-    (second_stage("LWS", bias=False), Small(), r"unexpected: classifier\.fc\.bias"),
-    (second_stage("LWS"), second_stage("FC", bias=False), r"missing: classifier\.fc\.bias")])
+    (second_stage("LWS"), state_of(second_stage("FCNorm"), "FCNorm"), "has the cosine classifier FCNorm.*CLASSIFIER.TYPE cRT"),
+    (second_stage("LWS", bias=False), state_of(second_stage("FCNorm"), "FCNorm"), "has the cosine classifier FCNorm"),
+    (second_stage("LWS"), state_of(second_stage("FCNorm")), "without bias: either the cosines .*cRT.*CLASSIFIER.BIAS False"),
+    (second_stage("LWS"), {"classifier.weight": torch.ones(4, 3)}, "has the cosine classifier FCNorm"),   # LDAM-DRW's layout
+    (second_stage("LWS"), state_of(Small(num_classes=5)), r"classifier\.fc\.weight \(5, 4\) for \(3, 4\)"),
+    (second_stage("LWS", bias=False), state_of(Small()), r"unexpected: classifier\.fc\.bias"),
+    (second_stage("LWS"), state_of(second_stage("FC", bias=False), "FC"), r"missing: classifier\.fc\.bias")])
 def test_a_first_stage_that_does_not_fit_is_refused(network, first, reason):
-    with pytest.raises(InputError, match=reason):
-        checkpoint.load_first_stage(network, first.state_dict(), "NETWORK.PRETRAINED_MODEL first.pth")
+    with pytest.raises(InputError, match=f"NETWORK.PRETRAINED_MODEL first.pth.*{reason}"):
+        checkpoint.load_first_stage(network, first, "NETWORK.PRETRAINED_MODEL first.pth")
+
+
+def test_lws_says_what_it_cannot_know(caplog):
+    """Without bias and without a configuration, a linear layer looks like cosines."""
+    network = second_stage("LWS", bias=False)
+    with caplog.at_level("WARNING", logger="lib.modules.classifiers"):
+        checkpoint.load_first_stage(network, state_of(second_stage("FC", bias=False), "FC"), "first.pth")
+    assert not caplog.records
+    with caplog.at_level("WARNING", logger="lib.modules.classifiers"):
+        checkpoint.load_first_stage(network, state_of(second_stage("FC", bias=False)), "first.pth")
+    assert "first.pth does not say whether" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["cRT", "LWS"])
@@ -221,62 +241,6 @@ def test_weights_alone_cannot_be_resumed(tmp_path):
     checkpoint.read_start("weights", path, "RESUME_MODEL")
 
 
-def stepped(kind, network, **options):
-    optimizer = kind(network.parameters(), lr=0.5, **options)
-    for parameter in network.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    return optimizer
-
-
-def start_with(optimizer) -> checkpoint.Start:
-    return checkpoint.Start("run", "RESUME_MODEL last.pth", {"optimizer": optimizer.state_dict()})
-
-
-def test_moments_come_from_the_file_and_options_from_the_configuration():
-    """A published optimizer knows nothing of fused kernels, and the rate of this run is in its own yaml."""
-    saved = stepped(torch.optim.SGD, Small(), momentum=0.9)
-    network = Small()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.8, fused=True)
-    start_with(saved).load_optimizer(optimizer)
-    group = optimizer.param_groups[0]
-    assert (group["lr"], group["momentum"], group["fused"]) == (0.1, 0.8, True)
-    assert all((optimizer.state[p]["momentum_buffer"] == 1).all() for p in network.parameters())
-
-
-@pytest.mark.parametrize(("kind", "options"), [(torch.optim.SGD, {"momentum": 0.9}), (torch.optim.Adam, {})])
-def test_moments_of_another_memory_format_are_those_of_the_same_elements(kind, options):
-    """A fused kernel walks through memory, whatever the strides are."""
-    def convolution() -> nn.Module:
-        torch.manual_seed(0)
-        return nn.Conv2d(3, 4, 3, bias=False)
-
-    grown = []
-    for before, after in ((torch.contiguous_format, torch.channels_last), (torch.channels_last, torch.contiguous_format),
-                          (torch.contiguous_format, torch.contiguous_format)):
-        network = convolution().to(memory_format=before)
-        optimizer = kind(network.parameters(), lr=0.5, fused=True, **options)
-        gradient = torch.randn(network.weight.shape, generator=torch.Generator().manual_seed(1))
-        network.weight.grad = gradient.to(memory_format=before)
-        optimizer.step()
-        moved = convolution().to(memory_format=after)
-        resumed = kind(moved.parameters(), lr=0.5, fused=True, **options)
-        start_with(optimizer).load_optimizer(resumed)
-        moved.weight.grad = torch.zeros_like(moved.weight)
-        resumed.step()
-        grown.append(moved.weight.detach())
-    for weight in grown[:2]:
-        torch.testing.assert_close(weight, grown[2])
-
-
-@pytest.mark.parametrize("saved", [lambda: stepped(torch.optim.Adam, Small()),
-                                   lambda: stepped(torch.optim.SGD, nn.Linear(2, 2), momentum=0.9)])
-def test_another_optimizer_is_refused(saved):
-    optimizer = torch.optim.SGD(Small().parameters(), lr=0.1, momentum=0.9)
-    with pytest.raises(InputError, match=r"RESUME_MODEL last\.pth holds the state of another optimizer"):
-        start_with(saved()).load_optimizer(optimizer)
-
-
 @pytest.fixture
 def sealed(tmp_path):
     path = tmp_path / "last.pth"
@@ -317,10 +281,3 @@ def test_a_position_that_makes_no_sense_is_named(tmp_path, name, value):
     checkpoint.save({"state_dict": {}, "optimizer": {}, "epoch": 1} | {name: value}, [path])
     with pytest.raises(InputError, match=f"no checkpoint of a run; its {name} is"):
         checkpoint.read_start("run", path, "RESUME_MODEL")
-
-
-@pytest.mark.parametrize("saved", [{}, {"state": {}, "param_groups": 3}, {"state": {0: 1}, "param_groups": []}])
-def test_what_no_optimizer_made_is_refused(saved):
-    optimizer = torch.optim.SGD(Small().parameters(), lr=0.1, momentum=0.9)
-    with pytest.raises(InputError, match="holds the state of another optimizer"):
-        checkpoint.Start("run", "file", {"optimizer": saved}).load_optimizer(optimizer)

@@ -6,15 +6,20 @@ from torch import nn
 from lib.core import checkpoint
 from lib.core.resume import OtherBatchesError, check_part, newest_start
 from lib.core.run import Run
+from lib.modules import CLASSIFIERS
 from lib.utils.errors import InputError
 
 
+def small(num_classes: int = 3) -> nn.Module:
+    return nn.ModuleDict({"backbone": nn.Linear(3, 2), "classifier": CLASSIFIERS["FC"](2, num_classes)})
+
+
 def state(epoch: int, network: nn.Module | None = None, **more) -> dict:
-    return {"state_dict": (network or nn.Linear(2, 3)).state_dict(), "optimizer": {}, "epoch": epoch, **more}
+    return {"state_dict": (network or small()).state_dict(), "optimizer": {}, "epoch": epoch, **more}
 
 
 def fits(start: checkpoint.Start) -> None:
-    start.load_weights(nn.Linear(2, 3))
+    start.check_weights(small())
 
 
 @pytest.fixture
@@ -68,10 +73,10 @@ def test_it_falls_back_further(run, damaged, epoch):
 
 
 def test_one_of_another_network_is_named_too(run, caplog):
-    checkpoint.save(state(9, nn.Linear(2, 5)), [run.models / "last.pth"])
+    checkpoint.save(state(9, small(5)), [run.models / "last.pth"])
     with caplog.at_level("WARNING", logger="lib.core.resume"):
         assert newest_start(run.models, fits).state["epoch"] == 6
-    assert "weight (5, 2) for (3, 2)" in caplog.text
+    assert "classifier.weight (5, 2) for (3, 2)" in caplog.text
 
 
 def test_none_that_is_good_is_an_error_that_names_all(run):

@@ -1,0 +1,63 @@
+"""The state of an optimizer, taken over from a checkpoint."""
+from collections.abc import Mapping, Set
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import SGD, Optimizer
+
+from lib.utils.errors import InputError
+
+SGD_MOMENTS, ADAM_MOMENTS = ("momentum_buffer",), ("exp_avg", "exp_avg_sq")
+
+
+def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], source: str) -> None:
+    """Takes the moments over; rate, momentum, decay and kernels stay those of this run's configuration.
+
+    Args:
+        saved: its state_dict. Groups do not matter, of which published files have one per parameter: their order does.
+        transposed: parameters that the file has the other way round.
+        source: key and path, for messages.
+
+    Raises:
+        InputError: it is of another optimizer, or of other parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own = optimizer.state_dict()
+    try:
+        moments = [saved["state"].get(number, {}) for group in saved["param_groups"] for number in group["params"]]
+        moments = [turned(entry) if parameter in transposed else dict(entry) for entry, parameter in zip(moments, parameters)] + \
+            moments[len(parameters):]
+        reason = difference(optimizer, parameters, moments)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        reason = "it is no optimizer's"
+    if reason:
+        raise InputError(f"{source} holds the state of another optimizer or of other parameters than {type(optimizer).__name__} "
+                         f"of this run ({reason}); RESUME_MODE state_dict takes its weights only")
+    state = {number: entry for number, entry in enumerate(moments) if entry}
+    optimizer.load_state_dict({"state": own["state"] | state, "param_groups": own["param_groups"]})
+    for parameter, entry in optimizer.state.items():
+        for name, value in entry.items():
+            # fused kernels take for granted that a parameter and its moments lie alike in memory
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entry[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def difference(optimizer: Optimizer, parameters: list[Parameter], moments: list[dict[str, Any]]) -> str:
+    """What keeps a saved state from being one of this optimizer's; empty where nothing does."""
+    if len(moments) != len(parameters):
+        return f"there it had {len(moments)} parameters, here {len(parameters)}"
+    names = SGD_MOMENTS if isinstance(optimizer, SGD) else ADAM_MOMENTS
+    for number, (entry, parameter) in enumerate(zip(moments, parameters)):
+        for name in names if entry else ():
+            if name not in entry:
+                return f"it has no {name}"
+            if entry[name] is not None and entry[name].shape != parameter.shape:
+                return f"{name} of parameter {number} is {tuple(entry[name].shape)} there, here {tuple(parameter.shape)}"
+    return ""
+
+
+def turned(moments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.T.contiguous() if isinstance(value, Tensor) and value.dim() == 2 else value
+            for name, value in moments.items()}

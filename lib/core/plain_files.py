@@ -1,0 +1,79 @@
+"""Files of weights, read into tensors and plain values: torch's formats and .safetensors. Code in a file is never run."""
+import argparse
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib.utils.errors import InputError
+
+# Published checkpoints hold their best accuracy as a numpy scalar; its three parts, under old and new module names.
+SCALAR = np.float64(0).__reduce__()[0]
+PUBLISHED_GLOBALS = [(SCALAR, "numpy.core.multiarray.scalar"), (SCALAR, "numpy._core.multiarray.scalar"), np.dtype,
+                     *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "?")}]
+# Options of a command line, which others store beside the weights: classes that only keep what they are given.
+HARMLESS_GLOBALS = [argparse.Namespace,
+                    *((PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+                    *((PureWindowsPath, f"{module}.WindowsPath") for module in ("pathlib", "pathlib._local"))]
+ADVICE = ("only tensors and plain values are read, since anything else can run code. Where you trust the file, save its weights "
+          "alone, such as torch.save(torch.load(FILE, weights_only=False)[\"state_dict\"], NEW_FILE); of a whole model, its "
+          ".state_dict()")
+OTHER_FILES = {b"version https://git-lfs": "it is a pointer of Git LFS, which git lfs pull replaces by the file",
+               b"<": "it is a web page or another text, not the file that was to be downloaded"}
+
+
+def read_plain(path: Path) -> Any:
+    """The content of a file; a .safetensors file is a mapping of its tensors.
+
+    Raises:
+        InputError: the reason alone, as the end of a message that names the file.
+    """
+    with path.open("rb") as file:
+        head = file.read(32)
+    if path.suffix == ".safetensors" or looks_like_safetensors(head, path.stat().st_size):
+        return read_safetensors(path)
+    try:
+        with torch.serialization.safe_globals([*PUBLISHED_GLOBALS, *HARMLESS_GLOBALS]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:   # there is no end to how a foreign file can fail an unpickler
+        raise InputError(explain(error, path, head)) from error
+
+
+def explain(error: Exception, path: Path, head: bytes) -> str:
+    text = str(error).strip()
+    unknown = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", text) or re.search(r"instantiate class (\S+)", text)
+    if unknown:
+        return f"it holds an object of {unknown[1]}; {ADVICE}"
+    if is_torchscript(path):
+        return "it is a TorchScript program; save the state_dict() of the model"
+    for start, reason in OTHER_FILES.items():
+        if head.startswith(start):
+            return reason
+    return (text or type(error).__name__).split("\n")[0]
+
+
+def is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def looks_like_safetensors(head: bytes, size: int) -> bool:
+    """It begins with the length of its header, which is JSON."""
+    return head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= size
+
+
+def read_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise InputError("its format needs a package: pip install safetensors") from error
+    try:
+        return load_file(path)
+    except Exception as error:   # of its own, of Rust, of the system
+        raise InputError(str(error).split("\n")[0]) from error
