@@ -26,11 +26,11 @@ def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], s
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     own = optimizer.state_dict()
     try:
-        moments = [saved["state"].get(number, {}) for group in saved["param_groups"] for number in group["params"]]
-        moments = [turned(entry) if parameter in transposed else dict(entry) for entry, parameter in zip(moments, parameters)] + \
-            moments[len(parameters):]
+        moments = flat(saved)
+        moments = [turned(entry) if number < len(parameters) and parameters[number] in transposed else entry
+                   for number, entry in enumerate(moments)]
         reason = difference(optimizer, parameters, moments)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):   # RuntimeError: a tensor, not a number
         reason = "it is no optimizer's"
     if reason:
         raise InputError(f"{source} holds the state of another optimizer or of other parameters than {type(optimizer).__name__} "
@@ -44,16 +44,26 @@ def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], s
                 entry[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
+def flat(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One entry per parameter, in the order of the groups; empty for one that was never stepped."""
+    entries = [saved["state"].get(number, {}) for group in saved["param_groups"] for number in group["params"]]
+    if not all(isinstance(entry, Mapping) for entry in entries):
+        raise TypeError("an entry of the state is no mapping")
+    return [dict(entry) for entry in entries]
+
+
 def difference(optimizer: Optimizer, parameters: list[Parameter], moments: list[dict[str, Any]]) -> str:
     """What keeps a saved state from being one of this optimizer's; empty where nothing does."""
     if len(moments) != len(parameters):
         return f"there it had {len(moments)} parameters, here {len(parameters)}"
     names = SGD_MOMENTS if isinstance(optimizer, SGD) else ADAM_MOMENTS
     for number, (entry, parameter) in enumerate(zip(moments, parameters)):
+        if names == ADAM_MOMENTS and entry:
+            float(entry["step"])   # a number or a tensor of one
         for name in names if entry else ():
             if name not in entry:
                 return f"it has no {name}"
-            if entry[name] is not None and entry[name].shape != parameter.shape:
+            if entry[name] is not None and tuple(entry[name].shape) != tuple(parameter.shape):
                 return f"{name} of parameter {number} is {tuple(entry[name].shape)} there, here {tuple(parameter.shape)}"
     return ""
 

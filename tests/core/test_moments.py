@@ -73,3 +73,11 @@ def test_what_no_optimizer_made_is_refused(saved):
     optimizer = torch.optim.SGD(small().parameters(), lr=0.1, momentum=0.9)
     with pytest.raises(InputError, match="holds the state of another optimizer"):
         load_moments(optimizer, saved, set(), "file")
+
+
+@pytest.mark.parametrize("step", ["x", None, torch.ones(2), {}])
+def test_a_step_that_is_no_number_is_refused(step):
+    saved = stepped(torch.optim.Adam, small()).state_dict()
+    saved["state"][2]["step"] = step
+    with pytest.raises(InputError, match="no optimizer's"):
+        load_moments(torch.optim.Adam(small().parameters()), saved, set(), "file")

@@ -27,6 +27,7 @@ from torch import nn
 from lib.config import TREE
 from lib.core import build, checkpoint
 from lib.core.run import Run
+from lib.modules import CLASSIFIERS
 
 
 def yaml_files(folder: Path, number: int) -> Counter:
@@ -137,10 +138,14 @@ def cifar_batches(folder: Path, number: int) -> Counter:
     return counts
 
 
+def small_network() -> nn.Module:
+    return nn.ModuleDict({"backbone": nn.Linear(2, 2), "classifier": CLASSIFIERS["FCNorm"](2, 2)})
+
+
 def small_state() -> dict:
-    network = nn.Linear(2, 2)
+    network = small_network()
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
-    network(torch.ones(1, 2)).sum().backward()
+    network["classifier"](network["backbone"](torch.ones(1, 2))).sum().backward()
     optimizer.step()
     position = {"epoch": 1, "best_result": 0.5, "best_epoch": 1}
     return {"state_dict": network.state_dict(), "optimizer": optimizer.state_dict(), **position}
@@ -148,9 +153,9 @@ def small_state() -> dict:
 
 def go_on_with(path: Path) -> None:
     start = checkpoint.read_start("run", path, "RESUME_MODEL")
-    network = nn.Linear(2, 2)
+    network = small_network()
     start.load_weights(network)
-    start.load_optimizer(torch.optim.SGD(network.parameters(), 0.1, momentum=0.9))
+    start.load_optimizer(torch.optim.SGD(network.parameters(), 0.1, momentum=0.9), network)
 
 
 def checkpoints(folder: Path, number: int) -> Counter:
