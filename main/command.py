@@ -2,7 +2,6 @@
 import argparse
 import logging
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from lib.config import Config, load_config, split_words
 from lib.core.runtime import lost_contact
 from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, SIGNALLED, InputError, RunFailedError, RunInterruptedError
 from lib.utils.log import start_logging
+from lib.utils.text import shell_line
 
 log = logging.getLogger(__name__)
 
@@ -108,4 +108,4 @@ def command_to_go_on(args: argparse.Namespace) -> str:
     processes = [os.environ["LOCAL_WORLD_SIZE"]] if "LOCAL_WORLD_SIZE" in os.environ else []
     script = os.path.relpath(ROOT / ("distributed_" * bool(processes) + "data_parallel_train.sh"))
     words = ["bash", script, ",".join(args.cfg), *processes, args.gpus, *args.words, "--ar", "True"]
-    return f". Go on with:\n    {shlex.join(words)}"
+    return f". Go on with:\n    {shell_line(words)}"

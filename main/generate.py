@@ -5,7 +5,6 @@ One device makes them, since every source image passes the network only once; of
 import argparse
 import logging
 import os
-import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from lib.core.run import Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, enlarge, fingerprint
 from lib.utils.errors import InputError
+from lib.utils.text import shell_line
 
 log = logging.getLogger("main.train")
 
@@ -45,7 +45,7 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
         if job is not None:
             make(cfg, job, runtime)
         if runtime.is_main:
-            log.info("Next:\n    %s", shlex.join(next_command(cfg, args)))
+            log.info("Next:\n    %s", shell_line(next_command(cfg, args)))
 
 
 def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | None:

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import argparse
 import logging
 import math
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -35,6 +34,7 @@ from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet
 from lib.utils.seed import seed_globals
 from lib.utils.tensors import digest
+from lib.utils.text import shell_line
 from main.command import make_parser, run_command
 from main.generate import generate
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
@@ -256,7 +256,7 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", f"{cfg.NAME}_bsce"]
     commands = [validation, trick] if cfg.LOSS.LOSS_TYPE == "CrossEntropy" else [validation]
-    log.info("Next:%s", "".join(f"\n    {shlex.join(words)}" for words in commands))
+    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in commands))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,21 +1,25 @@
 """What the converters share: their options, looking at images, and the JSON they write."""
 import argparse
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from tqdm import tqdm
 
+from lib.dataset.folder import Look, look_at
 from lib.utils.errors import DONE, INTERRUPTED, MISTAKE, InputError, MissingPathError
 from lib.utils.files import write_text_atomically
-from lib.utils.image_header import read_size
-from lib.utils.threads import map_ranges
+from lib.utils.text import NAMED, count, printable, shell_line
 
-NAMED = 5      # images that a message names before it says how many more there are
-THREADS, AT_ONCE = 16, 256   # threads that wait for a disk, mostly, and images of one turn
+ROOT = Path(__file__).resolve().parents[1]
+THREADS = min(16, 4 * (os.cpu_count() or 1))   # some of which wait for a disk
+LONGEST_RUN_NAME = 80
 
 
 class Source(NamedTuple):
@@ -23,9 +27,16 @@ class Source(NamedTuple):
 
     path: Path
     label: int
-    entry: str                            # where it comes from, for messages
-    size: tuple[int, int] | None = None   # height, width; None: the file's header tells
-    image_id: int | None = None           # None: its place in the list, from 1
+    entry: str                     # where it comes from, for messages
+    image_id: int | None = None    # None: its place in the list, from 1
+
+
+class Listed(NamedTuple):
+    """An image that can be read, and what it is."""
+
+    source: Source
+    look: Look
+    image_id: int
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -40,12 +51,16 @@ def make_listing_parser(description: str) -> argparse.ArgumentParser:
     """For converters that list images which are there already."""
     parser = make_parser(description)
     parser.add_argument("--skip_bad", action="store_true", help="leave out images that are missing or cannot be read")
+    parser.add_argument("--headers_only", action="store_true", help="read only the beginning of each image, which is faster and "
+                        "misses those that are cut short; without it all are decoded")
     return parser
 
 
 def run_converter(convert: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     """Exit status: 0 done, 2 a mistake in the input (one message), 130 Ctrl-C."""
     args = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")   # a name that the terminal has no letters for ends nothing
     try:
         convert(args)
         return DONE
@@ -81,48 +96,41 @@ def check_free(paths: Iterable[Path], overwrite: bool) -> None:
         raise InputError(f"{', '.join(there)}: already there; --overwrite replaces it")
 
 
-def annotate(sources: Sequence[Source], root: Path | None, skip_bad: bool, what: str) -> list[dict[str, Any]]:
-    """Annotations of the published form, in the given order; every file is looked for, and its header read for its size.
+def verify(sources: Sequence[Source], args: argparse.Namespace, what: str) -> list[Listed]:
+    """The images that can be read, in the given order; all are decoded, or their headers read with ``--headers_only``.
 
     Raises:
-        InputError: files that are missing or no images; how many, and the first of them. With ``skip_bad`` they are
+        InputError: files that are missing or cannot be read; how many, and the first of them. With ``--skip_bad`` they are
             left out instead, and reported.
     """
-    annotations, bad = [], []
-    for number, (source, (size, mistake)) in enumerate(zip(sources, look_at(sources, what)), start=1):
-        if mistake:
-            bad.append(mistake)
-            continue
-        annotations.append({"image_id": number if source.image_id is None else source.image_id,
-                            "fpath": write_path(source.path, root), "im_height": size[0], "im_width": size[1],
-                            "category_id": source.label})
-    if bad:
-        more = [f"… and {len(bad) - NAMED:,} more"] if len(bad) > NAMED else []
-        message = "\n  ".join([f"{len(bad):,} of {len(sources):,} images ({what}) are missing or cannot be read:",
-                               *bad[:NAMED], *more])
-        if not skip_bad:
-            raise InputError(f"{message}\n--skip_bad leaves them out")
-        print(f"left out: {message}", file=sys.stderr)
-    return annotations
-
-
-def look_at(sources: Sequence[Source], what: str) -> list[tuple[tuple[int, int] | None, str]]:
-    looks = []
     with progress(len(sources), what) as bar:
-        for part in map_ranges(lambda turn: [look(sources[index]) for index in turn], len(sources), AT_ONCE, THREADS):
-            looks += part
-            bar.update(len(part))
-    return looks
+        looks = look_at([source.path for source in sources], [source.entry for source in sources], bar.update, THREADS,
+                        decode=not args.headers_only)
+    bad = [look.mistake for look in looks if look.mistake]
+    if bad:
+        report_bad(f"{len(bad):,} of {count(len(sources), 'image')} ({what}) are missing or cannot be read:", bad, args.skip_bad)
+    return [Listed(source, look, number if source.image_id is None else source.image_id)
+            for number, (source, look) in enumerate(zip(sources, looks), start=1) if not look.mistake]
 
 
-def look(source: Source) -> tuple[tuple[int, int] | None, str]:
-    """(size, "") of an image, or (None, what is wrong with it)."""
-    if source.size is not None and source.path.is_file():
-        return source.size, ""
-    try:
-        return read_size(source.path, source.entry), ""
-    except InputError as error:
-        return None, str(error)
+def report_bad(headline: str, mistakes: Sequence[str], skip_bad: bool) -> None:
+    """Raises InputError, or says with ``skip_bad`` that these are left out."""
+    more = [f"… and {len(mistakes) - NAMED:,} more"] if len(mistakes) > NAMED else []
+    message = "\n  ".join([headline, *map(printable, mistakes[:NAMED]), *more])
+    if not skip_bad:
+        raise InputError(f"{message}\n--skip_bad leaves them out")
+    say(f"left out: {message}")
+
+
+def say(line: str) -> None:
+    """What a person should know of the data, apart from the results on standard output."""
+    print(line, file=sys.stderr)
+
+
+def annotate(images: Sequence[Listed], root: Path | None) -> list[dict[str, Any]]:
+    """Annotations of the published form."""
+    return [{"image_id": image_id, "fpath": write_path(source.path, root), "im_height": look.size[0], "im_width": look.size[1],
+             "category_id": source.label} for source, look, image_id in images]
 
 
 def write_path(path: Path, root: Path | None) -> str:
@@ -145,12 +153,29 @@ def write_annotations(path: Path, annotations: Sequence[dict[str, Any]], num_cla
     names = {"class_names": list(class_names)} if class_names else {}
     write_text_atomically(path, json.dumps({"annotations": annotations, "num_classes": num_classes, **names}) + "\n")
     covered = len({annotation["category_id"] for annotation in annotations})
-    return f"{path.name}: {len(annotations):,} images of {covered:,} of {num_classes:,} classes"
+    return f"{printable(path.name)}: {count(len(annotations), 'image')} of {covered:,} of {num_classes:,} classes"
 
 
-def say_how_to_train(dataset: str, train: Path, valid: Path, root: Path | None) -> None:
-    """The keys to train with what was written."""
+def say_how_to_train(config: str, dataset: str, files: tuple[Path, Path], root: Path | None, name: str) -> None:
+    """The whole command that trains on what was written; it can be pasted where this one was typed.
+
+    Args:
+        config: a file of the repository.
+        files: annotations for training and for validation.
+    """
+    script, config = (os.path.relpath(ROOT / file) for file in ("data_parallel_train.sh", config))
+    train, valid = map(os.path.abspath, files)
+    place = []
     if root is not None:
-        train, valid = (Path(os.path.relpath(path, root)) for path in (train, valid))
-    place = f" DATASET.ROOT {root}" if root is not None else ""
-    print(f"to train: DATASET.DATASET {dataset}{place} DATASET.TRAIN_JSON {train} DATASET.VALID_JSON {valid}")
+        place = ["DATASET.ROOT", os.path.abspath(root)]
+        relative = [os.path.relpath(file, root) for file in (train, valid)]
+        if not any(file.startswith((os.pardir, "-")) for file in relative):   # "-": would be an option
+            train, valid = relative
+    words = ["bash", script, config, "0" if torch.cuda.is_available() else "cpu", "DATASET.DATASET", dataset, *place,
+             "DATASET.TRAIN_JSON", train, "DATASET.VALID_JSON", valid, "NAME", name_run(name)]
+    print(f"to train:\n    {shell_line(words)}")
+
+
+def name_run(name: str) -> str:
+    """A name for a run, without what a shell, a folder or the configuration would take for something else."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("-._")[:LONGEST_RUN_NAME] or "own"

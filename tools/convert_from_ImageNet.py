@@ -28,11 +28,13 @@ from tools.conversion import (
     read_file,
     run_converter,
     say_how_to_train,
+    verify,
     write_annotations,
 )
 
 OUTPUTS = {"train": "train", "test": "val", "val": "val_official"}   # part of the list's name to part of the JSON's
 OPTIONAL = "val"
+RECIPES = {"ImageNet_LT": "configs/ImageNet_LT/imagenetlt_baseline.yaml", "Places_LT": "configs/Places_LT/placeslt_baseline.yaml"}
 
 
 def read_list(path: Path, image_path: Path) -> list[Source]:
@@ -65,10 +67,11 @@ def convert(args: argparse.Namespace) -> None:
     sources = {part: read_list(path, args.image_path) for part, path in lists.items()}
     num_classes = 1 + max(source.label for part in sources.values() for source in part)
     names = folder_names(sources["train"], num_classes)
-    annotations = {part: annotate(sources[part], args.root, args.skip_bad, path.name) for part, path in lists.items()}
+    annotations = {part: annotate(verify(sources[part], args, path.name), args.root) for part, path in lists.items()}
     for part, path in outputs.items():
         print(write_annotations(path, annotations[part], num_classes, names))
-    say_how_to_train("iNaturalist", outputs["train"], outputs["test"], args.root)
+    config = RECIPES.get(args.name, RECIPES["ImageNet_LT"])
+    say_how_to_train(config, "iNaturalist", (outputs["train"], outputs["test"]), args.root, args.name)
 
 
 def main(argv: Sequence[str]) -> int:

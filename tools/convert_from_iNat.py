@@ -15,11 +15,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from lib.utils.errors import InputError
-from tools.conversion import Source, annotate, check_free, make_listing_parser, read_file, run_converter, write_annotations
+from tools.conversion import (
+    Source,
+    annotate,
+    check_free,
+    make_listing_parser,
+    read_file,
+    run_converter,
+    say_how_to_train,
+    verify,
+    write_annotations,
+)
+
+RECIPE = "configs/iNat18/iNat18_baseline.yaml"
 
 
 def read_competition(path: Path) -> dict[str, Any]:
@@ -51,8 +64,7 @@ def join(path: Path, content: dict[str, Any], image_path: Path) -> list[Source]:
         image_id, name = (take(image, key, entry) for key in ("id", "file_name"))
         if image_id not in labels:
             raise InputError(f"{entry}: no annotation names the class of image {image_id}, or two images have this id")
-        size = (image["height"], image["width"]) if "height" in image and "width" in image else None
-        sources.append(Source(image_path / name, labels.pop(image_id), entry, size, image_id))
+        sources.append(Source(image_path / name, labels.pop(image_id), entry, image_id))
     if labels:
         raise InputError(f"{path.name}: {len(labels)} annotations are of images that are not listed, such as image "
                          f"{next(iter(labels))}")
@@ -82,8 +94,12 @@ def convert(args: argparse.Namespace) -> None:
     content = read_competition(args.input_json_file)
     sources = join(args.input_json_file, content, args.image_path)
     names = name_classes(args.input_json_file, content["categories"], sources)
-    annotations = annotate(sources, args.root, args.skip_bad, args.input_json_file.name)
+    annotations = annotate(verify(sources, args, args.input_json_file.name), args.root)
     print(write_annotations(args.output_json_file, annotations, len(names), names))
+    train, valid = (args.output_json_file.with_name(re.sub("train|val", part, args.output_json_file.name))
+                    for part in ("train", "val"))
+    if train != valid and train.is_file() and valid.is_file():
+        say_how_to_train(RECIPE, "iNaturalist", (train, valid), args.root, train.stem.removesuffix("_train"))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -28,7 +28,15 @@ from PIL import Image
 from lib.dataset.long_tail import long_tail_counts
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.files import current_umask
-from tools.conversion import make_parser, progress, run_converter, say_how_to_train, write_annotations, write_path
+from tools.conversion import (
+    ROOT,
+    make_parser,
+    progress,
+    run_converter,
+    say_how_to_train,
+    write_annotations,
+    write_path,
+)
 
 SHAPE = (3, 32, 32)   # an image's bytes: all of red, then green, then blue
 PER_CLASS = {"10": (5000, 1000), "100": (500, 100)}   # images of a class in CIFAR's training and test parts
@@ -139,6 +147,12 @@ def unpack(source: LongTail, target: Path, args: argparse.Namespace) -> None:
         raise
 
 
+def find_recipe(source: LongTail) -> str:
+    """The baseline of this ratio, or that of 100, which differs in the files only."""
+    names = (source.name.replace("imbalance", "im"), f"cifar{len(source.train_counts)}_im100")
+    return next(file for file in (f"configs/cui_cifar/baseline/{name}.yaml" for name in names) if (ROOT / file).is_file())
+
+
 def convert(args: argparse.Namespace) -> None:
     for source in find_folders(args.input_path):
         target = args.output_path / source.name
@@ -146,8 +160,8 @@ def convert(args: argparse.Namespace) -> None:
             print(f"{target}: already there, stays as it is; --overwrite converts it again")
             continue
         unpack(source, target, args)
-        files = (target / f"{source.name}_{part}.json" for part in ("train", "valid"))
-        say_how_to_train("CIFAR", *files, args.root)
+        train, valid = (target / f"{source.name}_{part}.json" for part in ("train", "valid"))
+        say_how_to_train(find_recipe(source), "CIFAR", (train, valid), args.root, source.name)
 
 
 def main(argv: Sequence[str]) -> int:

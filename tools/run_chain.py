@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import argparse
 import logging
 import os
-import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +32,7 @@ from lib.core.gpus import find_gpus
 from lib.core.run import LAST, Run
 from lib.utils.errors import InputError
 from lib.utils.system import interrupt
+from lib.utils.text import shell_line
 from main.command import DONE, INTERRUPTED, exit_status
 from tools.runs.changes import changes
 
@@ -155,7 +155,7 @@ def run_chain(stages: Sequence[Stage], options: Options, start: Callable[[list[s
             log.info("%s: finished before", title)
             continue
         words = command(stage, options)
-        log.info("%s:\n    %s", title, shlex.join(words))
+        log.info("%s:\n    %s", title, shell_line(words))
         status = start(words)
         if status == INTERRUPTED:
             raise KeyboardInterrupt("the same command goes on with this stage")

@@ -14,13 +14,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from lib.config import split_words
 from lib.core.gpus import find_gpus
 from lib.utils.errors import InputError
+from lib.utils.text import shell_line
 from main.command import DONE, FAILED, exit_status
 from tools.runs import results
 from tools.runs.display import Lines, Live, failure_lines
@@ -116,7 +116,7 @@ def run_gallery(argv: Sequence[str]) -> int:
         with Interrupts() as interrupts:
             run_queue(account, engine, display, interrupts.sleep)
     except KeyboardInterrupt as interrupt:
-        again = shlex.join(["python", "tools/run_gallery.py", *argv])
+        again = shell_line(["python", "tools/run_gallery.py", *argv])
         raise KeyboardInterrupt(f"all runs are stopped. Go on with:\n    {again}") from interrupt
     report(args, jobs, titles, {"jobs_at_a_time": engine.num_slots, "engine": args.engine})
     for line in failure_lines(account):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,12 +22,13 @@ from lib.utils.text import printable
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 SHOT_COLORS = {"many": BLUE, "medium": ORANGE, "few": RED}
 NAMED_CLASSES = 30     # more class names than this on an axis cannot be read
-LONGEST_NAME = 40      # characters of a class name; more would leave no room for the picture
+LONGEST_NAME, ROOMY = 40, 10   # characters of a class name that are shown, and for which figures have room as they are
 CELL_NUMBERS = 20      # more rows than this, and the numbers do not fit into the cells
 FAINT, FAINT_TICKS = 0.4, (0, 1, 5, 20, 50, 100)   # colour ∝ share ** 0.4, so that 1 % is seen where there are no numbers
 BLOCKS = 50            # of neighbouring classes, where a figure summarises them
 FULL = 102             # per cent, end of an axis, so that a line at 100 is seen
 DPI = 130
+NARROW, WIDE = 0.085, 0.14   # inches of a letter and of a Chinese, Japanese or Korean one
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -42,7 +44,7 @@ def shot(count: int) -> str:
 def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[str]) -> Figure:
     """Share of each true class (row) that is predicted as each class (column), frequent classes first."""
     rows, classes = len(matrix.counts), len(matrix.order)
-    side = min(max(5.0, 0.42 * rows + 2.5), 10.0)
+    side = min(max(5.0, 0.42 * rows + 2.5), 10.0) + room_for(class_names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     totals = matrix.counts.sum(axis=1, keepdims=True)
@@ -100,10 +102,18 @@ def plain_text(name: str) -> str:
     return printable(name, LONGEST_NAME).replace("$", r"\$")
 
 
+def room_for(class_names: Sequence[str]) -> float:
+    """Inches that long names take from a picture; none where there are too many to be shown."""
+    if len(class_names) > NAMED_CLASSES:
+        return 0.0
+    widths = [sum(WIDE if east_asian_width(letter) in "WF" else NARROW for letter in name[:LONGEST_NAME]) for name in class_names]
+    return max(0.0, max(widths) - ROOMY * NARROW)
+
+
 def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     """Recall of each class, from frequent to rare, over its number of training images."""
     order = np.argsort(-metrics.train_images, kind="stable")
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5 + room_for(class_names)), layout="constrained")
     axes = figure.add_subplot()
     counts, recall = metrics.train_images[order], 100 * metrics.recall[order]
     colors = [SHOT_COLORS[shot(count)] for count in counts]
@@ -160,7 +170,7 @@ def class_counts_figure(class_counts: Tensor, class_names: Sequence[str]) -> Fig
     """Training images per class, from frequent to rare, on a logarithmic axis."""
     counts = class_counts.numpy()
     order = np.argsort(-counts, kind="stable")
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4 + room_for(class_names)), layout="constrained")
     axes = figure.add_subplot()
     heights, colors = np.maximum(counts[order], 0.5), [SHOT_COLORS[shot(count)] for count in counts[order]]
     if len(order) <= NAMED_CLASSES:

@@ -47,6 +47,11 @@ def name_some(names: Sequence[object], most: int = NAMED) -> str:
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
+def count(number: int, noun: str) -> str:
+    """"1 image", "1,000 images"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """A CSV table. Text in it is ``safe_cell``; numbers are as they are."""
     lines = io.StringIO()

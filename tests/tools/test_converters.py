@@ -1,17 +1,22 @@
 """The converters on small data of the exact published structure: what they write is what trains."""
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lib.config import load_config
 from lib.dataset import DATASETS
 from lib.dataset.long_tail import long_tail_counts
 from main import train
 from tools import convert_from_folder, convert_from_ImageNet, convert_from_iNat, convert_from_tfrecords
 from tools.conversion import NAMED
 
+ROOT = Path(__file__).resolve().parents[2]
 WNIDS = ["n01440764", "n01443537", "n01484850"]
 
 
@@ -140,10 +145,10 @@ def test_a_missing_list(imagenet, capsys):
 
 
 def test_an_interruption_leaves_nothing(imagenet, monkeypatch, capsys):
-    def interrupt(source):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tools.conversion.look", interrupt)
+    monkeypatch.setattr("lib.dataset.folder.verify.look", interrupt)
     assert convert_imagenet(imagenet) == 130
     assert not (imagenet / "data").exists()
 
@@ -218,9 +223,10 @@ def test_inat_missing_images(tmp_path, capsys):
 # --- a folder of one's own
 
 def write_folder(folder: Path, counts=(10, 10, 10)) -> Path:
-    for name, count in zip(("zebra", "ant", "cat"), counts):
+    for label, (name, count) in enumerate(zip(("zebra", "ant", "cat"), counts)):
         for number in range(count):
-            save_image(folder / name / f"sub{number % 2}/{number}.{('jpg', 'PNG')[number % 2]}", (12, 10 + number))
+            path = folder / name / f"sub{number % 2}/{number}.{('jpg', 'PNG')[number % 2]}"
+            save_image(path, (12, 10 + number), 1000 * len(folder.name) + 100 * label + number)
     (folder / "notes.txt").write_text("not an image")
     (folder / "ant" / ".DS_Store").write_text("")
     return folder
@@ -235,9 +241,13 @@ def listed(folder: Path, part: str) -> list[tuple[str, int]]:
     return [(entry["fpath"], entry["category_id"]) for entry in read(folder / f"json/birds_{part}.json")["annotations"]]
 
 
-def test_folder_is_split_by_class(tmp_path):
+def test_folder_is_split_by_class(tmp_path, capsys):
     write_folder(tmp_path / "birds", (10, 5, 1))
     assert convert_folder(tmp_path, "--valid_share", 0.3) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert "left out as no images (.txt): 1 ('birds/notes.txt')" in said
+    assert "left out as hidden, or the system's own: 1 ('birds/ant/.DS_Store')" in said
+    assert "one image, which stays in training: 1 of 3 classes ('cat')" in said
     train_images, valid_images = listed(tmp_path, "train"), listed(tmp_path, "valid")
     assert not set(train_images) & set(valid_images)
     assert read(tmp_path / "json/birds_valid.json")["class_names"] == ["ant", "cat", "zebra"]
@@ -270,9 +280,12 @@ def test_a_validation_folder_of_its_own(tmp_path, capsys):
     assert len(listed(tmp_path, "train")) == 30
     assert len(listed(tmp_path, "valid")) == 6
     (tmp_path / "others/zebra").rename(tmp_path / "others/yak")
-    assert convert_folder(tmp_path, "--valid_path", tmp_path / "others", "--overwrite") == 2
-    assert "--valid_path: not the same classes" in (message := capsys.readouterr().err)
-    assert "yak, zebra" in message
+    assert convert_folder(tmp_path, "--valid_path", tmp_path / "others", "--overwrite", "--valid_share", 0.3) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert "no training images: 1 of 4 classes ('yak')" in said
+    assert "no validation images: 1 of 4 classes ('zebra')" in said
+    assert "--valid_share: not used, since there are validation images" in said
+    assert read(tmp_path / "json/birds_valid.json")["class_names"] == ["ant", "cat", "yak", "zebra"]
 
 
 @pytest.mark.parametrize(("words", "message"), [
@@ -292,7 +305,104 @@ def test_folders_without_classes_or_images(tmp_path, capsys):
     assert convert_folder(tmp_path) == 2
     first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error"))
     assert "has no folders in it" in first
-    assert f"{tmp_path}/birds/ant has no images" in second
+    assert f"--input_path: no images in the class folders of {tmp_path}/birds" in second
+
+
+def test_classes_of_two_one_and_no_image(tmp_path, capsys):
+    write_folder(tmp_path / "birds", (2, 1, 0))
+    (tmp_path / "birds/cat").mkdir()
+    assert convert_folder(tmp_path) == 0
+    assert read(tmp_path / "json/birds_train.json")["class_names"] == ["ant", "cat", "zebra"]
+    assert [label for _, label in listed(tmp_path, "train")] == [0, 2]
+    assert [label for _, label in listed(tmp_path, "valid")] == [2]
+    said = capsys.readouterr().err.splitlines()
+    assert "no training images: 1 of 3 classes ('cat')" in said
+    assert "one image, which stays in training: 1 of 3 classes ('ant')" in said
+    assert "fewer than 5 validation images, so that their recall says little: 1 of 3 classes ('zebra')" in said
+    assert convert_folder(tmp_path, "--overwrite", "--ratio", 0.5) == 2
+    assert "--ratio: 1 of 3 classes have no training images to begin with: 'cat'" in capsys.readouterr().err
+
+
+def test_images_that_are_cut_short_are_found_before_training(tmp_path, capsys):
+    write_folder(tmp_path / "birds")
+    path = tmp_path / "birds/ant/sub0/0.jpg"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert convert_folder(tmp_path) == 2
+    assert f"1 of 30 images (training) are missing or cannot be read:\n  --input_path: {path}" in capsys.readouterr().err
+    assert not (tmp_path / "json").exists()
+    assert convert_folder(tmp_path, "--skip_bad") == 0
+    assert "left out: 1 of 30 images" in capsys.readouterr().err
+    assert len(listed(tmp_path, "train") + listed(tmp_path, "valid")) == 29
+    assert convert_folder(tmp_path, "--overwrite", "--headers_only") == 0   # as fast as it was, and no more thorough
+    assert len(listed(tmp_path, "train") + listed(tmp_path, "valid")) == 30
+
+
+def test_folders_that_may_not_be_read(tmp_path, capsys, monkeypatch):
+    write_folder(tmp_path / "birds")
+    scan = os.scandir
+
+    def refuse(folder):
+        if Path(folder) == tmp_path / "birds/ant/sub0":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert convert_folder(tmp_path) == 2
+    assert f"{tmp_path}/birds/ant/sub0 cannot be read (Permission denied)\n--skip_bad leaves them out" in capsys.readouterr().err
+    assert convert_folder(tmp_path, "--skip_bad") == 0
+    assert len(listed(tmp_path, "train") + listed(tmp_path, "valid")) == 25
+
+
+def test_equal_images_are_named_and_keep_to_one_side(tmp_path, capsys):
+    birds = write_folder(tmp_path / "birds", (8, 8, 8))
+    for number in range(8):
+        original = birds / f"ant/sub{number % 2}/{number}.{('jpg', 'PNG')[number % 2]}"
+        (birds / f"ant/copy{number}.jpg").write_bytes(original.read_bytes())
+    os.symlink(birds / "cat/sub0/0.jpg", birds / "zebra/linked.jpg")
+    assert convert_folder(tmp_path) == 0
+    said = capsys.readouterr().err
+    assert "copies of others of their class: 8 images, 'birds/ant/copy0.jpg' = 'birds/ant/sub0/0.jpg', " in said
+    assert "in several classes, of which at most one is right: 1 image, 'birds/cat/sub0/0.jpg' = 'birds/zebra/linked.jpg'" in said
+    content = [{Path(path).read_bytes() for path, _ in listed(tmp_path, part)} for part in ("train", "valid")]
+    assert not content[0] & content[1]
+    assert np.bincount([label for _, label in listed(tmp_path, "valid")]).tolist() == [2, 2, 2]   # ant: one pair of 8
+
+
+def test_a_set_that_is_split_already(tmp_path, capsys):
+    for number, part in enumerate(("train", "val", "test")):
+        write_folder(tmp_path / "birds" / part, (4 - number, 2, 1))
+    shutil.copy(tmp_path / "birds/train/ant/sub0/0.jpg", tmp_path / "birds/test/ant/other.jpg")
+    assert convert_folder(tmp_path) == 0
+    out, said = capsys.readouterr()
+    assert f"{tmp_path}/birds is split already: 'train' for train, 'val' for valid, 'test' for test" in said
+    assert ("in several parts, so that it is not measured on new images only: 1 image, 'birds/train/ant/sub0/0.jpg' = "
+            "'birds/test/ant/other.jpg'") in said
+    assert "birds_test.json: 6 images of 3 of 3 classes" in out
+    assert [len(listed(tmp_path, part)) for part in ("train", "valid", "test")] == [7, 6, 6]
+    assert all("/test/" in path for path, _ in listed(tmp_path, "test"))
+    assert convert_folder(tmp_path) == 2
+    assert convert_folder(tmp_path, "--layout", "classes", "--overwrite") == 0
+    assert read(tmp_path / "json/birds_train.json")["class_names"] == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize("name", ["birds", "two words", "it's", "$HOME", "-x", "a\nb", "シジュウカラ", "=1", "010",
+                                  os.fsdecode(b"caf\xe9")])
+def test_the_command_to_train_is_whole_and_can_be_pasted(tmp_path, name, capfd):
+    """bash hands it on as it was meant, and the configuration takes it; whatever the folders are called."""
+    write_folder(tmp_path / name, (2, 2, 2))
+    words = ["--input_path", str(tmp_path / name), "--output_path", str(tmp_path / name / "json"), "--root", str(tmp_path)]
+    assert convert_from_folder.main([*words, "--layout", "classes"]) == 0
+    assert convert_from_folder.main([*words, "--layout", "classes", "--overwrite"]) == 0
+    line = capfd.readouterr().out.splitlines()[-1].strip()
+    told = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True).stdout
+    told = [os.fsdecode(word) for word in told.split(b"\0")[:-1]]
+    script, config = (os.path.relpath(ROOT / file) for file in ("data_parallel_train.sh", "configs/own/scratch.yaml"))
+    assert told[:4] == ["bash", script, config, "cpu"]
+    cfg = load_config(told[2], told[4:])
+    sets = [DATASETS[cfg.DATASET.DATASET](part, cfg.DATASET.ROOT, (32, 32), train_json=cfg.DATASET.TRAIN_JSON,
+                                          valid_json=cfg.DATASET.VALID_JSON) for part in (True, False)]
+    assert [len(images.labels) for images in sets] == [3, 3]
+    assert sets[0].read(0).shape[0] == 3
 
 
 @pytest.mark.parametrize("converter", [convert_from_folder, convert_from_ImageNet, convert_from_iNat, convert_from_tfrecords])

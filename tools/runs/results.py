@@ -1,6 +1,5 @@
 """From the histories of finished runs to one row per configuration, for people, for programs and for the galleries."""
 import json
-import shlex
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from lib.config import Config
 from lib.core.run import Run, parse_json
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
+from lib.utils.text import shell_line
 from tools.runs.jobs import Job, state
 
 MEASURED = ("trick", "data", "command", "error", "seeds", "epochs", "input_size", "hardware", "commit")   # keys of measured.yaml
@@ -41,7 +41,7 @@ def make_row(jobs: Sequence[Job], title: str, command: Sequence[str]) -> dict[st
     errors = [round(100 * (1 - entry["valid_accuracy"]), 4) for entry in last]
     sessions = [session for job in finished for session in read_sessions(job.run)]
     return {
-        "trick": title, "data": data_name(cfg), "command": shlex.join(command), "error": errors,
+        "trick": title, "data": data_name(cfg), "command": shell_line(command), "error": errors,
         "seeds": [job.cfg.SEED for job in finished], "epochs": cfg.TRAIN.MAX_EPOCH, "input_size": list(cfg.INPUT_SIZE),
         "hardware": together(map(hardware, sessions)), "commit": together(map(commit, sessions)),
         "recipe": jobs[0].recipe, "unfinished_seeds": [job.cfg.SEED for job in jobs if job not in finished],

@@ -1,0 +1,46 @@
+"""Images that are equal to the last pixel: in two classes, on both sides of a split, or copies within a class."""
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lib.utils.text import NAMED, count, printable
+
+
+def number_groups(digests: Sequence[bytes]) -> np.ndarray:
+    """(N,), a number for each image, equal for equal digests."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)
+
+
+def describe_equal(groups: np.ndarray, labels: np.ndarray, parts: np.ndarray, name: Callable[[int], str]) -> list[str]:
+    """A line for each kind of equal images, with names; none where all images differ.
+
+    Args:
+        groups: (N,), see ``number_groups``.
+        parts: (N,), number of the part of a set that is split already; zeros where it is not.
+        name: of an image, by its number.
+    """
+    order = np.argsort(groups, kind="stable")
+    sets = [members for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(members) > 1]
+    between = [members for members in sets if len({*labels[members]}) > 1]
+    across = [members for members in sets if len({*parts[members]}) > 1]
+    copies = [members for members in sets if len({*labels[members]}) == len({*parts[members]}) == 1]
+    lines = []
+    if between:
+        lines.append(f"in several classes, of which at most one is right: {count(len(between), 'image')}, "
+                     f"{examples(between, labels, name)}")
+    if across:
+        lines.append(f"in several parts, so that it is not measured on new images only: {count(len(across), 'image')}, "
+                     f"{examples(across, parts, name)}")
+    if copies:
+        number = sum(len(members) - 1 for members in copies)
+        lines.append(f"copies of others of their class: {count(number, 'image')}, "
+                     f"{examples(copies, np.arange(len(labels)), name)}")
+    return lines
+
+
+def examples(sets: Sequence[np.ndarray], kinds: np.ndarray, name: Callable[[int], str]) -> str:
+    """Of a few sets two members, which differ in what ``kinds`` numbers."""
+    pairs = [(members[0], next(member for member in members if kinds[member] != kinds[members[0]])) for members in sets[:NAMED]]
+    shown = ", ".join(f"'{printable(name(one))}' = '{printable(name(other))}'" for one, other in pairs)
+    return shown + f" and {len(sets) - NAMED:,} more" * (len(sets) > NAMED)
