@@ -1,13 +1,15 @@
 """A yacs tree that inherits (``_BASE_``), reports every mistake at once, and says what was meant."""
-import copy
 import difflib
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
+from lib.config.literals import NOTHING, Dumper, Loader, Scalar, coerce, read_number, shown
 from lib.utils.errors import InputError
 
 BASE = "_BASE_"
@@ -28,7 +30,7 @@ class Config(CfgNode):
 
     def to_yaml(self) -> str:
         """Text that loads back to the same tree."""
-        return yaml.safe_dump(plain(self), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        return yaml.dump(plain(self), Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
     def differences(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Full key to (own value, value in ``other``), for a flat tree that may lack keys or have more."""
@@ -96,7 +98,7 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
     """
     try:
         place = path.resolve()
-    except ValueError:   # a null character, or half of a surrogate pair
+    except (ValueError, RuntimeError):   # a null character, half of a surrogate pair, or links that go in a circle
         named_by = f"{below[-1]}: {BASE}" if below else "--cfg"
         problems.append(f"{named_by}: {str(path)!r} cannot be the path of a file")
         return False
@@ -109,13 +111,18 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
     except ConfigError as error:
         problems.append(str(error))
         return False
-    bases = content.pop(BASE, [])
-    bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        problems.append(f"{path}: {BASE} is a path or a list of paths, got {bases!r}")
+    own = content.pop(BASE, [])
+    bases = own if isinstance(own, list) else [own]
+    if not all(isinstance(base, Scalar) and base not in NOTHING and read_number(base) is None for base in bases):
+        problems.append(f"{path}: {BASE} is a path or a list of paths, got {shown(own)}")
         bases = []
-    named = merge_stack(tree, [path.parent / base for base in bases], kinds, problems, (*below, place))
-    values = {key: value.replace(BEFORE, tree.NAME) if isinstance(value, str) else value for key, value in leaves(content)}
+    bases = [path.parent / os.path.expanduser(base) for base in bases]
+    named = merge_stack(tree, bases, kinds, problems, (*below, place))
+    before, values = tree.NAME, {}
+    for key, value in leaves(content):
+        if key in values:
+            problems.append(f"{path}: {key} is given twice, by its section and by its full name with dots; leave one of them out")
+        values[key] = value.substitute(BEFORE, before) if isinstance(value, Scalar) else value
     problems += [f"{path}: {problem}" for problem in merge_leaves(tree, values, kinds)]
     return named or "NAME" in content
 
@@ -123,8 +130,11 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
 def merge_pairs(tree: Config, words: Sequence[str], kinds: dict[str, Any]) -> list[str]:
     """Merges KEY VALUE pairs of the command line; returns what is wrong with them."""
     problems = [f"{COMMAND_LINE}: {words[-1]!r} has no value; give KEY VALUE pairs"] if len(words) % 2 else []
-    pairs = zip(words[::2], words[1::2])
-    return problems + [f"{COMMAND_LINE}: {p}" for key, text in pairs for p in merge_leaves(tree, {key: Typed(text)}, kinds)]
+    for key, word in zip(words[::2], words[1::2]):
+        value = Scalar(word)
+        value.quoted = word == "~"   # which is the home directory here, and in a file yaml's word for nothing
+        problems += [f"{COMMAND_LINE}: {problem}" for problem in merge_leaves(tree, {key: value}, kinds)]
+    return problems
 
 
 def merge_leaves(tree: Config, values: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
@@ -153,102 +163,40 @@ def nearest(key: str, known: dict[str, Any]) -> str:
     return f"did you mean {similar[0]!r}?" if similar else "--show prints all keys"
 
 
-class Typed(str):
-    """A word of the command line: text, or what it is in yaml."""
-
-
-def coerce(value: Any, default: Any) -> Any:
-    """``value`` in the type of ``default``, or TypeError."""
-    if isinstance(value, Typed):
-        value = str(value) if isinstance(default, str) else read_word(value)
-    if isinstance(default, bool) or isinstance(value, bool):
-        if type(value) is type(default):
-            return value
-    elif isinstance(default, float):
-        if isinstance(value, (int, float)):
-            return float(value)
-        if isinstance(value, str) and is_number(value):   # yaml 1.1 reads 2e-4 as text
-            return float(value)
-    elif isinstance(default, list):
-        if isinstance(value, (list, tuple)):
-            return [coerce_element(element, default) for element in value]
-    elif type(value) is type(default):
-        return value
-    raise TypeError(f"takes {describe(default)}, got {'nothing' if value is None else repr(value)}")
-
-
-def coerce_element(element: Any, default: list) -> Any:
-    if default:
-        return coerce(element, default[0])
-    return float(element) if isinstance(element, str) and is_number(element) else element
-
-
-def describe(default: Any) -> str:
-    names = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
-    return f"{names[type(default)]} (such as {default!r})" if default not in ("", []) else names[type(default)]
-
-
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def read_word(text: str) -> Any:
-    """A word of the command line as yaml or Python would read it; text that is neither stays text."""
-    if text.startswith("(") and text.endswith(")"):
-        text = f"[{text[1:-1].rstrip(', ')}]"
-    try:
-        return yaml.load(text, Loader=UniqueKeyLoader)
-    except (yaml.YAMLError, ValueError, RecursionError):   # ValueError: a date or a number that is none
-        return str(text)
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """Plain values only, and an error where a key comes twice, of which yaml would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None:
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} comes twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> dict:
-    """The mapping in a yaml file, with names as keys. Raises ConfigError for anything else."""
+    """The mapping in a yaml file, values as they are written. Raises ConfigError for anything else."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; {similar_files(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text ({error.__class__.__name__})") from error
+        reason = getattr(error, "strerror", None) or error.__class__.__name__
+        raise ConfigError(f"{path}: cannot be read as text ({reason})") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not yaml ({getattr(error, 'problem', None) or error})") from error
-    if content is None:
+    if content is None or (isinstance(content, Scalar) and content in NOTHING):
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of keys to values, not a {type(content).__name__}")
-    return names_only(copy.copy(content))
+        kind = "str" if isinstance(content, str) else type(content).__name__
+        raise ConfigError(f"{path}: a configuration is a mapping of keys to values, not a {kind}")
+    return content
 
 
-def names_only(tree: dict) -> dict:
-    """The same tree with text as keys; yaml would read a key ``on`` as True."""
-    return {str(key): names_only(value) if isinstance(value, dict) else value for key, value in tree.items()}
+def read_flat(path: Path, kinds: dict[str, Any]) -> dict[str, Any]:
+    """Full key to value of everything in a yaml file. What is not of its key's kind, by ``kinds``, stays as it is written."""
+    values = dict(leaves(read_yaml(path)))
+    for key in values.keys() & kinds.keys():
+        with suppress(TypeError, OverflowError):
+            values[key] = coerce(values[key], kinds[key])
+    return values
 
 
 def similar_files(path: Path) -> str:
     """The end of a "no such file" message: what is there instead."""
     folder = path.parent if path.parent.is_dir() else Path("configs")
-    names = {str(file): file.name for file in folder.rglob("*.yaml")}
+    names = {str(file): file.name for file in (*folder.glob("*.yaml"), *Path("configs").rglob("*.yaml"))}
     matches = difflib.get_close_matches(path.name, set(names.values()), n=1, cutoff=0.5)
     files = [file for file, name in names.items() if name in matches]
     return f"did you mean {files[0]}?" if files else f"{folder} has no yaml file of such a name"

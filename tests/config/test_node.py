@@ -91,7 +91,7 @@ def test_types_of_the_command_line(write, words, key, value):
     ("TRAIN: {BATCH_SIZE: 3.5}", "TRAIN.BATCH_SIZE takes a whole number (such as 32), got 3.5"),
     ("TRAIN: {SYNCBN: 1}", "TRAIN.SYNCBN takes True or False"),
     ("TRAIN: {BATCH_SIZE: true}", "TRAIN.BATCH_SIZE takes a whole number"),
-    ("NAME: 2021", "NAME takes text (such as 'default'), got 2021"),
+    ("NAME: [2021]", "NAME takes text (such as 'default'), got ['2021']"),
     ("NAME:", "NAME takes text (such as 'default'), got nothing"),
     ("TRAIN: {LR_SCHEDULER: {LR_STEP: 160}}", "TRAIN.LR_SCHEDULER.LR_STEP takes a list"),
     ("TRAIN: {LR_SCHEDULER: {LR_STEP: [a]}}", "TRAIN.LR_SCHEDULER.LR_STEP takes a whole number"),
@@ -122,7 +122,7 @@ def test_a_word_that_is_no_yaml_is_text(write, word):
 
 def test_all_mistakes_of_all_places_come_at_once(write):
     write("a.yaml", "TRAIN: {BATCHSIZE: 3}\n")
-    path = write("b.yaml", "_BASE_: a.yaml\nNAME: 5\nLOSS: {LOSS_TYPE: Nothing}\n")
+    path = write("b.yaml", "_BASE_: a.yaml\nNAME: [5]\nLOSS: {LOSS_TYPE: Nothing}\n")
     found = "\n".join(problems(path, ["SEEED", "1", "TRAIN.MAX_EPOCH", "x", "ODD"]))
     for part in ("a.yaml: unknown key TRAIN.BATCHSIZE", "b.yaml: NAME takes text", "command line: unknown key SEEED",
                  "command line: TRAIN.MAX_EPOCH takes a whole number", "command line: 'ODD' has no value", "LOSS.LOSS_TYPE"):

@@ -5,18 +5,16 @@ from pathlib import Path, PurePath
 
 import pytest
 import torch
-import yaml
 
 from lib.config import TREE, Config, load_config
 from lib.core import build
 from lib.core.runtime import Runtime
+from tests.config.recipes import read, recipes
 from tools.make_gallery import braces
 
-DATA = Path(__file__).resolve().parents[1] / "data"
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PARTS = ("_base_", "tricks", "chains")   # folders of files that are no runs of their own
 RUNS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if not {*PARTS} & {*path.parts})
-COLUMNS = ("cifar10_im100", "cifar10_im50", "cifar100_im100", "cifar100_im50")
 
 REPLACED = {   # published defaults that could not run, and values that mean the same
     "DATASET.DATASET": "'IMBALANCEDCIFAR10' is no class", "LOSS.DiVEKLD.BASELOSS": "'BSCE' is no class",
@@ -25,23 +23,11 @@ FILES = ("NETWORK.PRETRAINED_MODEL", "TEST.MODEL_FILE", "DATASET.CAM_DATA_JSON_S
          "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.ROOT")   # places on the authors' disks
 
 
-def read(name: str) -> dict:
-    return yaml.safe_load((DATA / name).read_text(encoding="utf-8"))
-
-
 @cache
 def published() -> dict[str, dict]:
     """Every published file with all its values, the defaults of its time included."""
-    content, recipes = read("recipes.yaml"), {}
-    for entry in content["cui_cifar"]:
-        for dataset in COLUMNS:
-            own = {**content["baseline"], "OUTPUT_DIR": "./output/{dataset}", **entry["overrides"],
-                   **entry.get("per_dataset", {}).get(dataset, {})}
-            own = {key: value.replace("{dataset}", dataset) if isinstance(value, str) else value for key, value in own.items()}
-            recipes[f"{entry['dir']}/{entry['files'].format(dataset=dataset)}"] = {
-                key: value for key, value in own.items() if value != "(absent)"}
     defaults = {key: value for key, value in read("config_keys.yaml").items() if key not in REPLACED}
-    return {name: defaults | values for name, values in {**recipes, **content["others"]}.items()}
+    return {name: defaults | values for name, values in recipes().items()}
 
 
 @cache

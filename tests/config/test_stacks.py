@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.config import ConfigError, load_config
-from lib.config.node import leaves, read_yaml
+from lib.config import TREE, ConfigError, load_config
+from lib.config.node import BASE, read_flat
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS, TRICKS = ROOT / "configs", ROOT / "configs/tricks"
@@ -131,10 +131,10 @@ def test_fragments_name_no_run_and_only_later_stages_continue_one():
 @cache
 def own_values(name: str) -> dict:
     """What a fragment sets, the files that it is based on included."""
-    content = read_yaml(TRICKS / f"{name}.yaml")
-    bases = content.pop("_BASE_", [])
+    content = read_flat(TRICKS / f"{name}.yaml", TREE.flat())
+    bases = content.pop(BASE, [])
     below = [own_values(Path(base).stem) for base in ([bases] if isinstance(bases, str) else bases)]
-    return {key: value for values in [*below, dict(leaves(content))] for key, value in values.items()}
+    return {key: value for values in [*below, content] for key, value in values.items()}
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

@@ -2,8 +2,8 @@
 import os
 from collections.abc import Iterator
 
-from lib.config import Config
-from lib.config.node import leaves, read_yaml
+from lib.config import TREE, Config
+from lib.config.node import read_flat
 from lib.core.run import Run
 
 NO_MATTER = ("SHOW_STEP", "SAVE_STEP", "PIN_MEMORY", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TRAIN.DISTRIBUTED",
@@ -13,7 +13,7 @@ NO_MATTER = ("SHOW_STEP", "SAVE_STEP", "PIN_MEMORY", "TRAIN.NUM_WORKERS", "TRAIN
 def changes(cfg: Config, run: Run) -> Iterator[str]:
     """What differs between the run that is there and ``cfg``, a line per key."""
     file = run.directory / "config.yaml"
-    old = dict(leaves(read_yaml(file))) if file.exists() else {}
+    old = read_flat(file, TREE.flat()) if file.exists() else {}
     for key, (new, before) in cfg.differences(old).items():
         if key in old and key not in NO_MATTER and as_path(new) != as_path(before):
             yield f"{key} was {before!r}, is {new!r}"
