@@ -14,6 +14,7 @@ from lib.config.node import Config
 from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
+from lib.dataset.rgb import ALPHAS
 from lib.dataset.sampler import bbn, weighted
 from lib.loss import LOSSES, label_aware_smooth
 from lib.modules import CLASSIFIERS, POOLINGS
@@ -27,7 +28,7 @@ REGISTRIES = {
 }
 CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
-    "DATASET.ON_BAD_IMAGE": ("error", "skip"),
+    "DATASET.ON_BAD_IMAGE": ("error", "skip"), "DATASET.ALPHA": ALPHAS,
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
     "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM"),
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine"), "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,

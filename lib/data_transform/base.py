@@ -1,4 +1,6 @@
 """The contract every transform follows, and the last step after all of them."""
+from collections.abc import Collection
+
 from torch import Generator, Tensor, channels_last, memory_format
 
 from lib.utils.registry import Registry
@@ -11,9 +13,11 @@ class Source:
 
     Attributes:
         size: height and width.
+        remarks: what its owner may want to know of it, as the end of "12 images …"; complete once it is decoded.
     """
 
     size: tuple[int, int]
+    remarks: Collection[str] = ()
 
     def pixels(self) -> Tensor:
         """The image, uint8 (3, H, W) in R, G, B."""

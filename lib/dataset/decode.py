@@ -4,10 +4,12 @@ The pixels of a JPEG are the same whether TurboJPEG or Pillow decodes it, since 
 """
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import PIL
 import torch
 from PIL import Image
@@ -15,31 +17,58 @@ from torch import Tensor
 
 from lib.data_transform import Source
 from lib.dataset import turbojpeg
+from lib.dataset.rgb import Picture
 from lib.utils.errors import InputError, MissingPathError
-from lib.utils.image_header import DAMAGED, FORMATS
+from lib.utils.exif import TURNS, UPRIGHT, read_orientation
+from lib.utils.image_header import DAMAGED, FORMATS, Header, read_header
 
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000   # 300 MB decoded; a header that announces more is taken for damaged or hostile
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller: fewer coefficients of each 8×8 block are used
+SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 BEGIN, END = b"\xff\xd8", b"\xff\xd9"   # first and last marker of a JPEG
 
 
-def read_image(path: Path, entry: str) -> Tensor:
-    """uint8 (3, H, W) in R, G, B, as Pillow's ``convert("RGB")`` makes it of grey, palette and CMYK images.
+# what is said of images, behind their number
+TURNED = {
+    True: "are turned upright, as EXIF's orientation says (DATASET.EXIF True)",
+    False: "have an orientation in their EXIF, which is not applied (DATASET.EXIF False)",
+}
 
-    Transparency is dropped, and EXIF's orientation is not applied, both as in the published code.
+
+class ReadOptions(NamedTuple):
+    """How image files are read.
+
+    Attributes:
+        exif: DATASET.EXIF, images are turned upright by EXIF's orientation (JPEG, PNG, WebP) or TIFF's own; else stay as stored.
+        alpha: DATASET.ALPHA, transparent pixels show the colour stored in them (drop), or white or black behind them.
+    """
+
+    exif: bool = True
+    alpha: str = "drop"
+
+
+USUAL = ReadOptions()
+
+
+def read_image(path: Path, entry: str, options: ReadOptions = USUAL) -> Tensor:
+    """uint8 (3, H, W) in R, G, B; ``lib.dataset.rgb`` says what becomes of each kind of picture.
+
+    In short: turned upright by EXIF; grey, palettes and CMYK as Pillow's ``convert("RGB")`` makes them; the highest 8 of 16 bits;
+    the first of several frames; the stored colour of transparent pixels, unless ``options`` puts them on a ground.
 
     Args:
         entry: where the path comes from, for messages.
 
     Raises:
-        InputError: the file is missing, damaged, cut short, no image, or of more than ``MAX_PIXELS``.
+        InputError: the file is missing, damaged, cut short, no image, of numbers without a known range (32 bits, floating point),
+            or of more than ``MAX_PIXELS``.
     """
-    return open_image(path, entry).pixels()
+    return open_image(path, entry, options).pixels()
 
 
-def open_image(path: Path, entry: str) -> Source:
+def open_image(path: Path, entry: str, options: ReadOptions = USUAL) -> Source:
     """The same image before it is decoded. Raises InputError like ``read_image``, also later, while it is decoded."""
     try:
         data = path.read_bytes()
@@ -47,7 +76,7 @@ def open_image(path: Path, entry: str) -> Source:
         raise MissingPathError(f"{entry}: no file {path}") from error
     except OSError as error:
         raise InputError(f"{entry}: {path} cannot be read ({error.strerror})") from error
-    return ImageFile(data, f"{entry}: {path}")
+    return ImageFile(data, f"{entry}: {path}", options)
 
 
 class ImageFile(Source):
@@ -60,27 +89,35 @@ class ImageFile(Source):
         name: for messages.
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
-        self.data, self.name = data, name
+    def __init__(self, data: bytes, name: str, options: ReadOptions = USUAL) -> None:
+        self.data, self.name, self.alpha, self.remarks = data, name, options.alpha, set()
         self.turbo = find_turbojpeg() if data.startswith(BEGIN) and data.endswith(END) else None
-        header = self.turbo.header(data) if self.turbo else None
-        if header is None:
-            self.turbo = None
-            with self.pillow() as image:
-                self.size = image.height, image.width
-        else:
-            self.size = header.height, header.width
+        self.stored, self.turn = self.header()
+        if self.turn != TURNS[UPRIGHT]:
+            self.remarks.add(TURNED[options.exif])
+        self.turn = self.turn if options.exif else TURNS[UPRIGHT]
+        self.size = self.turn.size(self.stored)
         if self.size[0] * self.size[1] > MAX_PIXELS:
             raise InputError(f"{name} announces {self.size[0]} × {self.size[1]} pixels, and {MAX_PIXELS:,} are the most")
 
+    def header(self) -> Header:
+        file = io.BytesIO(self.data)
+        header = self.turbo.header(self.data) if self.turbo else None
+        if header is not None:
+            return Header((header.height, header.width), TURNS[read_orientation(file)])
+        self.turbo = None
+        with self.readable():
+            return read_header(file)
+
     def pixels(self) -> Tensor:
-        return self.decode(1, 0, 0, *self.size)
+        return self.window(0, 0, *self.size)
 
     def window(self, top: int, left: int, height: int, width: int, target: tuple[int, int] | None = None) -> Tensor:
         reduction = self.reduction(height, width, target)
+        top, left, height, width = self.turn.stored_window((top, left, height, width), self.stored)
         edges = ((edge + reduction // 2) // reduction for edge in (top, left, top + height, left + width))
         top, left, bottom, right = edges   # to the nearest pixel of the reduced image
-        return self.decode(reduction, top, left, bottom - top, right - left)
+        return self.turn.apply(self.decode(reduction, top, left, bottom - top, right - left))
 
     def reduction(self, height: int, width: int, target: tuple[int, int] | None) -> int:
         """The strongest that leaves a window no smaller than ``target``; 1 for what is no JPEG."""
@@ -97,23 +134,31 @@ class ImageFile(Source):
 
     def decode_by_pillow(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
         """Decodes the whole image, and makes a tensor of what is in the box (left, top, right, bottom)."""
-        with self.pillow() as image:
+        with self.readable(), Image.open(io.BytesIO(self.data), formats=FORMATS) as image:
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
-            try:
-                part = image.crop(box)
-                part = part if part.mode == "RGB" else part.convert("RGB")
-                return torch.from_numpy(np.array(part)).permute(2, 0, 1)
-            except DAMAGED as error:
-                raise InputError(f"{self.name} is no image that can be read ({error})") from error
+            picture = Picture(image, self.data)
+            pixels = torch.from_numpy(picture.window(*box, self.alpha)).permute(2, 0, 1)
+            picture.look_behind()
+        self.remarks |= picture.remarks
+        return pixels
 
-    def pillow(self) -> Image.Image:
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Makes one message of what Pillow raises."""
         try:
-            return Image.open(io.BytesIO(self.data), formats=FORMATS)
+            yield
         except DAMAGED as error:
-            unknown = f"not of {', '.join(FORMATS)}" if "BytesIO" in str(error) else error
-            reason = unknown if self.data else "the file is empty"
+            reason = self.unknown() if "BytesIO" in str(error) else error
             raise InputError(f"{self.name} is no image that can be read ({reason})") from error
+
+
+    def unknown(self) -> str:
+        """What to say of a file that Pillow cannot identify."""
+        named = [kind for start, kind in SIGNATURES.items() if self.data.startswith(start)]
+        if named:
+            return f"it begins as a {named[0]} and is damaged, or of a kind that Pillow does not read"
+        return f"not of {', '.join(FORMATS)}" if self.data else "the file is empty"
 
 
 @cache
