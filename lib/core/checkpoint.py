@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 SEAL = b"sha256:"   # begins the comment of our zip files, which other readers skip
 CHUNK = 1 << 20
 OTHER_KEYS = "BACKBONE.PRETRAINED_MODEL takes it without its classifier; so does CLASSIFIER.TYPE cRT, to train a new one"
+OTHERS_STATE = ("scheduler", "lr_scheduler", "amp", "scaler")   # what others store and no checkpoint of this project has
 POSITION = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}   # best_result is -1 before the first
 
 
@@ -211,6 +212,10 @@ class Start(NamedTuple):
         names = foreign.network_weights(network, self.state, self.source, self.resumes).transposed
         transposed = {parameter for name, parameter in network.named_parameters() if name in names}
         load_moments(optimizer, self.state["optimizer"], transposed, self.source)
+        unused = [name for name in OTHERS_STATE if name in self.state]
+        if unused:
+            log.info("%s: not used: %s; the rate is a function of the epoch here, and loss scaling begins with its first scale",
+                     self.source, ", ".join(unused))
 
     def describe(self) -> str:
         return "weights: from scratch" if self.kind == "scratch" else f"{self.kind} loaded from {self.source}"

@@ -45,7 +45,7 @@ def read_plain(path: Path) -> Any:
 
 def explain(error: Exception, path: Path, head: bytes) -> str:
     text = str(error).strip()
-    unknown = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", text) or re.search(r"instantiate class (\S+)", text)
+    unknown = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", text, re.IGNORECASE)
     if unknown:
         return f"it holds an object of {unknown[1]}; {ADVICE}"
     if is_torchscript(path):
@@ -53,6 +53,8 @@ def explain(error: Exception, path: Path, head: bytes) -> str:
     for start, reason in OTHER_FILES.items():
         if head.startswith(start):
             return reason
+    if text.startswith("Weights only load failed"):   # and advice on how to run its code
+        return "it was not written by torch.save, or it is damaged"
     return (text or type(error).__name__).split("\n")[0]
 
 
