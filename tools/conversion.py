@@ -15,10 +15,11 @@ from tqdm import tqdm
 from lib.dataset.folder import Look, look_at
 from lib.utils.errors import DONE, INTERRUPTED, MISTAKE, InputError, MissingPathError
 from lib.utils.files import write_text_atomically
+from lib.utils.system import cpu_count
 from lib.utils.text import NAMED, count, printable, shell_line
 
 ROOT = Path(__file__).resolve().parents[1]
-THREADS = min(16, 4 * (os.cpu_count() or 1))   # some of which wait for a disk
+THREADS = min(16, 4 * cpu_count())   # some of which wait for a disk
 LONGEST_RUN_NAME = 80
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import IO
 
 from lib.utils.system import lock, sync_folder
+from lib.utils.text import without_surrogates
 
 UNFINISHED = ".tmp"   # how the names of files end that are still being written
 
@@ -30,7 +31,8 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    write_bytes_atomically(path, text.encode("utf-8"))
+    """As UTF-8, which has no file names that are none; see ``without_surrogates``."""
+    write_bytes_atomically(path, without_surrogates(text).encode("utf-8"))
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,6 +1,8 @@
 """The converters on small data of the exact published structure: what they write is what trains."""
+import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +14,7 @@ from PIL import Image
 from lib.config import load_config
 from lib.dataset import DATASETS
 from lib.dataset.long_tail import long_tail_counts
-from main import train
+from lib.utils.text import safe_cell, shell_line
 from tools import convert_from_folder, convert_from_ImageNet, convert_from_iNat, convert_from_tfrecords
 from tools.conversion import NAMED
 
@@ -59,8 +61,9 @@ def convert_imagenet(folder: Path, *words: str) -> int:
                                        "--output_path", str(folder / "data/ImageNet_LT"), *words])
 
 
-def test_imagenet_lists_become_json(imagenet):
+def test_imagenet_lists_become_json(imagenet, capsys):
     assert convert_imagenet(imagenet) == 0
+    assert "to train:\n    bash data_parallel_train.sh configs/ImageNet_LT/imagenetlt_baseline.yaml " in capsys.readouterr().out
     out = imagenet / "data/ImageNet_LT"
     names = {part: f"ImageNet_LT_{part}.json" for part in ("train", "val", "val_official")}
     assert sorted(path.name for path in out.iterdir()) == sorted(names.values())
@@ -186,6 +189,18 @@ def test_inat_joins_by_image_id(tmp_path):
         "image_id": 69, "fpath": str(tmp_path / "images/train_val2018/Plantae/1/1.jpg"), "im_height": 40, "im_width": 50,
         "category_id": 1}
     assert (content["num_classes"], content["class_names"]) == (4, ["oak", "ant", "owl", "eel"])
+
+
+def test_inat_tells_how_to_train_once_both_files_are_there(tmp_path, capsys):
+    write_inat_images(tmp_path)
+    assert convert_inat(tmp_path, inat_content()) == 0
+    assert "to train" not in capsys.readouterr().out
+    valid = tmp_path / "iNaturalist18_val.json"
+    assert convert_inat(tmp_path, inat_content(), "--output_json_file", str(valid)) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    told = load_config(words[2], words[4:]).flat()
+    assert told["DATASET.TRAIN_JSON"] == str(tmp_path / "iNaturalist18_train.json")
+    assert (told["DATASET.VALID_JSON"], told["NAME"]) == (str(valid), "iNaturalist18")
 
 
 def changed(key: str, number: int, **values) -> dict:
@@ -430,12 +445,26 @@ def test_imagenet_trains_by_its_recipe_with_nothing_but_the_path(imagenet, comma
 
 
 @pytest.mark.slow
-def test_own_folder_trains(tmp_path, tiny):
-    write_folder(tmp_path / "birds")
-    assert convert_folder(tmp_path) == 0
-    words = ["DATASET.DATASET", "iNaturalist", "DATASET.TRAIN_JSON", tmp_path / "json/birds_train.json",
-             "DATASET.VALID_JSON", tmp_path / "json/birds_valid.json", "TRANSFORMS.TRAIN_TRANSFORMS", "['random_resized_crop']",
-             "TRANSFORMS.TEST_TRANSFORMS", "['shorter_resize_for_crop', 'center_crop']", "TRAIN.MAX_EPOCH", 1]
-    assert train.main(["--cfg", "configs/test/digits_lt.yaml", "--gpus", "cpu", *tiny, *map(str, words)]) == 0
-    rows = (tmp_path / "run/per_class.csv").read_text().splitlines()
-    assert [row.split(",")[1:4] for row in rows[1:]] == [[name, "8", "2"] for name in ("ant", "cat", "zebra")]
+def test_own_folder_trains_by_the_command_that_is_told(tmp_path, command, capfd):
+    """Names of all kinds, through the listing, the annotations, the training, its figures and tables, and its validation."""
+    names = sorted([os.fsdecode(b"caf\xe9"), "two words", "=1+1", "a\nb", "-x", "$x_1$", "シジュウカラ"])
+    birds = tmp_path / os.fsdecode(b"b\xefrds 1")
+    for label, name in enumerate(names):
+        for number in range(4):
+            save_image(birds / name / os.fsdecode(b"im\xe4ge %d.png" % number), color=10 * label + number)
+    assert convert_from_folder.main(["--input_path", str(birds), "--output_path", str(tmp_path / "json")]) == 0
+    line = capfd.readouterr().out.splitlines()[-1].strip()
+    runs = tmp_path / os.fsdecode(b"r\xfcns")
+    small = ["TRAIN.MAX_EPOCH", "1", "INPUT_SIZE", "[32, 32]", "TRAIN.NUM_WORKERS", "1", "TEST.NUM_WORKERS", "0"]
+    done = command("bash", "-c", f"{line} {shell_line([*small, 'OUTPUT_DIR', str(runs)])}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run, = runs.iterdir()
+    assert "�rds 1_train.json: 21 images, 7 classes" in (run / "log.txt").read_text(encoding="utf-8")
+    with (run / "per_class.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [[*row.values()][1:4] for row in rows] == [[safe_cell(name), "3", "1"] for name in names]
+    assert str(tmp_path / "json" / f"{birds.name}_train.json") == load_config(run / "config.yaml").DATASET.TRAIN_JSON
+    validation = next(told for told in done.stdout.splitlines() if "main/valid.py" in told)
+    done = command("bash", "-c", validation)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert r"a\nb  " in done.stdout

@@ -15,6 +15,11 @@ def test_replaces_and_leaves_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
+def test_text_with_a_file_name_that_is_no_utf8_is_written_as_far_as_it_can_be(tmp_path):
+    write_text_atomically(tmp_path / "a.txt", f"run {os.fsdecode(bytes([0xe9]))}")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "run \ufffd"
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch, function):
     path = tmp_path / "last.pth"
