@@ -25,7 +25,7 @@ from lib.core.checkpoint import Start
 from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.interruption import Watch
-from lib.core.metrics import Predictions, measure, summary
+from lib.core.metrics import BEST_BY, Predictions, measure, summary
 from lib.core.progress import Progress, Throttle
 from lib.core.report import log_unreadable, write_report
 from lib.core.resume import check_part
@@ -188,8 +188,9 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
                                        lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None)
                 metrics = measure(predictions, parts.criterion.class_counts.cpu())
                 entry |= metrics.history_entry()
-                is_best = metrics.top1 > point.best_result
-                point = point._replace(best_result=metrics.top1, best_epoch=entry["epoch"]) if is_best else point
+                result = metrics.score(cfg.TEST.BEST_BY)
+                is_best = result > point.best_result
+                point = point._replace(best_result=result, best_epoch=entry["epoch"]) if is_best else point
             else:
                 runtime.synchronise_buffers(parts.network)
             point = point.finish_epoch()
@@ -238,7 +239,7 @@ def train_epoch(cfg: Config, parts: Parts, point: Point, loader: Loader, progres
 def draw_curves(cfg: Config, run: Run) -> None:
     stage = cfg.TRAIN.TWO_STAGE
     begins = {"second stage begins": stage.START_EPOCH + 1} if stage.DRW or stage.DRS else {}
-    save_figure(training_curves(run.history(), begins), run.figures / "training_curves.png")
+    save_figure(training_curves(run.history(), begins, cfg.TEST.BEST_BY), run.figures / "training_curves.png")
 
 
 def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predictions, point: Point,
@@ -249,8 +250,8 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
     paths = write_report(run.directory, predictions, metrics, train_set.class_names, train_set.class_counts,
                          {"epoch": point.epoch, "checkpoint": LAST})
     log.info("Epoch %d (last):\n%s", point.epoch, summary(metrics))
-    log.info("Best epoch %d: Top1 %.2f %%, %s (selected on the validation set)",
-             point.best_epoch, 100 * point.best_result, BEST)
+    log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
+             BEST_BY[cfg.TEST.BEST_BY].title, 100 * point.best_result, BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
     validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win

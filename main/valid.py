@@ -81,8 +81,8 @@ def report_sweep(cfg: Config, run: Run, predictions: dict[float | None, Predicti
                  class_counts: Tensor) -> None:
     taus = sorted(set(map(float, cfg.TEST.TAU_NORM.SWEEP)))
     sweep = {tau: measure(predictions[tau], class_counts) for tau in taus}
-    paths = write_sweep(run.directory, sweep, cfg.TEST.TAU_NORM.TAU, about)
-    log.info("By tau (%s):\n%s", WARNING, sweep_table(sweep))
+    paths = write_sweep(run.directory, sweep, cfg.TEST.TAU_NORM.TAU, about, cfg.TEST.BEST_BY)
+    log.info("By tau (%s):\n%s", WARNING, sweep_table(sweep, cfg.TEST.BEST_BY))
     log_written(paths)
 
 

@@ -151,6 +151,7 @@ TREE.TEST.BATCH_SIZE = 32             # images of a forward pass without trainin
 TREE.TEST.LARGE_BATCHES = True        # on a GPU more than that, if images are small: 2^20 pixels (1,024 images of 32×32)
 TREE.TEST.NUM_WORKERS = 8
 TREE.TEST.MODEL_FILE = ""             # checkpoint to validate: a name in the run's models/, or a path; empty: last.pth
+TREE.TEST.BEST_BY = "accuracy"        # accuracy (top-1) | balanced | macro_f1: by it best_model.pth and the best tau are chosen
 TREE.TEST.TAU_NORM = Node()
 TREE.TEST.TAU_NORM.USE_TAU_NORM = False   # main/valid.py validates the tau-normalized classifier
 TREE.TEST.TAU_NORM.TAU = 1.0          # classifier rows are divided by their norm ** TAU

@@ -12,6 +12,7 @@ import torch
 from lib.backbone import BACKBONES, Backbone
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
+from lib.core.metrics import BEST_BY
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.rgb import ALPHAS
@@ -30,7 +31,7 @@ CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
     "DATASET.ON_BAD_IMAGE": ("error", "skip"), "DATASET.ALPHA": ALPHAS,
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
-    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM"),
+    "TEST.BEST_BY": tuple(BEST_BY), "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM"),
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine"), "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
     "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES, "LOSS.CrossEntropyLabelAwareSmooth.SHAPE": label_aware_smooth.SHAPES,
 }

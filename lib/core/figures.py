@@ -14,12 +14,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from lib.core.metrics import FEW, MANY, Confusion, Metrics
+from lib.core.metrics import BEST_BY, FEW, MANY, Confusion, Metrics
 from lib.utils.files import write_bytes_atomically
 from lib.utils.text import printable
 
 # Okabe and Ito's colours, which colour-blind readers tell apart
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
+CRITERION_COLORS = {"accuracy": GREEN, "balanced": PURPLE, "macro_f1": "black"}   # of TEST.BEST_BY
 SHOT_COLORS = {"many": BLUE, "medium": ORANGE, "few": RED}
 NAMED_CLASSES = 30     # more class names than this on an axis cannot be read
 LONGEST_NAME, ROOMY = 40, 10   # characters of a class name that are shown, and for which figures have room as they are
@@ -194,12 +195,13 @@ def class_counts_figure(class_counts: Tensor, class_names: Sequence[str]) -> Fig
     return figure
 
 
-def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int]) -> Figure:
+def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int], best_by: str = "accuracy") -> Figure:
     """Loss, accuracy and rate by epoch.
 
     Args:
         history: entries of history.jsonl; what an epoch did not measure is absent.
         marks: text and epoch of moments to point out.
+        best_by: TEST.BEST_BY, whose best epoch is marked.
     """
     figure = Figure(figsize=(9, 9), layout="constrained")
     loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 4, 2])
@@ -209,6 +211,9 @@ def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int]) ->
     loss.set_ylabel("loss (nats)")
     curve(accuracy, history, "train_accuracy", "training", GREY, percent=True)
     curve(accuracy, history, "valid_accuracy", "validation", GREEN, percent=True, linewidth=2)
+    curve(accuracy, history, "balanced", "balanced", PURPLE, percent=True, linewidth=2)
+    if best_by == "macro_f1":
+        curve(accuracy, history, "macro_f1", "macro-F1", "black", percent=True)
     for name, color in SHOT_COLORS.items():
         curve(accuracy, history, name, f"{name}-shot", color, percent=True, linestyle=":")
     accuracy.set_ylabel("accuracy (%)")
@@ -217,7 +222,7 @@ def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int]) ->
     rate.set_yscale("log")
     rate.set_ylabel("learning rate")
     rate.set_xlabel("epoch")
-    mark_best(accuracy, history)
+    mark_best(accuracy, history, best_by)
     for text, epoch in marks.items():
         for axes in (loss, accuracy, rate):
             axes.axvline(epoch, color=GREY, linestyle="--", linewidth=1)
@@ -237,9 +242,11 @@ def curve(axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, c
                   linestyle=linestyle)
 
 
-def mark_best(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
-    validated = [entry for entry in history if "valid_accuracy" in entry]
+def mark_best(axes: Axes, history: Sequence[dict[str, Any]], best_by: str) -> None:
+    key, title = BEST_BY[best_by]
+    what = "" if best_by == "accuracy" else f" {title}"
+    validated = [entry for entry in history if key in entry]
     if validated:
-        best = max(validated, key=lambda entry: entry["valid_accuracy"])
-        axes.plot(best["epoch"], 100 * best["valid_accuracy"], "o", color=GREEN, fillstyle="none", markersize=10,
-                  label=f"best: {100 * best['valid_accuracy']:.2f} % (selected on the validation set)")
+        best = max(validated, key=lambda entry: entry[key])
+        axes.plot(best["epoch"], 100 * best[key], "o", color=CRITERION_COLORS[best_by], fillstyle="none", markersize=10,
+                  label=f"best{what}: {100 * best[key]:.2f} % (selected on the validation set)")

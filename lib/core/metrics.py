@@ -15,6 +15,17 @@ ECE_BINS = 15
 MAX_CELLS = 100           # rows of a confusion matrix before classes share a row
 
 
+class Criterion(NamedTuple):
+    """A number by which epochs, or values of tau, are compared; higher is better."""
+
+    key: str     # of history.jsonl
+    title: str
+
+
+BEST_BY = {"accuracy": Criterion("valid_accuracy", "Top1"), "balanced": Criterion("balanced", "balanced accuracy"),
+           "macro_f1": Criterion("macro_f1", "macro-F1")}   # choices of TEST.BEST_BY
+
+
 class Predictions(NamedTuple):
     """What evaluation keeps of each image, (N,) each, so that memory is O(N) whatever the number of classes."""
 
@@ -88,10 +99,14 @@ class Metrics:
     def worst_class(self) -> int:
         return int(np.nanargmin(self.recall))
 
+    def score(self, best_by: str) -> float:
+        """What TEST.BEST_BY compares."""
+        return {"accuracy": self.top1, "balanced": self.balanced_accuracy, "macro_f1": self.macro_f1}[best_by]
+
     def history_entry(self) -> dict[str, Any]:
         """What history.jsonl keeps; a loss that is not finite is None."""
-        return {"valid_loss": finite_or_none(self.nll), "valid_accuracy": self.top1, **self.shots,
-                "recall": nan_to_none(self.recall)}
+        scores = {criterion.key: self.score(name) for name, criterion in BEST_BY.items()}
+        return {"valid_loss": finite_or_none(self.nll), **scores, **self.shots, "recall": nan_to_none(self.recall)}
 
     def to_dict(self) -> dict[str, Any]:
         """For metrics.json: numbers only, None for NaN."""
@@ -167,8 +182,9 @@ def nan_to_none(values: np.ndarray) -> list[float | None]:
 
 
 def summary(metrics: Metrics) -> str:
-    """Top-k accuracies and shot groups, in two lines."""
-    top = "  ".join(f"Top{k}: {100 * value:.2f}%" for k, value in metrics.top.items())
+    """Top-k and balanced accuracy, and the shot groups, in two lines."""
+    top = "".join(f"Top{k}: {100 * value:.2f}%  " for k, value in metrics.top.items())
+    top += f"Balanced: {100 * metrics.balanced_accuracy:.2f}%"
     shots = "  ".join(f"{name.capitalize()}: {100 * value:.2f}% ({metrics.shot_sizes[name]} of {len(metrics.recall)} classes)"
                       for name, value in metrics.shots.items())
     return f"{top}\n{shots}"

@@ -56,7 +56,7 @@ class Progress:
         parts = [f"epoch {entry['epoch']}/{self.epochs}", f"rate {entry['rate']:.4g}",
                  f"train: loss {entry['train_loss']:.4f} accuracy {100 * entry['train_accuracy']:.2f} %"]
         if "valid_accuracy" in entry:
-            shots = "".join(f" {name} {100 * entry[name]:.1f}" for name in ("many", "medium", "few") if name in entry)
+            shots = "".join(f" {name} {100 * entry[name]:.1f}" for name in ("balanced", "many", "medium", "few") if name in entry)
             loss = "not finite" if entry["valid_loss"] is None else f"{entry['valid_loss']:.4f}"
             parts.append(f"valid: loss {loss} accuracy {100 * entry['valid_accuracy']:.2f} %{shots}")
         if entry.get("skipped_steps"):

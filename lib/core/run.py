@@ -29,7 +29,8 @@ LOCK = ".lock"
 OWN = ("config.yaml", "environment.json", "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", "metrics.json",
        "per_class.csv", "tau_norm", "tau_sweep.json", "tensorboard", "models", "figures")
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)   # what file systems without locks answer
-SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "many", "medium", "few")
+SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "balanced", "macro_f1", "many",
+           "medium", "few")
 
 
 class Run:

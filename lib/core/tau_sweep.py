@@ -6,8 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lib.core.figures import FULL, GREEN, GREY, SHOT_COLORS, save_figure
-from lib.core.metrics import Metrics
+from lib.core.figures import CRITERION_COLORS, FULL, GREEN, GREY, PURPLE, SHOT_COLORS, save_figure
+from lib.core.metrics import BEST_BY, Metrics
 from lib.utils.files import write_text_atomically
 
 WARNING = ("choosing tau by these numbers is selection on the validation set: "
@@ -15,50 +15,60 @@ WARNING = ("choosing tau by these numbers is selection on the validation set: "
 Sweep = Mapping[float, Metrics]   # tau, ascending, to its metrics
 
 
-def write_sweep(directory: Path, sweep: Sweep, tau: float, about: dict[str, Any]) -> dict[str, Path]:
+def write_sweep(directory: Path, sweep: Sweep, tau: float, about: dict[str, Any], best_by: str = "accuracy") -> dict[str, Path]:
     """Writes tau_sweep.json and figures/tau_sweep.png below ``directory``; returns what is where.
 
     Args:
         tau: the one that the headline is of.
         about: what tau_sweep.json says beside the numbers, such as the epoch and the checkpoint.
+        best_by: TEST.BEST_BY, whose highest value is marked.
     """
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     paths = {"sweep": directory / "tau_sweep.json", "figure": figures / "tau_sweep.png"}
-    rows = [{"tau": value, **accuracies(metrics), "balanced_accuracy": metrics.balanced_accuracy, "nll": metrics.nll}
-            for value, metrics in sweep.items()]
-    content = about | {"warning": WARNING, "sweep": rows}
+    rows = [{"tau": value, "top1": metrics.top1, **metrics.shots, "balanced_accuracy": metrics.balanced_accuracy,
+             "macro_f1": metrics.macro_f1, "nll": metrics.nll} for value, metrics in sweep.items()]
+    content = about | {"warning": WARNING, "best_by": best_by, "best_tau": best_tau(sweep, best_by), "sweep": rows}
     write_text_atomically(paths["sweep"], json.dumps(content, indent=2) + "\n")
-    save_figure(sweep_figure(sweep, tau), paths["figure"])
+    save_figure(sweep_figure(sweep, tau, best_by), paths["figure"])
     return paths
 
 
-def accuracies(metrics: Metrics) -> dict[str, float]:
-    """Top-1 and the shot groups that there are."""
-    return {"top1": metrics.top1, **metrics.shots}
+def best_tau(sweep: Sweep, best_by: str) -> float:
+    """Of equal ones the smallest."""
+    return max(sweep, key=lambda tau: sweep[tau].score(best_by))
 
 
-def sweep_table(sweep: Sweep) -> str:
-    """A row for each tau."""
-    columns = list(accuracies(next(iter(sweep.values()))))
-    lines = ["     tau" + "".join(f"{column.capitalize():>9}" for column in columns)]
-    lines += [f"{tau:>8g}" + "".join(f"{100 * value:>8.2f}%" for value in accuracies(metrics).values())
-              for tau, metrics in sweep.items()]
+def scores(metrics: Metrics, best_by: str) -> dict[str, float]:
+    """Top-1, balanced accuracy, the shot groups that there are; macro-F1 where it is what values of tau are compared by."""
+    chosen = {"macro-F1": metrics.macro_f1} if best_by == "macro_f1" else {}
+    return {"top1": metrics.top1, "balanced": metrics.balanced_accuracy, **chosen, **metrics.shots}
+
+
+def sweep_table(sweep: Sweep, best_by: str = "accuracy") -> str:
+    """A row for each tau; a word marks the best one."""
+    columns = list(scores(next(iter(sweep.values())), best_by))
+    lines = ["     tau" + "".join(f"{column[0].upper() + column[1:]:>10}" for column in columns)]
+    best = best_tau(sweep, best_by)
+    lines += [f"{tau:>8g}" + "".join(f"{100 * value:>9.2f}%" for value in scores(metrics, best_by).values())
+              + f"  highest {BEST_BY[best_by].title}" * (tau == best) for tau, metrics in sweep.items()]
     return "\n".join(lines)
 
 
-def sweep_figure(sweep: Sweep, tau: float) -> Figure:
-    """Top-1 and the accuracies of the shot groups over tau; a line marks the tau of the headline."""
+def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy") -> Figure:
+    """Top-1, balanced accuracy and those of the shot groups over tau; a line marks the tau of the headline."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    taus, rows = list(sweep), [accuracies(metrics) for metrics in sweep.values()]
+    taus, rows = list(sweep), [scores(metrics, best_by) for metrics in sweep.values()]
+    colors = {"top1": GREEN, "balanced": PURPLE, "macro-F1": CRITERION_COLORS["macro_f1"], **SHOT_COLORS}
     for name in rows[0]:
-        top1 = name == "top1"
-        axes.plot(taus, [100 * row[name] for row in rows], marker=".", color=GREEN if top1 else SHOT_COLORS[name],
-                  linestyle="-" if top1 else ":", linewidth=2 if top1 else 1.5, label="top-1" if top1 else f"{name}-shot")
-    best = max(taus, key=lambda value: sweep[value].top1)
-    axes.plot(best, 100 * sweep[best].top1, "o", color=GREEN, fillstyle="none", markersize=10,
-              label=f"highest top-1: {100 * sweep[best].top1:.2f} % at tau = {best:g} (selected on the validation set)")
+        group, label = name in SHOT_COLORS, {"top1": "top-1"}.get(name, name)
+        axes.plot(taus, [100 * row[name] for row in rows], marker=".", color=colors[name], linestyle=":" if group else "-",
+                  linewidth=1.5 if group else 2, label=f"{name}-shot" if group else label)
+    best, title = best_tau(sweep, best_by), BEST_BY[best_by].title.replace("Top1", "top-1")
+    height = 100 * sweep[best].score(best_by)
+    axes.plot(best, height, "o", color=CRITERION_COLORS[best_by], fillstyle="none", markersize=10,
+              label=f"highest {title}: {height:.2f} % at tau = {best:g} (selected on the validation set)")
     axes.axvline(tau, color=GREY, linestyle="--", linewidth=1, label=f"headline: tau = {tau:g}")
     axes.set_xlabel("tau (0: as trained, 1: rows of length 1)")
     axes.set_ylabel("accuracy (%)")

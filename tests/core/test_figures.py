@@ -89,6 +89,17 @@ def test_training_curves_are_the_history():
     assert any("second stage" in text.get_text() for text in loss.texts)
 
 
+@pytest.mark.parametrize(("best_by", "label", "point"), [
+    ("accuracy", "best: 45.00 %", [2, 45.0]), ("balanced", "best balanced accuracy: 35.00 %", [3, 35.0]),
+    ("macro_f1", "best macro-F1: 25.00 %", [2, 25.0])])
+def test_curves_mark_the_best_epoch_by_the_chosen_metric(best_by, label, point):
+    history = [HISTORY[0], HISTORY[1] | {"balanced": 0.3, "macro_f1": 0.25}, HISTORY[2] | {"balanced": 0.35, "macro_f1": 0.2}]
+    accuracy = training_curves(history, {}, best_by).axes[1]
+    assert lines(accuracy)[f"{label} (selected on the validation set)"] == [point]
+    assert lines(accuracy)["balanced"] == [[2, 30.0], [3, 35.0]]
+    assert ("macro-F1" in lines(accuracy)) == (best_by == "macro_f1")
+
+
 @pytest.mark.parametrize("history", [[], HISTORY[:1]])
 def test_curves_before_there_is_much_to_draw(history, tmp_path):
     figure = training_curves(history, {})

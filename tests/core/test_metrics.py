@@ -96,7 +96,7 @@ def test_a_group_is_the_mean_over_its_classes_and_absent_without_any():
     found = case([0, 0, 0, 0, 1], [0, 0, 1, 1, 1], [500, 300])
     assert found.shots == {"many": 0.75}
     assert found.top1 == 0.6
-    assert set(found.history_entry()) == {"valid_loss", "valid_accuracy", "many", "recall"}
+    assert set(found.history_entry()) == {"valid_loss", "valid_accuracy", "balanced", "macro_f1", "many", "recall"}
 
 
 def test_a_class_without_validation_images_counts_nowhere():
@@ -130,7 +130,7 @@ def test_dictionary_is_json_without_nan():
 
 def test_summary_reads_as_promised():
     text = summary(case([0, 0, 1, 1], [0, 1, 1, 1], [500, 5]))
-    assert text == "Top1: 75.00%  Top2: 75.00%\nMany: 50.00% (1 of 2 classes)  Few: 100.00% (1 of 2 classes)"
+    assert text == "Top1: 75.00%  Top2: 75.00%  Balanced: 75.00%\nMany: 50.00% (1 of 2 classes)  Few: 100.00% (1 of 2 classes)"
 
 
 def test_table_of_many_classes_is_cut():

@@ -21,9 +21,10 @@ SWEEP = {0.0: metrics(0, 1, 0, 0), 0.5: metrics(0, 1, 2, 0), 1.0: metrics(0, 0, 
 
 def test_table_has_a_row_for_each_tau_and_no_column_of_an_empty_group():
     header, *rows = (line.split() for line in sweep_table(SWEEP).splitlines())
-    assert header == ["tau", "Top1", "Many", "Few"]
-    assert rows == [["0", "50.00%", "100.00%", "0.00%"], ["0.5", "75.00%", "100.00%", "50.00%"],
-                    ["1", "75.00%", "50.00%", "100.00%"]]
+    assert header == ["tau", "Top1", "Balanced", "Many", "Few"]
+    assert rows == [["0", "50.00%", "66.67%", "100.00%", "0.00%"],
+                    ["0.5", "75.00%", "83.33%", "100.00%", "50.00%", "highest", "Top1"],
+                    ["1", "75.00%", "66.67%", "50.00%", "100.00%"]]
 
 
 def test_file_says_what_choosing_a_tau_is(tmp_path):
@@ -42,6 +43,28 @@ def test_figure_shows_the_numbers():
     assert lines["few-shot"] == [[0, 0], [0.5, 50], [1, 100]]
     assert lines["highest top-1: 75.00 % at tau = 0.5 (selected on the validation set)"] == [[0.5, 75]]
     assert lines["headline: tau = 1.5"][0][0] == 1.5
+
+
+def imbalanced(*predicted: int):
+    """Ten images of class 0, one of class 1, one of class 2."""
+    labels, predicted, same = torch.tensor([0] * 10 + [1, 2]), torch.tensor(predicted), torch.full((12,), 0.5)
+    return measure(Predictions(labels, predicted, (labels != predicted).long(), same, same), COUNTS)
+
+
+IMBALANCED = {0.0: imbalanced(*[0] * 12), 1.0: imbalanced(*[0] * 7, 1, 2, 1, 1, 2)}
+
+
+@pytest.mark.parametrize(("best_by", "tau", "title"), [
+    ("accuracy", 0.0, "top-1: 83.33 %"), ("balanced", 1.0, "balanced accuracy: 90.00 %"), ("macro_f1", 1.0, "macro-F1: 66.34 %")])
+def test_the_best_value_is_marked_by_the_chosen_metric(tmp_path, best_by, tau, title):
+    content = json.loads(write_sweep(tmp_path, IMBALANCED, 0.0, {}, best_by)["sweep"].read_text())
+    assert (content["best_by"], content["best_tau"]) == (best_by, tau)
+    axes, = sweep_figure(IMBALANCED, 0.0, best_by).axes
+    mark, = (line for line in axes.lines if line.get_label().startswith("highest"))
+    assert mark.get_label() == f"highest {title} at tau = {tau:g} (selected on the validation set)"
+    assert mark.get_xdata() == [tau]
+    marked, = (line for line in sweep_table(IMBALANCED, best_by).splitlines() if "highest" in line)
+    assert marked.split()[0] == f"{tau:g}"
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.7])
