@@ -1,4 +1,5 @@
 """What a training consists of, how far it has come, and what may come between two of its batches."""
+import logging
 import time
 from typing import Any, NamedTuple
 
@@ -9,11 +10,14 @@ from lib.config import Config
 from lib.core.combiner import Combiner
 from lib.core.engine import Loader, Sums, TrainStep, has_finite_weights
 from lib.core.interruption import BROKEN, GO_ON, SAVE, Watch
+from lib.core.metrics import BEST_BY
 from lib.core.precision import Precision
-from lib.core.run import Run
+from lib.core.run import BEST, Run
 from lib.core.runtime import Runtime, unwrap
 from lib.utils.errors import RunFailedError, RunInterruptedError
 from lib.utils.schedule import Schedule
+
+log = logging.getLogger("main.train")
 
 
 class Parts(NamedTuple):
@@ -34,12 +38,31 @@ class Point(NamedTuple):
     epoch: int = 0
     best_result: float = -1.0
     best_epoch: int = 0
+    best_by: str = "accuracy"      # TEST.BEST_BY, of which best_result is a value
     batch: int = 0                 # batches of the next epoch that are done
     totals: Tensor | None = None   # their sums, a row per rank
     seconds: float = 0.0           # that they took
 
     def finish_epoch(self) -> "Point":
-        return Point(self.epoch + 1, self.best_result, self.best_epoch)
+        return Point(self.epoch + 1, self.best_result, self.best_epoch, self.best_by)
+
+    def judge(self, epoch: int, result: float) -> "Point":
+        """With the result of an epoch, if it is the best so far."""
+        return self._replace(best_result=result, best_epoch=epoch) if result > self.best_result else self
+
+    def compared_by(self, best_by: str, held: int | None) -> "Point":
+        """The point from which epochs are compared by ``best_by``. The comparison starts over, and the log says so, where the
+        best epoch so far was chosen by another metric, or its weights are not in this run's best_model.pth.
+
+        Args:
+            held: the epoch that best_model.pth is of; None where there is none.
+        """
+        if self.best_epoch == 0 or (self.best_by == best_by and self.best_epoch == held):
+            return self._replace(best_by=best_by)
+        log.warning("best epoch: was %d by %s%s; the comparison starts over with the next validation, by %s", self.best_epoch,
+                    BEST_BY[self.best_by].title if self.best_by in BEST_BY else self.best_by,
+                    "" if self.best_epoch == held else f", and no {BEST} of this run holds it", BEST_BY[best_by].title)
+        return self._replace(best_result=-1.0, best_epoch=0, best_by=best_by)
 
 
 def epoch_rate(cfg: Config, parts: Parts, epoch: int) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 
 from lib.config import Config
 from lib.core import build
-from lib.core.checkpoint import Start
+from lib.core.checkpoint import Start, peek
 from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.interruption import Watch
@@ -120,12 +120,14 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
     with runtime.agree():
         precision = build.build_precision(cfg, runtime.device)
         network = precision.prepare(network, optimizer)
-    point = Point()
+    point = Point(best_by=cfg.TEST.BEST_BY)
     if start.resumes:
         with runtime.agree():
             start.load_optimizer(optimizer, network)
         precision.load_state_dict(start.state.get("precision", {}))
         point = Point(*(start.state.get(name, default) for name, default in Point._field_defaults.items()))
+        held = runtime.broadcast_object(peek(run.models / BEST).get("epoch") if runtime.is_main else None)
+        point = point.compared_by(cfg.TEST.BEST_BY, held)
         run.kept = f"{start.source} holds epoch {point.epoch}" + f" and {point.batch} batches of the next" * (point.batch > 0)
         for key, (new, old) in cfg.differences(start.state.get("config", cfg.flat())).items():
             log.info("changed since the checkpoint: %s was %r, is %r", key, old, new)
@@ -188,9 +190,8 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
                                        lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None)
                 metrics = measure(predictions, parts.criterion.class_counts.cpu())
                 entry |= metrics.history_entry()
-                result = metrics.score(cfg.TEST.BEST_BY)
-                is_best = result > point.best_result
-                point = point._replace(best_result=result, best_epoch=entry["epoch"]) if is_best else point
+                point = point.judge(entry["epoch"], metrics.score(cfg.TEST.BEST_BY))
+                is_best = point.best_epoch == entry["epoch"]
             else:
                 runtime.synchronise_buffers(parts.network)
             point = point.finish_epoch()

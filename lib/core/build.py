@@ -20,11 +20,10 @@ from lib.core.resume import newest_start
 from lib.core.run import Run
 from lib.core.runtime import Runtime, compiled
 from lib.data_transform import TRANSFORMS, Transform, normalize
-from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, enlarge, make_loader
+from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, align, enlarge, make_loader
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Network
-from lib.utils.errors import InputError
 from lib.utils.schedule import Deferred, Schedule, cosine, multistep
 
 log = logging.getLogger(__name__)
@@ -49,9 +48,7 @@ def build_datasets(cfg: Config, added: bool = True) -> tuple[ImageSet, ImageSet]
         added: with the images of CAM-based sampling, where the configuration trains on them; validation can do without.
     """
     train_set, valid_set = (build_dataset(cfg, train) for train in (True, False))
-    if train_set.num_classes != valid_set.num_classes:
-        raise InputError(f"{valid_set.name} has {valid_set.num_classes} classes, "
-                         f"and {train_set.name} has {train_set.num_classes}")
+    align(valid_set, train_set.class_names, train_set.name)
     if cfg.DATASET.USE_CAM_BASED_DATASET and added:
         train_set = enlarge(train_set, Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
     return train_set, valid_set

@@ -85,6 +85,23 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
     return dict(state)
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; of its tensors no byte is read. Empty where there is no such file, or nobody can tell."""
+    try:
+        with torch.serialization.safe_globals(PUBLISHED_GLOBALS):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:   # as in ``load``; of older formats torch maps none
+        log.debug("%s: %s", path, error)
+        return {}
+    return dict(state) if isinstance(state, Mapping) else {}
+
+
+def position(state: Mapping[str, Any]) -> tuple[int, int]:
+    """Epoch that is finished, and batches of the next one; (-1, 0) where a checkpoint does not tell."""
+    epoch, batch = state.get("epoch", -1), state.get("batch", 0)
+    return (epoch, batch) if isinstance(epoch, int) and isinstance(batch, int) else (-1, 0)
+
+
 def neighbours(path: Path) -> str:
     """The end of a "no file" message: what is there instead."""
     here = Path(path.name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lib.core.checkpoint import Start, read_start
+from lib.core.checkpoint import Start, position, read_start
 from lib.core.run import BEST, LAST, PART, PREVIOUS
 from lib.utils.errors import InputError
 
@@ -49,7 +49,7 @@ def newest_start(models: Path, accept: Callable[[Start], None]) -> Start | None:
     if newest is None or any(LAST in str(error) for error in refused):
         others = [models / PREVIOUS, *sorted(models.glob("epoch_*.pth")), models / BEST]
         other, more = newest_of(others, accept)
-        newest, refused = max((newest, other), key=position), refused + more
+        newest, refused = max((newest, other), key=age), refused + more
     if newest is None and not all(isinstance(error, OtherBatchesError) for error in refused):
         reasons = "\n  ".join(str(error) for error in refused)
         raise InputError(f"--ar: none of the checkpoints in {models} can be gone on with; restore one of them, or begin anew by "
@@ -69,10 +69,9 @@ def newest_of(paths: list[Path], accept: Callable[[Start], None]) -> tuple[Start
         except InputError as error:
             refused.append(error)
         else:
-            newest = max((newest, start), key=position)
+            newest = max((newest, start), key=age)
     return newest, refused
 
 
-def position(start: Start | None) -> tuple[int, int]:
-    """Epoch that is finished, and batches of the next one."""
-    return (start.state["epoch"], start.state.get("batch", 0)) if start else (-1, 0)
+def age(start: Start | None) -> tuple[int, int]:
+    return position(start.state) if start else (-1, 0)

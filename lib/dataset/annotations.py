@@ -5,13 +5,16 @@
 
 ``image_id``, ``im_height`` and ``im_width`` may be absent; ``class_names``, a list beside ``num_classes``, is optional.
 """
+import hashlib
 import json
 import os
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +23,7 @@ from lib.utils.errors import InputError, MissingPathError
 LABEL_LIMIT = 2**31
 CLASS_LIMIT = 10_000_000   # a name is kept for each, so that a number out of thin air would fill the memory
 ENOUGH_SIZES = 3     # distinct image sizes after which no more are noted: all that matters is whether there is one
+BLOCK = 2**14        # paths at once, whose text stays in a processor's caches
 COLLECTED = object()   # stands for an annotation that was read
 SURROGATES = "surrogatepass"   # file names that are not UTF-8 come back as they were
 
@@ -34,12 +38,45 @@ class Texts:
         self.data = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
         self.ends = torch.frombuffer(ends, dtype=torch.long) if ends else torch.empty(0, dtype=torch.long)
 
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Texts":
+        data, ends = bytearray(), array("q")
+        for text in texts:
+            data += text.encode("utf-8", SURROGATES)
+            ends.append(len(data))
+        return cls(data, ends)
+
     def __len__(self) -> int:
         return len(self.ends)
 
     def __getitem__(self, index: int) -> str:
         start = int(self.ends[index - 1]) if index else 0
         return self.data[start:int(self.ends[index])].numpy().tobytes().decode("utf-8", SURROGATES)
+
+
+    def common_folder(self) -> int:
+        """Bytes with which all begin that are the path of a folder, its slash included; of one path, its folder."""
+        data, ends = self.data.numpy(), self.ends.numpy()
+        starts = np.concatenate([[0], ends[:-1]])
+        common = int((ends - starts).min())
+        for first in range(0, len(ends), BLOCK):
+            block = starts[first:first + BLOCK]
+            common = next((place for place in range(common) if (data[block + place] != data[place]).any()), common)
+        return data[:common].tobytes().rfind(b"/") + 1
+
+    def digest(self) -> str:
+        """SHA-256 of paths, in their order, below the folder that they have in common: equal for a set that has moved."""
+        folder, data, ends = self.common_folder() if len(self) else 0, self.data.numpy(), self.ends.numpy()
+        content = hashlib.sha256((np.diff(ends, prepend=0) - folder).astype("<i8"))
+        for first in range(0, len(ends), BLOCK):
+            stops = ends[first:first + BLOCK]
+            begin = int(ends[first - 1]) if first else 0
+            starts = np.concatenate([[begin], stops[:-1]])
+            keep = np.ones(int(stops[-1]) - begin, bool)
+            for place in range(folder):
+                keep[starts - begin + place] = False
+            content.update(data[begin:int(stops[-1])][keep])
+        return content.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from lib.data_transform import Source
 from lib.utils.errors import InputError
 from lib.utils.registry import Registry
 from lib.utils.system import cpu_count
+from lib.utils.tensors import digest_bytes
 from lib.utils.threads import map_ranges
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,16 @@ class ImageSet:
                              f"but there are {self.num_classes} classes, numbered from 0")
         self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
 
+    def renumber(self, places: Sequence[int], class_names: Sequence[str]) -> None:
+        """Class c becomes class ``places[c]`` of ``class_names``, which may be more classes; before a set is enlarged."""
+        self.labels = torch.tensor(places)[self.labels]
+        self.class_names, self.num_classes = list(class_names), len(class_names)
+        self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
+
+    def content(self) -> str | None:
+        """Digest of what the images are, whatever folder they are in and whatever INPUT_SIZE is; None where the set has none."""
+        return None
+
     @property
     def num_bytes(self) -> int:
         """Memory of all images as uint8, where they are of one size."""
@@ -93,14 +104,19 @@ class ArraySet(ImageSet):
 
     Args:
         images: uint8, (N, C, H, W); one channel stands for three equal ones.
+        source: the same images before they were brought to INPUT_SIZE, by which the set is recognised.
     """
 
     fills_classes = True   # what lies in an array is small, as CIFAR is
 
     def __init__(self, name: str, images: Tensor, labels: Tensor, class_names: Sequence[str], mean: Sequence[float],
-                 std: Sequence[float], indices: Tensor | None = None) -> None:
+                 std: Sequence[float], indices: Tensor | None = None, source: Tensor | None = None) -> None:
         super().__init__(name, labels, class_names, mean, std, tuple(images.shape[2:]), indices)
         self.images = images
+        self.digest = digest_bytes(images if source is None else source)
+
+    def content(self) -> str:
+        return self.digest
 
     def read(self, index: int) -> Tensor:
         return self.images[index].expand(3, -1, -1)

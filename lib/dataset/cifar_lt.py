@@ -34,7 +34,7 @@ class CifarLT(ArraySet):
         indices = long_tail_subset(labels, len(whole.classes), ratio, random_seed, profile, root or USUAL_ROOT) if train else None
         if train:
             images, labels = images[indices], labels[indices]
-        super().__init__(f"IMBALANCE{source}", resize(images, size), labels, whole.classes, MEAN, STD, indices)
+        super().__init__(f"IMBALANCE{source}", resize(images, size), labels, whole.classes, MEAN, STD, indices, source=images)
 
 
 def read_cifar(source: str, train: bool, root: Path) -> datasets.CIFAR10:

@@ -33,4 +33,5 @@ class DigitsLT(ArraySet):
         indices = long_tail_subset(labels, len(names), ratio, random_seed, type_, "scikit-learn") if train else None
         if train:
             pixels, labels = pixels[indices], labels[indices]
-        super().__init__("IMBALANCEDIGITS", resize(pixels, size), labels, names, [MEAN] * 3, [STD] * 3, indices)
+        super().__init__("IMBALANCEDIGITS", resize(pixels, size), labels, names, [MEAN] * 3, [STD] * 3, indices,
+                         source=pixels)

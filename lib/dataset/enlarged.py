@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from lib.data_transform import Source
+from lib.dataset.annotations import Texts
 from lib.dataset.base import ImageSet, read_into
 from lib.dataset.decode import open_image
+from lib.dataset.fingerprint import fingerprint
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.tensors import digest
 
@@ -18,6 +20,7 @@ KEY = "DATASET.CAM_DATA_JSON_SAVE_PATH"
 REMEDY = "DATASET.GENERATE_CAM_BASED_DATASET True makes one"
 SOURCE = "source"     # entry of the file with the fingerprint
 SHOWN = 60            # characters of a value in a message
+LATER = ("class_names", "content")   # entries of a fingerprint that files of an earlier version lack
 
 
 class EnlargedSet(ImageSet):
@@ -29,14 +32,20 @@ class EnlargedSet(ImageSet):
         labels: class of every added image, (A,).
         sizes: height and width of every added image, (A, 2).
         paths: their files.
+        made_with: what their file says of how they were made.
     """
 
-    def __init__(self, original: ImageSet, labels: Tensor, sizes: Tensor, paths: Sequence[str]) -> None:
+    def __init__(self, original: ImageSet, labels: Tensor, sizes: Tensor, paths: Sequence[str], made_with: Any = None) -> None:
         equal = original.image_size is not None and bool((sizes == torch.tensor(original.image_size)).all())
         super().__init__(original.name, torch.cat([original.labels, labels]), original.class_names, original.mean.tolist(),
                          original.std.tolist(), original.image_size if equal else None, original.indices)
         self.class_counts = original.class_counts
-        self.original, self.sizes, self.paths = original, sizes, list(paths)
+        self.original, self.sizes, self.paths, self.made_with = original, sizes, list(paths), made_with
+
+    def added(self) -> dict[str, Any]:
+        """What the added images are, in plain values that stay the same when they move to another folder."""
+        return {"labels": digest(self.labels[len(self.original.labels):]), "files": Texts.of(self.paths).digest(),
+                "made_with": self.made_with}
 
     def read(self, index: int) -> Tensor:
         return self.original.read(index) if index < len(self.original.labels) else self.open(index).pixels()
@@ -56,20 +65,6 @@ class EnlargedSet(ImageSet):
         pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
         pixels[:first] = self.original.pixels(read)
         return read_into(pixels, first, read, self.name)
-
-
-def fingerprint(images: ImageSet) -> dict[str, Any]:
-    """What a training set is, in plain values: name, class counts, size, and digests of labels and chosen subset.
-
-    The same images in the same order have the same fingerprint, whatever the folder they are in.
-    """
-    return {
-        "data_set": Path(images.name).name,   # sets from files are named by the path of their annotations
-        "class_counts": images.class_counts.tolist(),
-        "image_size": None if images.image_size is None else list(images.image_size),
-        "labels": digest(images.labels),
-        "indices": None if images.indices is None else digest(images.indices),
-    }
 
 
 def enlarge(original: ImageSet, path: Path) -> EnlargedSet:
@@ -94,7 +89,7 @@ def enlarge(original: ImageSet, path: Path) -> EnlargedSet:
     if missing:
         raise MissingPathError(f"{path}, annotations[{missing[0]}]: no file {paths[missing[0]]}, and so for {len(missing)} of "
                                f"{len(paths)}; paths are relative to the file that names them; {REMEDY} anew")
-    return EnlargedSet(original, table[:, 0], table[:, 1:], paths)
+    return EnlargedSet(original, table[:, 0], table[:, 1:], paths, content.get("made_with"))
 
 
 def read_added(path: Path) -> dict[str, Any]:
@@ -113,9 +108,9 @@ def read_added(path: Path) -> dict[str, Any]:
 
 
 def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What is not the same, each with both values."""
+    """What is not the same, each with both values. Files of an earlier version lack the last two entries."""
     return [f"{name} {shorten(there.get(name))} there, {shorten(value)} here" for name, value in here.items()
-            if there.get(name) != value]
+            if there.get(name) != value and (name in there or name not in LATER)]
 
 
 def shorten(value: Any) -> str:

@@ -43,8 +43,9 @@ class FashionLT(ArraySet):
         indices = long_tail_subset(labels, len(NAMES), ratio, random_seed, type_, folder) if train else None
         if train:
             images, labels = images[indices], labels[indices]
-        images = F.pad(images, [2] * 4) if images.shape[1:] == (28, 28) and tuple(size) == (32, 32) else images
-        super().__init__("IMBALANCEFASHIONMNIST", resize(images[:, None], size), labels, NAMES, [MEAN] * 3, [STD] * 3, indices)
+        padded = F.pad(images, [2] * 4) if images.shape[1:] == (28, 28) and tuple(size) == (32, 32) else images
+        super().__init__("IMBALANCEFASHIONMNIST", resize(padded[:, None], size), labels, NAMES, [MEAN] * 3, [STD] * 3, indices,
+                         source=images)
 
 
 def find_folder(root: str) -> Path:

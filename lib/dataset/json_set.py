@@ -57,6 +57,9 @@ class JsonSet(ImageSet):
                          common_size(self.annotations, self.root, exif, skip))
         announce_decoder()
 
+    def content(self) -> str:
+        return self.annotations.paths.digest()
+
     def path(self, index: int) -> Path:
         return self.root / self.annotations.paths[index]
 

@@ -10,6 +10,13 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def digest_bytes(values: Tensor) -> str:
+    """SHA-256 of uint8 values and their shape."""
+    content = hashlib.sha256(repr(tuple(values.shape)).encode())
+    content.update(values.contiguous().numpy())
+    return content.hexdigest()
+
+
 def digest(numbers: Tensor) -> str:
     """SHA-256 of whole numbers, equal on all machines."""
     return hashlib.sha256(numbers.cpu().numpy().astype("<i8").tobytes()).hexdigest()

@@ -130,3 +130,21 @@ def test_an_annotation_costs_its_path_and_sixteen_bytes(tmp_path):
     copy = pickle.loads(pickle.dumps(read_back))
     assert torch.equal(copy.labels, read_back.labels)
     assert copy.paths[4999] == "a/b.jpg"
+
+
+@pytest.mark.parametrize("texts", [["a.png"], ["x/a/1.png", "x/b/2.png"], ["x/a/1.png", "x/a/1.pngx", "x/a/é.png"], ["/a", "/b"]])
+@pytest.mark.parametrize("folder", ["", "/data/", "../x/"])
+def test_the_digest_of_paths_stays_when_they_move(texts, folder):
+    moved = Texts.of(folder + text.removeprefix("/") for text in texts)
+    assert moved.digest() == Texts.of(texts).digest()
+    assert moved.digest() != Texts.of([*texts[:-1], texts[-1] + "x"]).digest()
+
+
+def test_the_digest_of_paths_depends_on_order_and_borders_and_not_on_blocks(monkeypatch):
+    assert Texts.of(["a/1", "a/2"]).digest() != Texts.of(["a/2", "a/1"]).digest()
+    assert Texts.of(["a/12", "a/3"]).digest() != Texts.of(["a/1", "a/23"]).digest()
+    assert Texts.of([]).digest() == Texts.of([]).digest()
+    texts = Texts.of(f"some/folder/{number % 7}/{number}.jpg" for number in range(100))
+    whole = texts.digest()
+    monkeypatch.setattr("lib.dataset.annotations.BLOCK", 7)
+    assert texts.digest() == whole

@@ -129,6 +129,32 @@ def test_a_set_made_for_other_images_is_refused(made, other, field):
         enlarge(other, made)
 
 
+@pytest.mark.parametrize(("change", "field"), [
+    (lambda images: setattr(images, "class_names", list("dbca")), "class_names"),
+    (lambda images: setattr(images, "digest", "of other pixels"), "content")])
+def test_other_names_or_pixels_are_refused_where_the_file_tells(made, change, field):
+    images, content = original(), json.loads(made.read_text())
+    change(images)
+    with pytest.raises(InputError, match=f"was made for another training set.*{field}"):
+        enlarge(images, made)
+    for key in ("class_names", "content"):   # as earlier versions wrote it
+        del content["source"][key]
+    made.write_text(json.dumps(content))
+    assert len(enlarge(images, made).labels) == 40
+
+
+def test_what_was_added_is_told_without_its_folder(made, tmp_path):
+    inner = tmp_path / "moved"
+    inner.mkdir()
+    before = enlarge(original(), made).added()
+    for name in ("images", "cam.json"):
+        (tmp_path / name).rename(inner / name)
+    assert enlarge(original(), inner / "cam.json").added() == before
+    content = json.loads((inner / "cam.json").read_text()) | {"made_with": {"seed": 1}}
+    (inner / "cam.json").write_text(json.dumps(content))
+    assert enlarge(original(), inner / "cam.json").added() == before | {"made_with": {"seed": 1}}
+
+
 def test_the_fingerprint_does_not_depend_on_the_folder():
     assert fingerprint(original(name="data/train.json")) == fingerprint(original(name="/elsewhere/train.json"))
     assert fingerprint(original()) == fingerprint(copy.deepcopy(original()))
