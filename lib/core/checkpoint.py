@@ -88,10 +88,8 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
 def peek(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself; of its tensors no byte is read. Empty where there is no such file, or nobody can tell."""
     try:
-        with torch.serialization.safe_globals(PUBLISHED_GLOBALS):
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:   # as in ``load``; of older formats torch maps none
-        log.debug("%s: %s", path, error)
+        state = read_plain(path, mapped=True)
+    except (InputError, OSError):
         return {}
     return dict(state) if isinstance(state, Mapping) else {}
 

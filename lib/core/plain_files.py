@@ -26,8 +26,11 @@ OTHER_FILES = {b"version https://git-lfs": "it is a pointer of Git LFS, which gi
                b"<": "it is a web page or another text, not the file that was to be downloaded"}
 
 
-def read_plain(path: Path) -> Any:
+def read_plain(path: Path, mapped: bool = False) -> Any:
     """The content of a file; a .safetensors file is a mapping of its tensors.
+
+    Args:
+        mapped: tensors are read when they are used; older formats of torch are refused then.
 
     Raises:
         InputError: the reason alone, as the end of a message that names the file.
@@ -38,7 +41,7 @@ def read_plain(path: Path) -> Any:
         return read_safetensors(path)
     try:
         with torch.serialization.safe_globals([*PUBLISHED_GLOBALS, *HARMLESS_GLOBALS]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:   # there is no end to how a foreign file can fail an unpickler
         raise InputError(explain(error, path, head)) from error
 
