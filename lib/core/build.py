@@ -193,7 +193,10 @@ def build_step(cfg: Config, step: EagerStep, runtime: Runtime) -> TrainStep:
 
 
 def build_transforms(cfg: Config, names: list[str]) -> list[Transform]:
-    return [TRANSFORMS.build(name, cfg.TRANSFORMS.PROCESS_DETAIL, tuple(cfg.INPUT_SIZE)) for name in names]
+    transforms = [TRANSFORMS.build(name, cfg.TRANSFORMS.PROCESS_DETAIL, tuple(cfg.INPUT_SIZE)) for name in names]
+    for number, transform in enumerate(transforms, start=1):
+        transform.expect(transforms[number:])
+    return transforms
 
 
 def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime: Runtime) -> tuple[Loader, Loader]:

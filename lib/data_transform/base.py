@@ -1,5 +1,5 @@
 """The contract every transform follows, and the last step after all of them."""
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from torch import Generator, Tensor, channels_last, memory_format
 
@@ -48,6 +48,9 @@ class Transform:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
+
+    def expect(self, later: Sequence["Transform"]) -> None:
+        """Told once which transforms will follow, so that it need not make what they throw away."""
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """(B, C, H, W) to (B, C, h, w), on any device; ``generator`` is on the same one."""

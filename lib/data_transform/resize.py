@@ -1,5 +1,6 @@
 """Changes of scale. Bilinear with antialiasing, as PIL does."""
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -7,16 +8,32 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from lib.data_transform.base import TRANSFORMS, Source, Transform
+from lib.data_transform.crop import CenterCrop
+from lib.utils.errors import InputError
 
-SHORTER_SIDE = 0.875   # INPUT_SIZE / shorter side before the centre crop, the field's 224 / 256
+SHORTER_SIDE = 0.875   # INPUT_SIZE / what is resized to before the centre crop, the field's 224 / 256
 TRIES = 10             # of random_resized_crop, before it takes the centre
+LONG = 16              # an image of which a centre crop takes less than 1/16 of the length is cut before it is resized
+MOST_PIXELS = 100_000_000   # of a resized image
+MOST_BETWEEN = 2**25   # pixels of an image resized in width only, the first of the two passes
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 images (..., H, W) to (..., *size)."""
-    if tuple(images.shape[-2:]) == tuple(size):
+    height, width = images.shape[-2:]
+    if (height, width) == tuple(size):
         return images
+    if height * size[1] > MOST_BETWEEN and size[0] < height:   # height first, or a column of a pixel's width takes gigabytes
+        images = tv.resize(images, [size[0], width], InterpolationMode.BILINEAR, antialias=True)
     return tv.resize(images, list(size), InterpolationMode.BILINEAR, antialias=True)
+
+
+def covering_size(shape: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """The smallest height and width that cover ``target`` and have the shape of an image; the longer side is rounded down."""
+    height, width = shape
+    if target[0] * width >= target[1] * height:
+        return target[0], target[0] * width // height
+    return target[1] * height // width, target[1]
 
 
 @TRANSFORMS.register("normal_resize")
@@ -31,13 +48,49 @@ class Resize(Transform):
 
 @TRANSFORMS.register("shorter_resize_for_crop")
 class ShorterResize(Transform):
-    """The shorter side to int(shorter side of INPUT_SIZE / 0.875), the shape kept."""
+    """To the smallest size that covers int(INPUT_SIZE / 0.875) in height and width, the shape kept.
+
+    For a square INPUT_SIZE the shorter side becomes int(side / 0.875), as published.
+
+    Attributes:
+        for_center: a centre crop follows, so that of a very long image only the middle need be resized; its pixels are those of
+            the whole image, but for positions that are off by less than a tenth of a pixel.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__(size)
+        self.target = tuple(int(side / SHORTER_SIDE) for side in size)
+        self.for_center = False
+
+    def expect(self, later: Sequence[Transform]) -> None:
+        fixing = [transform for transform in later if transform.fixes_size]
+        self.for_center = bool(fixing) and isinstance(fixing[0], CenterCrop)
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        height, width = images.shape[-2:]
-        target = int(min(self.size) / SHORTER_SIDE)
-        scale = target / min(height, width)
-        return resize(images, (max(target, int(height * scale)), max(target, int(width * scale))))
+        if self.for_center:
+            images = self.middle(images)
+        shape = tuple(images.shape[-2:])
+        size = covering_size(shape, self.target)
+        if size[0] * size[1] > MOST_PIXELS:
+            raise InputError(f"shorter_resize_for_crop: an image of {list(shape)} would become one of {list(size)}; "
+                             "center_crop behind it takes no more than the middle, and normal_resize takes any shape")
+        return resize(images, size)
+
+    def middle(self, images: Tensor) -> Tensor:
+        """Very long images without their ends.
+
+        The two ends are a multiple of 4 of the other side together, so that the resized image loses a multiple of 4 pixels,
+        and its scale, its centre and the rounding of the crop's place stay.
+        """
+        shape = images.shape[-2:]
+        size = covering_size(shape, self.target)
+        for dim in (0, 1):
+            length, other = shape[dim], shape[1 - dim]
+            needed = -(-length * LONG * self.size[dim] // size[dim])
+            end = (length - needed) // (4 * other) * 2 * other
+            if end > 0:
+                images = images.narrow(dim - 2, end, length - 2 * end)
+        return images
 
 
 @TRANSFORMS.register("random_resized_crop")
@@ -67,11 +120,12 @@ class RandomResizedCrop(Transform):
         for area, shape, down, right in draws:
             area = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
             shape = math.exp(low + shape * (high - low))
-            w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+            w = round(min(math.sqrt(area * shape), width + 1))   # an extreme shape may be infinite
+            h = round(min(math.sqrt(area / shape), height + 1))
             if 0 < w <= width and 0 < h <= height:
                 return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
-        w = min(width, round(height * self.ratio[1]))
-        h = min(height, round(width / self.ratio[0]))
+        w = max(1, round(min(width, height * self.ratio[1])))   # one pixel at least, even if its ratio is another
+        h = max(1, round(min(height, width / self.ratio[0])))
         return (height - h) // 2, (width - w) // 2, h, w
 
     def image(self, image: Tensor, generator: Generator | None = None) -> Tensor:

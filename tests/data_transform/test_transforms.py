@@ -1,4 +1,6 @@
 """Batched transforms against plain loops, and the reference library where it has the same operation."""
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 from lib.data_transform import TRANSFORMS, normalize
 from lib.data_transform.color import ColorJitter
 from lib.data_transform.crop import windows
-from lib.data_transform.resize import resize
+from lib.data_transform.resize import covering_size, resize
 from lib.utils.errors import InputError
 
 IMAGES = torch.randint(256, (16, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -90,6 +92,110 @@ def test_fixes_size_means_what_it_says(name, shape):
 def test_shorter_side(shape, expected):
     image = torch.zeros(3, *shape, dtype=torch.uint8)
     assert tuple(build("shorter_resize_for_crop", (224, 224)).image(image).shape[1:]) == expected
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 224])
+def test_a_square_size_is_torchvisions_rule_in_whole_numbers(side):
+    """int(256 · long / short), of which a rounded quotient would make one less here and there."""
+    target = int(side / 0.875)
+    for short in range(1, 300, 7):
+        for long in {short, short + 1, 2 * short, 3 * short + 1, 10 * short - 1}:
+            expected = tuple(tv.resize(torch.empty(1, short, long, dtype=torch.uint8, device="meta"), [target]).shape[1:])
+            assert covering_size((short, long), (target, target)) == expected == (target, target * long // short)
+            assert covering_size((long, short), (target, target)) == expected[::-1]
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 64), (64, 32), (224, 96), (7, 500)])
+@pytest.mark.parametrize("shape", [(100, 200), (200, 100), (32, 64), (37, 37), (1, 9), (640, 480)])
+def test_nothing_black_is_left_for_the_centre_crop(size, shape):
+    resize, crop = build("shorter_resize_for_crop", size), build("center_crop", size)
+    resized = resize.image(torch.full((3, *shape), 200, dtype=torch.uint8))
+    height, width = (int(side / 0.875) for side in size)
+    assert resized.shape[1] >= height
+    assert resized.shape[2] >= width
+    assert resized.shape[1] == height or resized.shape[2] == width   # no larger than it must be
+    assert crop.image(resized).unique().tolist() == [200]
+
+
+def chain(size: tuple[int, int], *between: str) -> list:
+    transforms = [build(name, size) for name in ("shorter_resize_for_crop", *between, "center_crop")]
+    transforms[0].expect(transforms[1:])
+    return transforms
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("shape", [(2, 3000), (3, 3001), (3000, 5), (1, 4001), (1, 4003), (7, 2003), (13, 999), (40, 2000)])
+def test_the_middle_of_a_very_long_image_is_that_of_the_whole_one(size, shape):
+    """To the last bit where the scale of both is the same fraction, else within two levels of 255 in noise."""
+    image = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=generator())
+    resize, crop = chain(size)
+    whole = crop.image(build("shorter_resize_for_crop", size).image(image)).int()
+    difference = (crop.image(resize.image(image)).int() - whole).abs()
+    target = resize.target[0 if shape[0] * size[1] < shape[1] * size[0] else 1]
+    assert difference.max() <= (0 if target * max(shape) % min(shape) == 0 else 2)
+
+
+def test_what_is_cut_is_cut_only_for_a_centre_crop():
+    image = torch.zeros(3, 2, 3000, dtype=torch.uint8)
+    assert chain((8, 8), "random_horizontal_flip")[0].image(image).shape[2] < 300
+    resize = build("shorter_resize_for_crop")
+    resize.expect([TRANSFORMS["random_crop"]((8, 8), padding=0), build("center_crop")])
+    assert resize.image(image).shape == (3, 9, 13500)
+    with pytest.raises(InputError, match=r"of \[2, 30000000\] would become one of \[9, 135000000\]; center_crop behind it"):
+        resize.image(torch.empty(3, 2, 30_000_000, dtype=torch.uint8, device="meta"))
+
+
+@pytest.mark.parametrize("name", sorted(set(TRANSFORMS) - {"random_crop"}))
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30_000), (30_000, 1), (2, 30_000), (30_000, 2)])
+def test_extreme_shapes_pass(name, shape):
+    transform = build(name)
+    transform.expect([build("center_crop")])
+    result = transform.image(torch.full((3, *shape), 77, dtype=torch.uint8), generator())
+    assert result.dtype == torch.uint8
+    assert not transform.fixes_size or result.shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("ratio", [(1e-300, 1e-300), (0.001, 0.001), (1000.0, 1000.0), (1e300, 1e300), (1e-300, 1e300)])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (1, 100), (300, 200)])
+def test_a_crop_has_a_pixel_whatever_its_ratio(ratio, shape):
+    transform = TRANSFORMS["random_resized_crop"]((8, 8), scale=(0.08, 1.0), ratio=ratio)
+    for seed in range(20):
+        top, left, height, width = transform.window(*shape, generator(seed))
+        assert 1 <= height <= shape[0] - top
+        assert 1 <= width <= shape[1] - left
+    assert transform.image(torch.zeros(3, *shape, dtype=torch.uint8), generator()).shape == (3, 8, 8)
+
+
+MEASURE = """
+import resource, torch
+from lib.data_transform import TRANSFORMS
+torch.set_num_threads(1)
+resize, crop = (TRANSFORMS[name]((224, 224)) for name in ("shorter_resize_for_crop", "center_crop"))
+resize.expect([crop])
+def run(shape, *chain):
+    image = torch.randint(256, (3, *shape), dtype=torch.uint8)
+    for transform in chain:
+        image = transform.image(image)
+    assert image.shape == (3, 224, 224)
+run((300, 300), resize, crop)
+highest = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+for shapes, chain in ((((2, 30000), (30000, 2), (1, 65500), (65500, 1)), (resize, crop)),
+                      (((5_000_000, 1), (1, 5_000_000)), (TRANSFORMS["normal_resize"]((224, 224)),))):
+    for shape in shapes:
+        run(shape, *chain)
+    highest.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(highest[1] - highest[0], highest[2] - highest[0])
+"""
+
+
+@pytest.mark.slow
+def test_very_long_images_take_little_memory(command):
+    """The whole of 2 × 30,000 pixels at 256 × 3,840,000 takes 2.9 GB, and 224 columns of 5,000,000 rows take 4 GB."""
+    done = command(sys.executable, "-c", MEASURE)
+    assert done.returncode == 0, done.stderr
+    long, very_long = map(int, done.stdout.split())   # kilobytes
+    assert long < 50_000
+    assert very_long < 300_000
 
 
 def test_center_crop_takes_the_middle():
