@@ -15,10 +15,17 @@ class Backbone(nn.Module):
     Attributes:
         num_features: channels of the last stage, D.
         stride: by which the last stage's maps are smaller than the image.
+        has_maps: whether the last stage's maps are of places in the image, of which class activation maps can be made.
     """
 
     num_features: int
     stride: int
+    has_maps = True
+
+    @property
+    def weights(self) -> nn.Module:
+        """The module whose parameters have their published names."""
+        return self
 
     def stages(self) -> Iterator[Stage]:
         """(name, function) in the order of computation; mixing methods refer to the names."""

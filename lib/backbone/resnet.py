@@ -44,6 +44,16 @@ def res10() -> ResNet:
     return ResNet(BasicBlock, [1, 1, 1, 1])
 
 
+@BACKBONES.register("res18")
+def res18() -> ResNet:
+    return ResNet(BasicBlock, [2, 2, 2, 2])
+
+
+@BACKBONES.register("res34")
+def res34() -> ResNet:
+    return ResNet(BasicBlock, [3, 4, 6, 3])
+
+
 @BACKBONES.register("res50")
 def res50() -> ResNet:
     """ResNet-50. Its convolutions begin with torch's defaults, uniform in ±1 / √fan_in, as published."""
@@ -52,6 +62,16 @@ def res50() -> ResNet:
         if isinstance(module, nn.Conv2d):
             module.reset_parameters()
     return backbone
+
+
+@BACKBONES.register("res101")
+def res101() -> ResNet:
+    return ResNet(Bottleneck, [3, 4, 23, 3])
+
+
+@BACKBONES.register("res152")
+def res152() -> ResNet:
+    return ResNet(Bottleneck, [3, 8, 36, 3])
 
 
 @BACKBONES.register("resnext50")

@@ -46,7 +46,9 @@ TREE.NETWORK.PRETRAINED = False       # load NETWORK.PRETRAINED_MODEL before tra
 TREE.NETWORK.PRETRAINED_MODEL = ""    # checkpoint of a whole network
 
 TREE.BACKBONE = Node()
-TREE.BACKBONE.TYPE = "res50"          # a registered backbone
+TREE.BACKBONE.TYPE = "res50"          # a registered backbone; timm: any model of that package
+TREE.BACKBONE.TIMM = Node()
+TREE.BACKBONE.TIMM.MODEL = ""         # with TYPE timm: its name there, such as convnext_tiny (pip install timm)
 TREE.BACKBONE.FREEZE = False          # train the classifier only, as CLASSIFIER.TYPE cRT and LWS do anyway
 TREE.BACKBONE.FREEZE_BN = False       # in a frozen backbone the BatchNorm statistics stop as well
 TREE.BACKBONE.PRETRAINED_MODEL = ""   # checkpoint whose backbone is loaded
@@ -134,16 +136,17 @@ TREE.TRAIN.SAMPLER.BBN_SAMPLER = Node()
 TREE.TRAIN.SAMPLER.BBN_SAMPLER.TYPE = "reverse"        # second row: reverse | balance | uniform
 
 TREE.TRAIN.OPTIMIZER = Node()
-TREE.TRAIN.OPTIMIZER.TYPE = "SGD"     # SGD (Nesterov) | ADAM
+TREE.TRAIN.OPTIMIZER.TYPE = "SGD"     # SGD (Nesterov) | ADAM | ADAMW (decoupled weight decay)
 TREE.TRAIN.OPTIMIZER.BASE_LR = 0.001  # rate, multiplied by the schedule
 TREE.TRAIN.OPTIMIZER.MOMENTUM = 0.9   # of SGD
 TREE.TRAIN.OPTIMIZER.WEIGHT_DECAY = 0.0001   # L2, on all parameters
+TREE.TRAIN.OPTIMIZER.LR_FACTORS = []  # rates of parts, such as ["backbone=0.1"]: the longest prefix counts, 0 freezes
 
 TREE.TRAIN.LR_SCHEDULER = Node()
-TREE.TRAIN.LR_SCHEDULER.TYPE = "multistep"   # multistep | warmup (multistep after a linear climb) | cosine
+TREE.TRAIN.LR_SCHEDULER.TYPE = "multistep"   # multistep | warmup (multistep after a climb) | cosine | warmup_cosine
 TREE.TRAIN.LR_SCHEDULER.LR_STEP = [40, 50]   # first epochs of the lower rates
 TREE.TRAIN.LR_SCHEDULER.LR_FACTOR = 0.1      # by which they are lower
-TREE.TRAIN.LR_SCHEDULER.WARM_EPOCH = 5       # epochs of the climb (warmup); 0: none
+TREE.TRAIN.LR_SCHEDULER.WARM_EPOCH = 5       # epochs of the linear climb (warmup, warmup_cosine); 0: none
 TREE.TRAIN.LR_SCHEDULER.COSINE_DECAY_END = 0   # epoch at which the cosine ends; 0: MAX_EPOCH
 
 TREE.TEST = Node()

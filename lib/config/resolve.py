@@ -26,7 +26,7 @@ def resolve(cfg: Config) -> Iterator[str]:
             cfg.put(key, value.replace(OUTPUT_DIR, cfg.OUTPUT_DIR.rstrip("/")))
     steps, schedule = cfg.TRAIN.LR_SCHEDULER.LR_STEP, cfg.TRAIN.LR_SCHEDULER.TYPE
     if cfg.TRAIN.TWO_STAGE.START_EPOCH == FIRST_MILESTONE:
-        if steps and schedule != "cosine":
+        if steps and not schedule.endswith("cosine"):
             cfg.TRAIN.TWO_STAGE.START_EPOCH = steps[0]
         else:
             yield ("TRAIN.TWO_STAGE.START_EPOCH: -1 is the first epoch of TRAIN.LR_SCHEDULER.LR_STEP, "

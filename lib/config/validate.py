@@ -13,6 +13,7 @@ from lib.backbone import BACKBONES, Backbone
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
 from lib.core.metrics import BEST_BY
+from lib.core.optimizer import parse_factors
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.rgb import ALPHAS
@@ -31,8 +32,10 @@ CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
     "DATASET.ON_BAD_IMAGE": ("error", "skip"), "DATASET.ALPHA": ALPHAS,
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
-    "TEST.BEST_BY": tuple(BEST_BY), "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM"),
-    "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine"), "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
+    "TEST.BEST_BY": tuple(BEST_BY),
+    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM", "ADAMW"),
+    "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine", "warmup_cosine"),
+    "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
     "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES, "LOSS.CrossEntropyLabelAwareSmooth.SHAPE": label_aware_smooth.SHAPES,
 }
 AT_LEAST_ONE = ("VALID_STEP", "SAVE_STEP", "SHOW_STEP", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TEST.BATCH_SIZE",
@@ -101,6 +104,10 @@ def ranges(cfg: Config) -> Iterator[str]:
         numbers = all(is_number(value) and value > lowest for value in values[key])
         if len(values[key]) not in (0, 3) or not numbers:
             yield f"{key}: must be empty or three numbers, R G B, in units of [0, 1], got {values[key]}"
+    try:
+        parse_factors(cfg.TRAIN.OPTIMIZER.LR_FACTORS)
+    except InputError as error:
+        yield str(error)
     yield from pair_ranges(cfg)
     if not all(is_number(tau) and 0 <= tau < math.inf for tau in cfg.TEST.TAU_NORM.SWEEP):
         yield f"TEST.TAU_NORM.SWEEP: must be numbers, none negative, such as [0, 0.5, 1], got {cfg.TEST.TAU_NORM.SWEEP}"
@@ -121,31 +128,44 @@ def pair_ranges(cfg: Config) -> Iterator[str]:
 def combinations(cfg: Config) -> Iterator[str]:
     yield from paths(cfg)
     yield from stages(cfg)
+    yield from schedules(cfg)
     yield from classifiers(cfg)
     yield from cam_sampling(cfg)
     yield from losses(cfg)
     yield from mixing(cfg)
-    if cfg.BACKBONE.TYPE in BACKBONES:
-        yield from fits(cfg, cfg.BACKBONE.TYPE)
+    if cfg.BACKBONE.TYPE in BACKBONES and len(cfg.INPUT_SIZE) == 2 and min(cfg.INPUT_SIZE) >= 1:
+        yield from fits(cfg)
 
 
-def fits(cfg: Config, name: str) -> Iterator[str]:
+def fits(cfg: Config) -> Iterator[str]:
     """What must agree with the backbone."""
-    backbone = skeleton(BACKBONES[name])
-    if len(cfg.INPUT_SIZE) == 2:
-        try:
-            backbone.check_input(tuple(cfg.INPUT_SIZE))
-        except InputError as error:
-            yield str(error)
+    name = cfg.BACKBONE.TIMM.MODEL if cfg.BACKBONE.TYPE == "timm" else cfg.BACKBONE.TYPE
+    try:
+        backbone = skeleton(cfg)
+    except InputError as error:
+        yield str(error)
+        return
     location, locations = cfg.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION, mix_locations(backbone)
     if cfg.TRAIN.COMBINER.TYPE == "manifold_mix_up" and location not in locations:
         yield f"TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION: {name} has no {location!r}; it has {', '.join(locations)}"
+    if cfg.DATASET.GENERATE_CAM_BASED_DATASET and not backbone.has_maps:
+        yield (f"DATASET.GENERATE_CAM_BASED_DATASET: {name} ends with a pooling of its own, so there are no feature maps of "
+               "which class activation maps could be made; ResNets of BACKBONE.TYPE have them")
+
+
+def skeleton(cfg: Config) -> Backbone:
+    """The backbone without memory for its parameters. Raises InputError for an INPUT_SIZE that it cannot take."""
+    size = tuple(cfg.INPUT_SIZE)
+    options = BACKBONES.arguments(cfg.BACKBONE.TYPE, {**cfg.BACKBONE, "INPUT_SIZE": size})
+    backbone = on_meta(BACKBONES[cfg.BACKBONE.TYPE], tuple(options.items()))
+    backbone.check_input(size)
+    return backbone
 
 
 @cache
-def skeleton(builder: Callable[[], Backbone]) -> Backbone:
+def on_meta(builder: Callable[..., Backbone], options: tuple[tuple[str, Any], ...]) -> Backbone:
     with torch.device("meta"):   # no memory, no initialisation
-        return builder()
+        return builder(**dict(options))
 
 
 def mixing(cfg: Config) -> Iterator[str]:
@@ -195,6 +215,13 @@ def losses(cfg: Config) -> Iterator[str]:
             yield f"{key}: {name} needs CLASSIFIER.TYPE {LOSSES[name].needs_classifier}, got {cfg.CLASSIFIER.TYPE}"
         if cfg.TRAIN.TWO_STAGE.DRW and name in LOSSES and not LOSSES[name].deferrable:
             yield f"TRAIN.TWO_STAGE.DRW: {name} has nothing to defer"
+
+
+def schedules(cfg: Config) -> Iterator[str]:
+    options = cfg.TRAIN.LR_SCHEDULER
+    last = options.COSINE_DECAY_END or cfg.TRAIN.MAX_EPOCH
+    if options.TYPE == "warmup_cosine" and last <= options.WARM_EPOCH:
+        yield f"TRAIN.LR_SCHEDULER.WARM_EPOCH: the climb takes {options.WARM_EPOCH} epochs, and the cosine ends at epoch {last}"
 
 
 def stages(cfg: Config) -> Iterator[str]:

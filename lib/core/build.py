@@ -5,16 +5,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import Optimizer
 from yacs.config import CfgNode as Config
 
-from lib.backbone import BACKBONES
+from lib.backbone import BACKBONES, Backbone
 from lib.core import checkpoint
 from lib.core.cam_sampling import Generation, Output, Plan, make_plan
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import EagerStep, Head, Loader, TrainStep, own_logits
 from lib.core.graphed import graphed
+from lib.core.optimizer import freeze_zeros, make_optimizer, parameter_groups, parse_factors
 from lib.core.precision import Precision, choose_precision
 from lib.core.resume import newest_start
 from lib.core.run import Run
@@ -24,7 +25,7 @@ from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, Ima
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Network
-from lib.utils.schedule import Deferred, Schedule, cosine, multistep
+from lib.utils.schedule import Deferred, Schedule, cosine, multistep, warmup_cosine
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,7 @@ def build_dataset(cfg: Config, train: bool) -> ImageSet:
 
 def build_network(cfg: Config, num_classes: int) -> Network:
     """The network with fresh weights, on the CPU. Raises InputError for an INPUT_SIZE that the backbone cannot take."""
-    backbone = BACKBONES.build(cfg.BACKBONE.TYPE, cfg.BACKBONE)
-    backbone.check_input(tuple(cfg.INPUT_SIZE))
+    backbone = build_backbone(cfg)
     pooling = POOLINGS.build(cfg.MODULE.TYPE, cfg.MODULE)
     num_features = pooling.num_outputs(backbone.num_features, *backbone.output_size(tuple(cfg.INPUT_SIZE)))
     classifier = CLASSIFIERS.build(cfg.CLASSIFIER.TYPE, cfg.CLASSIFIER, num_features, num_classes)
@@ -70,7 +70,16 @@ def build_network(cfg: Config, num_classes: int) -> Network:
     network.always_eval = cfg.EVAL_MODE
     if cfg.BACKBONE.FREEZE or classifier.second_stage:
         network.freeze_backbone(batchnorm=cfg.BACKBONE.FREEZE_BN)
+    freeze_zeros(network, parse_factors(cfg.TRAIN.OPTIMIZER.LR_FACTORS))
     return network
+
+
+def build_backbone(cfg: Config) -> Backbone:
+    """Raises InputError for an INPUT_SIZE that it cannot take."""
+    size = tuple(cfg.INPUT_SIZE)
+    backbone = BACKBONES.build(cfg.BACKBONE.TYPE, {**cfg.BACKBONE, "INPUT_SIZE": size})
+    backbone.check_input(size)
+    return backbone
 
 
 def build_heads(cfg: Config, network: Network) -> dict[float | None, Head]:
@@ -144,38 +153,29 @@ def build_teacher(cfg: Config, num_classes: int) -> Network:
 
 
 def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedule]:
-    """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch.
-
-    Fused optimizers, since they are the fastest on CPU and GPU, and step under mixed precision without asking the host.
-    """
+    """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch."""
     options = cfg.TRAIN.OPTIMIZER
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    trained, total = (sum(p.numel() for p in some) for some in (parameters, network.parameters()))
+    groups = parameter_groups(network, parse_factors(options.LR_FACTORS), options.BASE_LR)
+    trained, total = (sum(p.numel() for p in network.parameters() if p.requires_grad or frozen) for frozen in (False, True))
     if trained < total:
-        why = "BACKBONE.FREEZE True" if cfg.BACKBONE.FREEZE else f"CLASSIFIER.TYPE {cfg.CLASSIFIER.TYPE}"
-        log.info("%s: the backbone is frozen, %s of %s parameters are trained", why, f"{trained:,}", f"{total:,}")
-    common = {"lr": options.BASE_LR, "weight_decay": options.WEIGHT_DECAY, "fused": True}
-    if options.TYPE == "SGD":
-        nesterov = options.MOMENTUM > 0   # torch refuses it without momentum
-        optimizer = SGD(parameters, momentum=options.MOMENTUM, nesterov=nesterov, **common)
-        begin_moments(optimizer)
-    else:
-        optimizer = Adam(parameters, betas=(0.9, 0.999), **common)
-    return optimizer, build_schedule(cfg)
+        log.info("%s, %s of %s parameters are trained", why_frozen(cfg), f"{trained:,}", f"{total:,}")
+    return make_optimizer(options.TYPE, groups, options.BASE_LR, options.MOMENTUM, options.WEIGHT_DECAY), build_schedule(cfg)
 
 
-def begin_moments(optimizer: SGD) -> None:
-    """Zeros, with which the first step is what it is without. Left to itself, a fused optimizer whose first step is skipped, for
-    gradients that overflowed in mixed precision, goes on from memory that nobody has written."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"] if group["momentum"] else ():
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+def why_frozen(cfg: Config) -> str:
+    if cfg.BACKBONE.FREEZE:
+        return "BACKBONE.FREEZE True: the backbone is frozen"
+    if CLASSIFIERS[cfg.CLASSIFIER.TYPE].second_stage:
+        return f"CLASSIFIER.TYPE {cfg.CLASSIFIER.TYPE}: the backbone is frozen"
+    return "TRAIN.OPTIMIZER.LR_FACTORS: what has the factor 0 is frozen"
 
 
 def build_schedule(cfg: Config) -> Schedule:
     options = cfg.TRAIN.LR_SCHEDULER
     if options.TYPE == "cosine":
         return cosine(options.COSINE_DECAY_END or cfg.TRAIN.MAX_EPOCH, cfg.TRAIN.OPTIMIZER.BASE_LR)
+    if options.TYPE == "warmup_cosine":
+        return warmup_cosine(options.COSINE_DECAY_END or cfg.TRAIN.MAX_EPOCH, options.WARM_EPOCH)
     warm_epochs = options.WARM_EPOCH if options.TYPE == "warmup" else 0
     return multistep(options.LR_STEP, options.LR_FACTOR, warm_epochs)
 

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from lib.core.combiner import Combiner, Step
 from lib.core.metrics import Predictions, describe
+from lib.core.optimizer import FACTOR
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime, unwrap
 from lib.dataset import Batch, FileLoader, MemoryLoader
@@ -88,11 +89,13 @@ def has_finite_weights(network: nn.Module) -> bool:
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Each group's rate is ``rate`` times its own factor (LR_FACTORS)."""
     for group in optimizer.param_groups:
+        own = rate * group.get(FACTOR, 1.0)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)   # in place: a captured CUDA graph reads it from there
+            group["lr"].fill_(own)   # in place: a captured CUDA graph reads it from there
         else:
-            group["lr"] = rate
+            group["lr"] = own
 
 
 class TrainStep(Protocol):

@@ -8,11 +8,14 @@ from typing import Any
 
 from lib.utils.errors import UnknownNameError
 
+BEGINNING = 4   # letters of a name that are as good as the whole
+
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The end of every "unknown name" message: the nearest known name, or all of them."""
     known = sorted(known)
-    matches = difflib.get_close_matches(word, known, n=1)
+    begun = [name for name in known if len(word) >= BEGINNING and name.lower().startswith(word.lower())]
+    matches = begun[:1] or difflib.get_close_matches(word, known, n=1)   # 'res32' is not 'res34' but 'res32_cifar'
     if not matches:   # 'LDAM' for 'LDAMLoss': too short for the ratio, but contained
         matches = [name for name in known if word and word.lower() in name.lower()][:1]
     return f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(known)}"
@@ -65,10 +68,13 @@ class Registry:
 
     def build(self, name: str, node: Mapping[str, Any], *args: Any) -> Any:
         """Builds ``name`` from ``args`` and its options in ``node``, the config node of the family."""
+        return self[name](*args, **self.arguments(name, node))
+
+    def arguments(self, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of ``name`` in ``node``, by argument."""
         options = self.options(name)
         section = node.get(self._sections[name], {})
-        values = {argument: section[key] if key in section else node[key] for key, argument in options.items()}
-        return self[name](*args, **values)
+        return {argument: section[key] if key in section else node[key] for key, argument in options.items()}
 
 
 def import_submodules(package: str) -> None:

@@ -47,3 +47,17 @@ def cosine(last_epoch: int, base_rate: float) -> Schedule:
         return (COSINE_FLOOR + (base_rate - COSINE_FLOOR) * wave) / base_rate
 
     return at
+
+
+def warmup_cosine(last_epoch: int, warm_epochs: int) -> Schedule:
+    """Half a cosine to 0, which is what the epoch after ``last_epoch`` would have, after a linear climb from 0.
+
+    Epoch e of the climb has e / (warm_epochs + 1); the first one after it has the full rate.
+    """
+    def at(epoch: int) -> float:
+        if epoch <= warm_epochs:
+            return epoch / (warm_epochs + 1)
+        done = (epoch - warm_epochs - 1) / max(last_epoch - warm_epochs, 1)
+        return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+    return at

@@ -1,7 +1,8 @@
 """ResNets for photographs: sizes, names, shapes."""
 import pytest
 import torch
-from torchvision.models.resnet import BasicBlock, ResNet, resnet50, resnext50_32x4d
+from torchvision.models import get_model
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from lib.backbone import BACKBONES
 from lib.core.checkpoint import load_backbone, load_network
@@ -26,20 +27,25 @@ def test_resnext_has_32_groups_of_4():
     assert BACKBONES["resnext50"]().layer1[0].conv2.weight.shape == (128, 4, 3, 3)
 
 
-PHOTOGRAPHS = ["res10", "res50", "resnext50"]
+PHOTOGRAPHS = ["res10", "res18", "res34", "res50", "res101", "res152", "resnext50"]
+DEEP = ["res101", "res152"]
+OF_TORCHVISION = {"res18": "resnet18", "res34": "resnet34", "res50": "resnet50", "res101": "resnet101", "res152": "resnet152",
+                  "resnext50": "resnext50_32x4d"}
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_stages_are_the_places_of_manifold_mixup(name):
-    assert [stage for stage, _ in BACKBONES[name]().stages()] == ["stem", "layer1", "layer2", "layer3", "layer4"]
+    with torch.device("meta"):
+        assert [stage for stage, _ in BACKBONES[name]().stages()] == ["stem", "layer1", "layer2", "layer3", "layer4"]
 
 
-@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in DEEP)) for name in PHOTOGRAPHS])
 def test_stages_compose_to_torchvision_s_network(name):
     """With its weights, the maps before pooling are torchvision's own, so that its checkpoints mean the same here."""
     torch.manual_seed(0)
-    whole = {"res10": lambda: ResNet(BasicBlock, [1, 1, 1, 1]), "res50": resnet50, "resnext50": resnext50_32x4d}[name]().eval()
+    whole = ResNet(BasicBlock, [1, 1, 1, 1]) if name == "res10" else get_model(OF_TORCHVISION[name])
     backbone = BACKBONES[name]().eval()
+    whole.eval()
     load_backbone(backbone, whole.state_dict(), "torchvision")
     images, maps = torch.randn(1, 3, 40, 32), []
     whole.layer4.register_forward_hook(lambda module, inputs, output: maps.append(output))

@@ -49,7 +49,7 @@ def test_the_usual_is_accepted():
     ("TRAIN.OPTIMIZER.TYPE", "AdamW"), ("TRAIN.LR_SCHEDULER.TYPE", "step"), ("DATASET.IMBALANCECIFAR.TYPE", "linear"),
     ("TEST.TAU_NORM.TAU", -0.1), ("TEST.TAU_NORM.SWEEP", [-1.0]), ("TEST.TAU_NORM.SWEEP", ["a"]),
     ("TEST.TAU_NORM.SWEEP", [float("nan")]), ("TEST.TAU_NORM.SWEEP", [float("inf")]), ("TEST.TAU_NORM.SWEEP", [True]),
-    ("NAME", "a/b"), ("NAME", ".."), ("NAME", ""),
+    ("NAME", "a/b"), ("NAME", ".."), ("NAME", ""), ("TRAIN.OPTIMIZER.LR_FACTORS", ["backbone"]),
 ])
 def test_out_of_range(key, value):
     found = check({key: value})
@@ -77,6 +77,8 @@ def test_unknown_transform():
     ({"TRAIN.COMBINER.TYPE": "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": "layer4"},
      "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "res32_cifar has no 'layer4'; it has stem, layer1, layer2, layer3, pool, fc"),
     ({"TRAIN.COMBINER.TYPE": "dive", "TRAIN.COMBINER.DIVE.TEACHER_MODEL": "x.pth"}, "TRAIN.COMBINER.TYPE", "DiVEKLD"),
+    ({"TRAIN.LR_SCHEDULER.TYPE": "warmup_cosine", "TRAIN.LR_SCHEDULER.WARM_EPOCH": 60}, "TRAIN.LR_SCHEDULER.WARM_EPOCH",
+     "the climb takes 60 epochs, and the cosine ends at epoch 60"),
     ({"TRAIN.COMBINER.TYPE": "dive"}, "TRAIN.COMBINER.DIVE.TEACHER_MODEL", "must name the teacher's checkpoint"),
     ({"LOSS.LOSS_TYPE": "LDAMLoss"}, "LOSS.LOSS_TYPE", "FCNorm"),
     ({"TRAIN.TWO_STAGE.DRS": True}, "TRAIN.TWO_STAGE.DRS", "weighted sampler"),

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.core import build
 from lib.core.combiner import COMBINERS
 from lib.core.engine import EagerStep, Sums, set_rate, train_one_epoch
 from lib.core.graphed import GraphedStep, Recorder
+from lib.core.optimizer import begin_moments
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime
 from lib.dataset import Batch
@@ -69,7 +69,7 @@ def parts(combiner: str, loss: str, precision: Precision | None = None, optimize
     optimizer = (torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, **common) if optimizer == "SGD"
                  else torch.optim.Adam(network.parameters(), **common))
     if isinstance(optimizer, torch.optim.SGD):
-        build.begin_moments(optimizer)
+        begin_moments(optimizer)
     precision = precision or Precision()
     precision.prepare(network, optimizer)
     combiner = COMBINERS[combiner](COUNTS, **teacher, **options)

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from lib.backbone import BACKBONES
-from lib.core import build
 from lib.core.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
 from lib.core.engine import EagerStep, Sums, set_rate
 from lib.core.metrics import Predictions, describe
+from lib.core.optimizer import begin_moments
 from lib.core.precision import TorchAmp
 from lib.data_transform import TRANSFORMS, normalize
 from lib.dataset import Batch
@@ -112,7 +112,7 @@ def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed):
         parameters = step.network.parameters()
         if optimizer == "SGD":
             own = torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **common)
-            build.begin_moments(own)
+            begin_moments(own)
         else:
             own = torch.optim.Adam(parameters, **common)
         own.param_groups[0]["lr"] = torch.full((), 0.1, device=CUDA)   # as a graph has it
@@ -144,9 +144,11 @@ def test_color_jitter_in_a_given_order(order):
         assert TRANSFORMS["color_jitter"]((12, 12)).jitter(images, order, factors).dtype == torch.uint8
 
 
-@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=[pytest.mark.slow] * name.startswith("res1"))
+                                    for name in sorted(set(BACKBONES) - {"timm"})), "timm test_resnet", "timm test_vit"])
 def test_backbones_mixed_at_each_stage(name):
-    backbone = BACKBONES[name]()
+    name, *model = name.split()
+    backbone = BACKBONES[name](**{"model": model[0], "input_size": (64, 64)} if model else {})
     network = Network(backbone, POOLINGS["GAP"](), CLASSIFIERS["FC"](backbone.num_features, 4))
     size = (32, 32) if "cifar" in name else (64, 64)
     with only_on(CUDA, mixed=True):

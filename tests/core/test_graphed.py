@@ -17,6 +17,7 @@ from lib.core import build
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import EagerStep
 from lib.core.graphed import WARM_UP, obstacle
+from lib.core.optimizer import begin_moments
 from lib.core.precision import ApexAmp, TorchAmp
 from lib.core.replay_check import difference
 from lib.core.runtime import Runtime
@@ -232,7 +233,7 @@ def test_a_skipped_first_step_leaves_moments_that_are_numbers():
     def trained(factors: list[float]) -> nn.Parameter:
         parameter = nn.Parameter(torch.ones(100))
         optimizer = torch.optim.SGD([parameter], 0.1, momentum=0.9, nesterov=True, fused=True)
-        build.begin_moments(optimizer)
+        begin_moments(optimizer)
         precision = TorchAmp(CPU)
         precision.prepare(nn.Identity(), optimizer)
         for factor in factors:

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from lib.utils.schedule import Deferred, cosine, multistep
+from lib.utils.schedule import Deferred, cosine, multistep, warmup_cosine
 
 
 def published_warmup(epoch: int, base: float, milestones, factor: float, warm: int) -> float:
@@ -51,6 +51,19 @@ def test_cosine_at_every_epoch():
 def test_cosine_stays_at_its_end():
     schedule = cosine(20, base_rate=0.1)
     assert [0.1 * schedule(epoch) for epoch in (20, 21, 39, 40, 1000)] == pytest.approx([1e-4] * 5, rel=1e-9)
+
+
+def test_climb_and_cosine():
+    schedule = warmup_cosine(10, warm_epochs=4)
+    assert [schedule(epoch) for epoch in range(1, 6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    for epoch in range(5, 11):
+        assert schedule(epoch) == pytest.approx((1 + math.cos(math.pi * (epoch - 5) / 6)) / 2)
+    assert schedule(10) > 0
+    assert [schedule(epoch) for epoch in (11, 12, 100)] == pytest.approx([0, 0, 0])
+
+
+def test_without_a_climb_the_cosine_begins_at_the_full_rate():
+    assert [warmup_cosine(2, 0)(epoch) for epoch in (1, 2)] == pytest.approx([1, 0.5])
 
 
 @pytest.mark.parametrize(("epoch", "active"), [(1, False), (160, False), (161, True), (200, True)])

@@ -1,0 +1,106 @@
+"""The optimizer, and the parameters in groups, each with a learning rate of its own."""
+import logging
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import Parameter
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from lib.utils.errors import InputError
+from lib.utils.registry import closest
+
+log = logging.getLogger(__name__)
+
+KEY = "TRAIN.OPTIMIZER.LR_FACTORS"
+FACTOR = "factor"   # in an optimizer's group, where it is not 1
+SHOWN = 12          # known names in a message
+
+
+def parse_factors(texts: Sequence[Any]) -> dict[str, float]:
+    """Prefix to factor, of texts such as "backbone=0.1". Raises InputError for another form, or a prefix that comes twice."""
+    factors: dict[str, float] = {}
+    for text in texts:
+        prefix, _, number = text.partition("=") if isinstance(text, str) else ("", "", "")
+        prefix = prefix.strip().rstrip(".")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = math.nan
+        if not prefix or not 0 <= factor < math.inf:
+            raise InputError(f"{KEY}: {text!r} is not \"prefix=factor\", such as backbone=0.1, with a factor from 0 on")
+        if prefix in factors:
+            raise InputError(f"{KEY}: {prefix!r} comes twice")
+        factors[prefix] = factor
+    return factors
+
+
+def factor_of(name: str, factors: dict[str, float]) -> float:
+    """Of a parameter: that of the longest prefix; 1 where none fits."""
+    fitting = [prefix for prefix in factors if is_within(name, prefix)]
+    return factors[max(fitting, key=len)] if fitting else 1.0
+
+
+def is_within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def freeze_zeros(network: nn.Module, factors: dict[str, float]) -> None:
+    """Takes what has the factor 0 out of training; its BatchNorm statistics keep moving, as those of BACKBONE.FREEZE.
+
+    Raises:
+        InputError: a prefix of no parameter.
+    """
+    named = dict(network.named_parameters())
+    for prefix in factors:
+        if not any(is_within(name, prefix) for name in named):
+            raise InputError(f"{KEY}: no parameter begins with {prefix!r}; {known_prefixes(network, prefix)}")
+    for name, parameter in named.items():
+        if factor_of(name, factors) == 0:
+            parameter.requires_grad_(False)
+
+
+def known_prefixes(network: nn.Module, meant: str) -> str:
+    names = [name for name, module in network.named_modules() if name and any(True for _ in module.parameters())]
+    near = closest(meant, names)
+    top = [name for name in names if name.count(".") <= 1][:SHOWN]
+    return near if near.startswith("did") else f"there are {', '.join(top)}, …"
+
+
+def parameter_groups(network: nn.Module, factors: dict[str, float], rate: float) -> list[dict[str, Any]]:
+    """What is trained, in the network's own order: one group for each run of parameters with the same factor.
+
+    So a checkpoint's moments, which go by that order, fit whatever the factors are.
+    """
+    trained = [(factor_of(name, factors), parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    if not trained:
+        raise InputError(f"{KEY}: nothing is left to train, since all of it is frozen or has the factor 0")
+    groups = []
+    for factor, members in groupby(trained, key=lambda pair: pair[0]):
+        parameters: list[Parameter] = [parameter for _, parameter in members]
+        groups.append({"params": parameters} if factor == 1 else {"params": parameters, "lr": rate * factor, FACTOR: factor})
+    if factors:
+        log.info("%s: %s", KEY, ", ".join(f"{sum(p.numel() for p in group['params']):,} parameters × {group.get(FACTOR, 1):g}"
+                                          for group in groups))
+    return groups
+
+
+def make_optimizer(kind: str, groups: list[dict[str, Any]], rate: float, momentum: float, decay: float) -> Optimizer:
+    """Fused, since such optimizers are the fastest on CPU and GPU, and step under mixed precision without asking the host."""
+    if kind == "SGD":
+        nesterov = momentum > 0   # torch refuses it without momentum
+        optimizer = SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
+        begin_moments(optimizer)
+        return optimizer
+    return {"ADAM": Adam, "ADAMW": AdamW}[kind](groups, lr=rate, betas=(0.9, 0.999), weight_decay=decay, fused=True)
+
+
+def begin_moments(optimizer: SGD) -> None:
+    """Zeros, with which the first step is what it is without. Left to itself, a fused optimizer whose first step is skipped, for
+    gradients that overflowed in mixed precision, goes on from memory that nobody has written."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
