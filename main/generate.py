@@ -19,6 +19,7 @@ from lib.core.progress import Counter
 from lib.core.run import Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, enlarge, fingerprint
+from lib.dataset.enlarged import read_added
 from lib.utils.errors import InputError
 from lib.utils.text import shell_line
 
@@ -55,6 +56,7 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
         raise InputError(f"{run.directory} holds a training; give the generation a NAME of its own")
     train_set = build.build_dataset(cfg, train=True)
     if args.ar and output.json_file.exists():
+        read_added(output.json_file)   # one that does not say what it was made for is not known to be finished
         added = enlarge(train_set, output.json_file)
         if output.has_leftovers():   # it was killed while it cleared up
             with run:

@@ -51,7 +51,7 @@ def build_datasets(cfg: Config, added: bool = True) -> tuple[ImageSet, ImageSet]
     train_set, valid_set = (build_dataset(cfg, train) for train in (True, False))
     align(valid_set, train_set.class_names, train_set.name)
     if cfg.DATASET.USE_CAM_BASED_DATASET and added:
-        train_set = enlarge(train_set, Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
+        train_set = enlarge(train_set, Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH), cfg.DATASET.ROOT)
     return train_set, valid_set
 
 

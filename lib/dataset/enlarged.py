@@ -1,5 +1,6 @@
 """A training set with the images of CAM-based sampling added, and how it is made sure that they were made for it."""
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor
 
 from lib.data_transform import Source
-from lib.dataset.annotations import Texts
+from lib.dataset.annotations import Texts, describe_mistake
 from lib.dataset.base import ImageSet, read_into
 from lib.dataset.decode import open_image
 from lib.dataset.fingerprint import fingerprint
+from lib.dataset.json_set import JsonSet
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.tensors import digest
+
+log = logging.getLogger(__name__)
 
 KEY = "DATASET.CAM_DATA_JSON_SAVE_PATH"
 REMEDY = "DATASET.GENERATE_CAM_BASED_DATASET True makes one"
@@ -67,44 +71,108 @@ class EnlargedSet(ImageSet):
         return read_into(pixels, first, read, self.name)
 
 
-def enlarge(original: ImageSet, path: Path) -> EnlargedSet:
+def enlarge(original: ImageSet, path: Path, root: str = "") -> EnlargedSet:
     """The training set with the images of ``path`` added.
+
+    Published files do not say which training set they were made for. They are read, with a warning, and what can be compared is:
+    classes, files, sizes.
+
+    Args:
+        root: DATASET.ROOT, where relative paths of published files are looked for too.
 
     Raises:
         InputError: the file is missing, is not one of CAM-based sampling, was made for another set, or names missing images.
     """
-    content = read_added(path)
-    differences = differing(content[SOURCE], fingerprint(original))
+    content = read_json(path)
+    source = content.get(SOURCE) if isinstance(content, dict) else None
+    entries = content.get("annotations") if isinstance(content, dict) else content
+    if not isinstance(entries, list) or not entries or not isinstance(source, dict | None):
+        raise InputError(f"{KEY}: {path} has no list of annotations as CAM-based sampling writes it; {REMEDY}")
+    if source is not None:
+        check_source(original, path, source)
+    check_annotations(original, path, content, entries)
+    names = [entry["fpath"] for entry in entries]
+    paths = find_images(path, names, [str(path.parent)] if source else list(dict.fromkeys([str(path.parent), "", root])))
+    if source is None:
+        check_others(original, path, paths)
+        log.warning("%s: %s does not say which training set it was made for, as no published one does; its %d images are added "
+                    "to %s, whose %d classes they fit", KEY, path, len(paths), original.name, original.num_classes)
+    table = torch.tensor([(entry["category_id"], entry["im_height"], entry["im_width"]) for entry in entries], dtype=torch.long)
+    made_with = content.get("made_with") if isinstance(content, dict) else None
+    return EnlargedSet(original, table[:, 0], table[:, 1:], paths, made_with)
+
+
+def check_source(original: ImageSet, path: Path, source: dict[str, Any]) -> None:
+    differences = differing(source, fingerprint(original))
     if differences:
         raise InputError(f"{KEY}: {path} was made for another training set than {original.name} as it is configured here: "
                          f"{'; '.join(differences)}. {REMEDY} for this set; or train on the one that it was made for")
-    try:
-        rows = [(a["category_id"], a["im_height"], a["im_width"]) for a in content["annotations"]]
-        paths = [os.path.join(path.parent, a["fpath"]) for a in content["annotations"]]
-        table = torch.tensor(rows, dtype=torch.long).view(-1, 3)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: an annotation lacks one of fpath, category_id, im_height, im_width, or has a wrong one "
-                         f"({error!r}); {REMEDY} anew") from error
-    missing = [number for number, name in enumerate(paths) if not os.path.isfile(name)]
-    if missing:
-        raise MissingPathError(f"{path}, annotations[{missing[0]}]: no file {paths[missing[0]]}, and so for {len(missing)} of "
-                               f"{len(paths)}; paths are relative to the file that names them; {REMEDY} anew")
-    return EnlargedSet(original, table[:, 0], table[:, 1:], paths, content.get("made_with"))
+
+
+def check_annotations(original: ImageSet, path: Path, content: Any, entries: list[Any]) -> None:
+    """Raises InputError for an entry that is no annotation of an image of one of the set's classes."""
+    classes = content.get("num_classes", original.num_classes) if isinstance(content, dict) else original.num_classes
+    if classes != original.num_classes:
+        raise InputError(f"{KEY}: {path} has {shorten(classes)} classes, and {original.name} has {original.num_classes}; "
+                         f"{REMEDY} for this set")
+    for number, entry in enumerate(entries):
+        mistake = describe_mistake(entry)
+        if not mistake:
+            lacking = [key for key in ("im_height", "im_width") if entry.get(key) is None]
+            mistake = f"has no {lacking[0]}" if lacking else ""
+        if not mistake and entry["category_id"] >= classes:
+            mistake = f"category_id {entry['category_id']} is none of the {classes} classes of {original.name}"
+        if mistake:
+            raise InputError(f"{KEY}: {path}, annotations[{number}]: {mistake}; {REMEDY} anew")
+
+
+def find_images(path: Path, names: list[str], folders: list[str]) -> list[str]:
+    """The files, in the first of the folders that has them all.
+
+    Args:
+        folders: where relative names may be; "" is the working directory.
+    """
+    tried = {folder: [os.path.join(folder, name) for name in names] for folder in folders}
+    there = {folder: [os.path.isfile(name) for name in paths] for folder, paths in tried.items()}
+    best = max(folders, key=lambda folder: sum(there[folder]))   # of equal ones the first
+    if not all(there[best]):
+        first, count = there[best].index(False), there[best].count(False)
+        where = "paths are relative to the file that names them" if len(folders) == 1 else \
+            f"looked for in {', '.join(folder or 'the working directory' for folder in folders)}"
+        raise MissingPathError(f"{path}, annotations[{first}]: no file {tried[best][first]}, and so for {count} of {len(names)}; "
+                               f"{where}; {REMEDY} anew")
+    if len(folders) > 1 and not all(map(os.path.isabs, names)):
+        log.info("%s: paths in %s are taken as relative to %s", KEY, path, best or "the working directory")
+    return tried[best]
+
+
+def check_others(original: ImageSet, path: Path, paths: list[str]) -> None:
+    """Raises InputError where images are those of the training set itself, whose annotations look like published ones."""
+    if not isinstance(original, JsonSet):
+        return
+    added = {os.path.abspath(name) for name in paths}
+    own = next((name for name in map(original.path, range(len(original.labels))) if os.path.abspath(name) in added), None)
+    if own is not None:
+        raise InputError(f"{KEY}: {path} names {own}, which is an image of {original.name} itself; {REMEDY}")
 
 
 def read_added(path: Path) -> dict[str, Any]:
-    """The content of a file that CAM-based sampling wrote."""
+    """The content of a file that CAM-based sampling of this project wrote."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get(SOURCE), dict) or "annotations" not in content:
+        raise InputError(f"{KEY}: {path} does not say which training set it was made for; {REMEDY}")
+    return content
+
+
+def read_json(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingPathError(f"{KEY}: no file {path}; {REMEDY}") from error
     except OSError as error:
         raise InputError(f"{KEY}: {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:   # JSONDecodeError, UnicodeError
+    except (ValueError, RecursionError) as error:   # JSONDecodeError, UnicodeError
         raise InputError(f"{KEY}: {path} is no JSON ({error}); {REMEDY} anew") from error
-    if not isinstance(content, dict) or not isinstance(content.get(SOURCE), dict) or "annotations" not in content:
-        raise InputError(f"{KEY}: {path} does not say which training set it was made for; {REMEDY}")
-    return content
 
 
 def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

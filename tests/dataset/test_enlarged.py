@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from lib.dataset import SAMPLERS, ArraySet, EpochBatches, FileLoader, MemoryLoader, enlarge, fingerprint
+from lib.dataset.json_set import JsonSet
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.schedule import Deferred
 from lib.utils.seed import shared_generator
@@ -185,8 +186,9 @@ def test_a_damaged_image_is_named(made):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("{", "is no JSON"), ("[]", "does not say which training set"), (None, "no file"),
-    ('{"annotations": [], "num_classes": 4}', "does not say which training set")])
+    ("{", "is no JSON"), ("[" * 100_000, "is no JSON"), (None, "no file"), ("3", "has no list of annotations"),
+    ("[]", "has no list of annotations"), ('{"annotations": [], "num_classes": 4}', "has no list of annotations"),
+    ('{"annotations": [{}], "source": 3}', "has no list"), ('{"annotations": {"a": 1}, "num_classes": 4}', "has no list")])
 def test_a_file_that_is_none_of_this_kind_is_named(tmp_path, content, message):
     path = tmp_path / "cam.json"
     if content is not None:
@@ -199,5 +201,91 @@ def test_an_annotation_with_a_hole_is_refused(made):
     content = json.loads(made.read_text())
     del content["annotations"][3]["category_id"]
     made.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"cam\.json: an annotation lacks .*category_id"):
+    with pytest.raises(InputError, match=r"cam\.json, annotations\[3\]: has no category_id"):
         enlarge(original(), made)
+
+
+# --- published files
+
+@pytest.fixture
+def published(made, monkeypatch) -> Path:
+    """A bare list, with paths from the working directory and shapes beside sizes, as the published code dumps it."""
+    entries = json.loads(made.read_text())["annotations"]
+    for entry in entries:
+        del entry["image_id"]
+        entry |= {"fpath": f"work/{entry['fpath']}", "im_shape": [6, 5, 3]}
+    (made.parent / "work").mkdir()
+    (made.parent / "images").rename(made.parent / "work/images")
+    (made.parent / "json").mkdir()
+    path = made.parent / "json/cam.json"
+    path.write_text(json.dumps(entries))
+    monkeypatch.chdir(made.parent)
+    return path
+
+
+def edit(path: Path, change) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(change(content) or content))
+
+
+def test_a_published_list_is_read_with_a_warning(published, caplog):
+    with caplog.at_level("INFO", logger="lib.dataset.enlarged"):
+        images = enlarge(original(), published)
+    assert torch.bincount(images.labels, minlength=4).tolist() == [13, 13, 14, 0]
+    assert images.pixels()[20:].flatten(1).tolist() == [[number] * 90 for number in range(20)]
+    text = caplog.text
+    assert text.count("does not say which training set it was made for") == 1
+    assert "relative to the working directory" in text
+
+
+def test_so_is_the_same_list_under_annotations(published):
+    edit(published, lambda entries: {"annotations": entries, "num_classes": 4})
+    assert len(enlarge(original(), published).paths) == 20
+
+
+@pytest.mark.parametrize("where", ["json", "", "elsewhere"])
+def test_its_relative_paths_are_looked_for_and_the_folder_is_told(published, where, caplog):
+    """Beside the file, in the working directory, under DATASET.ROOT."""
+    target = published.parent.parent / where
+    if where:
+        target.mkdir(exist_ok=True)
+        (published.parent.parent / "work").rename(target / "work")
+    with caplog.at_level("INFO", logger="lib.dataset.enlarged"):
+        assert len(enlarge(original(), published, str(published.parent.parent / "elsewhere")).paths) == 20
+    assert f"relative to {target if where else 'the working directory'}" in caplog.text
+
+
+def test_an_image_that_is_in_none_of_them_is_named_with_all_of_them(published):
+    (published.parent.parent / "work/images/7.png").unlink()
+    with pytest.raises(MissingPathError, match=r"cam\.json, annotations\[7\]: no file work/images/7\.png, and so for 1 of 20; "
+                                               r"looked for in .*json, the working directory, /root"):
+        enlarge(original(), published, "/root")
+
+
+@pytest.mark.parametrize(("key", "value", "message"), [
+    ("category_id", 4, "category_id 4 is none of the 4 classes of set"), ("category_id", 1.5, "category_id must be"),
+    ("category_id", -1, "category_id must be"), ("fpath", None, "fpath must be the path"), ("im_width", None, "has no im_width"),
+    ("im_height", 0, "im_height must be"), ("im_height", "6", "im_height must be")])
+def test_its_annotations_are_checked_one_by_one(published, key, value, message):
+    edit(published, lambda entries: entries[5].__setitem__(key, value))
+    with pytest.raises(InputError, match=rf"cam\.json, annotations\[5\]: {message}"):
+        enlarge(original(), published)
+
+
+def test_another_number_of_classes_is_refused(published):
+    edit(published, lambda entries: {"annotations": entries, "num_classes": 100})
+    with pytest.raises(InputError, match=r"cam\.json has 100 classes, and set has 4"):
+        enlarge(original(), published)
+
+
+def test_another_size_of_an_image_is_named_when_it_is_read(published):
+    edit(published, lambda entries: entries[5].__setitem__("im_width", 6))
+    with pytest.raises(InputError, match=r"images/5\.png has \[6, 5\] pixels, its annotation says \[6, 6\]"):
+        enlarge(original(), published).read(25)
+
+
+def test_the_training_set_s_own_annotations_are_no_new_images(published):
+    edit(published, lambda entries: {"annotations": entries, "num_classes": 4})
+    train = JsonSet(True, "", (6, 5), train_json=str(published), valid_json="")
+    with pytest.raises(InputError, match=r"names work/images/0\.png, which is an image of .* itself"):
+        enlarge(train, published)
