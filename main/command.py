@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from lib.config import Config, load_config, split_words
+from lib.config import Config, gather_words, load_config
 from lib.core.runtime import lost_contact
 from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, SIGNALLED, InputError, RunFailedError, RunInterruptedError
 from lib.utils.log import start_logging
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cfg", nargs="+", required=True, metavar="YAML",
+    parser.add_argument("--cfg", nargs="+", action="append", required=True, metavar="YAML",
                         help="one or several yaml files, later ones win; words after the last yaml are KEY VALUE pairs")
     parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
     parser.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
@@ -31,7 +31,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config, argparse.Namespace]:
     args = parser.parse_intermixed_args(argv)
-    args.cfg, words = split_words(args.cfg)
+    args.cfg, words = gather_words(args.cfg)
     args.words = [*words, *args.overrides]
     return load_config(args.cfg, args.words), args
 

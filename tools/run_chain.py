@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import yaml
 
-from lib.config import Config, load_config, split_words
+from lib.config import Config, divide_words, gather_words, load_config
 from lib.core.build import run_directory
 from lib.core.gpus import find_gpus
 from lib.core.run import LAST, Run
@@ -187,8 +187,9 @@ def show(stages: Sequence[Stage]) -> None:
 
 def main(argv: Sequence[str], start: Callable[[list[str]], int] = start_process) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chain", nargs="+", required=True, metavar="YAML", help="the stages, or a file that lists them")
-    parser.add_argument("--cfg", nargs="+", default=[], metavar="YAML", help="what every stage is stacked on")
+    parser.add_argument("--chain", nargs="+", action="append", required=True, metavar="YAML",
+                        help="the stages, or a file that lists them")
+    parser.add_argument("--cfg", nargs="+", action="append", default=[], metavar="YAML", help="what every stage is stacked on")
     parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="train with N processes, one per GPU (default 1)")
     parser.add_argument("--overwrite", action="store_true", help="run all stages anew, and replace what is there")
@@ -199,9 +200,8 @@ def main(argv: Sequence[str], start: Callable[[list[str]], int] = start_process)
     def action() -> None:
         nonlocal status
         args = parser.parse_intermixed_args(argv)
-        _, more = split_words(args.chain)
-        chain = args.chain[:len(args.chain) - len(more)]
-        base, others = split_words(args.cfg) if args.cfg else ([], [])
+        chain, more = divide_words(args.chain)
+        base, others = gather_words(args.cfg)
         stages = read_stages(chain, base, [*more, *others, *args.overrides])
         if args.show:
             show(stages)

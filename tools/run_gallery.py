@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
-from lib.config import split_words
+from lib.config import divide_words
 from lib.core.gpus import find_gpus
 from lib.utils.errors import InputError
 from lib.utils.text import shell_line
@@ -36,9 +37,10 @@ TRICKS = "tricks.yaml"   # beside the file that --append names
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", nargs="+", required=True, metavar="YAML",
+    parser.add_argument("--configs", nargs="+", action="append", required=True, metavar="YAML",
                         help="configurations; each is a yaml file, or several joined by commas")
-    parser.add_argument("--seeds", nargs="+", default=[], metavar="N", help="seeds of each (default: its own SEED)")
+    parser.add_argument("--seeds", nargs="+", action="append", default=[], metavar="N",
+                        help="seeds of each (default: its own SEED)")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: one per GPU, or one)")
     parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="this machine (default), or a Ray cluster")
@@ -56,14 +58,16 @@ def make_parser() -> argparse.ArgumentParser:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Adds ``stacks`` and ``pairs``: KEY VALUE words may follow any option that takes several words."""
     args = make_parser().parse_intermixed_args(argv)
-    _, more = split_words(args.configs)
-    args.stacks = [[part for part in word.split(",") if part] for word in args.configs[:len(args.configs) - len(more)]]
-    numbers = [word.isdigit() for word in args.seeds]
-    count = numbers.index(False) if False in numbers else len(numbers)
-    if args.seeds and count == 0:
-        raise InputError(f"--seeds: must be whole numbers from 0 on, got {args.seeds[0]!r}")
-    args.pairs = [*more, *args.seeds[count:], *args.overrides]
-    args.seeds = [int(word) for word in args.seeds[:count]]
+    named, more = divide_words(args.configs)
+    args.stacks = [[part for part in word.split(",") if part] for word in named]
+    words, args.seeds = args.seeds, []
+    for option in words:
+        numbers = list(takewhile(str.isdecimal, option))
+        if not numbers:
+            raise InputError(f"--seeds: must be whole numbers from 0 on, got {option[0]!r}")
+        args.seeds += map(int, numbers)
+        more += option[len(numbers):]
+    args.pairs = [*more, *args.overrides]
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, got {args.jobs}")
     if args.address and args.engine != "ray":

@@ -7,7 +7,7 @@ from lib.config.node import Config, ConfigError, merge
 from lib.config.resolve import resolve
 from lib.config.validate import validate
 
-__all__ = ["TREE", "Config", "ConfigError", "load_config", "split_words", "validate"]
+__all__ = ["TREE", "Config", "ConfigError", "divide_words", "gather_words", "load_config", "split_words", "validate"]
 
 
 def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
@@ -30,7 +30,22 @@ def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[st
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """What follows --cfg: yaml files (each word may be several, joined by commas) up to the first word that is none, and
     the KEY VALUE pairs after them."""
-    files = [all(part.endswith((".yaml", ".yml")) for part in word.split(",")) for word in words]
-    count = files.index(False) if False in files else len(words)
-    count = max(count, 1)   # the first word is meant as a file, whatever it is called
-    return [part for word in words[:count] for part in word.split(",") if part], list(words[count:])
+    return gather_words([words])
+
+
+def gather_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """``split_words`` of an option that is given several times: the files of all, and the pairs of all."""
+    named, pairs = divide_words(options)
+    return [part for word in named for part in word.split(",") if part], pairs
+
+
+def divide_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """The same, with files that are joined by commas left as they are."""
+    named, pairs = [], []
+    for words in options:
+        files = [all(part.endswith((".yaml", ".yml")) for part in word.split(",")) for word in words]
+        count = files.index(False) if False in files else len(words)
+        count = max(count, 1)   # the first word is meant as a file, whatever it is called
+        named += words[:count]
+        pairs += words[count:]
+    return named, pairs

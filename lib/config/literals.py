@@ -4,6 +4,7 @@ The key decides, not the value: a text key takes what is written as text, so tha
 read numbers by the core schema of YAML 1.2 (010 is ten, 0o10 eight, 1:30 text), lists in yaml's form or as the literals that
 yacs takes, ``(32, 32)``, ``()`` and ``('a', 'b')``, and all of them in quotes as well.
 """
+import os
 import re
 import reprlib
 from typing import Any
@@ -17,6 +18,7 @@ ONE_WORD = re.compile(r"[\w.+-]{1,80}")
 LARGEST = 2**63 - 1   # of whole numbers, as in every other place that they go to
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}   # yaml 1.1 has all of them
 NOTHING = ("", "~", "null", "Null", "NULL", "None")
+HOME = "~"
 MOST_ALIASES = 30     # of one file; some more, nested, would stand for billions of values
 NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
 
@@ -106,6 +108,20 @@ def read_list(text: str) -> list | None:
         return yaml.load(f"[{inner}]", Loader=Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
+
+
+def expand_home(path: str) -> str:
+    """``~`` and ``~user`` at the beginning are home directories, also where no shell has seen the path.
+
+    Raises:
+        LookupError: there is no such home directory.
+    """
+    if not path.startswith(HOME) or "\0" in path:
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded == path:
+        raise LookupError(f"there is no home directory {path.split('/')[0][:80]!r}")
+    return expanded
 
 
 def describe(default: Any) -> str:

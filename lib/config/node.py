@@ -1,6 +1,5 @@
 """A yacs tree that inherits (``_BASE_``), reports every mistake at once, and says what was meant."""
 import difflib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from lib.config.literals import NOTHING, Dumper, Loader, Scalar, coerce, read_number, shown
+from lib.config.literals import HOME, NOTHING, Dumper, Loader, Scalar, coerce, expand_home, read_number, shown
 from lib.utils.errors import InputError
 
 BASE = "_BASE_"
@@ -116,7 +115,11 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
     if not all(isinstance(base, Scalar) and base not in NOTHING and read_number(base) is None for base in bases):
         problems.append(f"{path}: {BASE} is a path or a list of paths, got {shown(own)}")
         bases = []
-    bases = [path.parent / os.path.expanduser(base) for base in bases]
+    try:
+        bases = [path.parent / expand_home(base) for base in bases]
+    except LookupError as error:
+        problems.append(f"{path}: {BASE}: {error}")
+        bases = []
     named = merge_stack(tree, bases, kinds, problems, (*below, place))
     before, values = tree.NAME, {}
     for key, value in leaves(content):
@@ -132,7 +135,7 @@ def merge_pairs(tree: Config, words: Sequence[str], kinds: dict[str, Any]) -> li
     problems = [f"{COMMAND_LINE}: {words[-1]!r} has no value; give KEY VALUE pairs"] if len(words) % 2 else []
     for key, word in zip(words[::2], words[1::2]):
         value = Scalar(word)
-        value.quoted = word == "~"   # which is the home directory here, and in a file yaml's word for nothing
+        value.quoted = word == HOME   # which is the home directory here, and in a file yaml's word for nothing
         problems += [f"{COMMAND_LINE}: {problem}" for problem in merge_leaves(tree, {key: value}, kinds)]
     return problems
 

@@ -2,6 +2,7 @@
 from collections.abc import Iterator
 
 from lib.config.node import BEFORE, Config
+from lib.config.paths import expand_homes
 
 OUTPUT_DIR = "{OUTPUT_DIR}"
 FIRST_MILESTONE = -1   # of TRAIN.TWO_STAGE.START_EPOCH
@@ -10,14 +11,14 @@ FIRST_MILESTONE = -1   # of TRAIN.TWO_STAGE.START_EPOCH
 def resolve(cfg: Config) -> Iterator[str]:
     """Fills in what refers to other keys; yields what cannot be filled in, a line each.
 
-    ``{OUTPUT_DIR}`` in a text is the final OUTPUT_DIR, so that a later stage finds the earlier one wherever both are put.
-    START_EPOCH -1 is the first epoch of LR_STEP, so that DRW and DRS go with every schedule.
+    ``~`` at the beginning of a path is the home directory. ``{OUTPUT_DIR}`` in a text is the final OUTPUT_DIR, so that a later
+    stage finds the earlier one wherever both are put. START_EPOCH -1 is the first epoch of LR_STEP, so that DRW and DRS go with
+    every schedule.
     """
+    yield from expand_homes(cfg)
     for key, value in cfg.flat().items():
         if not isinstance(value, str):
             continue
-        if "\0" in value:
-            yield f"{key}: has a null character in it, {value!r}"
         if BEFORE in value:
             yield f"{key}: {BEFORE} names the files before a yaml file, so it can stand in yaml files only; got {value!r}"
         if OUTPUT_DIR in value and key == "OUTPUT_DIR":

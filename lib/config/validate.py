@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lib.backbone import BACKBONES, Backbone
+from lib.config import paths
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
 from lib.core.metrics import BEST_BY
@@ -61,7 +62,7 @@ BELOW_ONE = (   # in [0, 1)
 
 def validate(cfg: Config) -> list[str]:
     """Everything that is wrong, a line each, beginning with the full key."""
-    return [*names(cfg), *ranges(cfg), *combinations(cfg)]
+    return [*names(cfg), *paths.problems(cfg), *ranges(cfg), *combinations(cfg)]
 
 
 def names(cfg: Config) -> Iterator[str]:
@@ -76,8 +77,6 @@ def names(cfg: Config) -> Iterator[str]:
         for name in values[key]:
             if not isinstance(name, str) or name not in TRANSFORMS:
                 yield f"{key}: unknown transform {name!r}; {closest(str(name), TRANSFORMS)}"
-    if not cfg.NAME or "/" in cfg.NAME or cfg.NAME in (".", ".."):
-        yield f"NAME: {cfg.NAME!r} is not the name of a folder; OUTPUT_DIR says where it is"
 
 
 def ranges(cfg: Config) -> Iterator[str]:
@@ -126,7 +125,7 @@ def pair_ranges(cfg: Config) -> Iterator[str]:
 
 
 def combinations(cfg: Config) -> Iterator[str]:
-    yield from paths(cfg)
+    yield from checkpoints(cfg)
     yield from stages(cfg)
     yield from schedules(cfg)
     yield from classifiers(cfg)
@@ -180,7 +179,7 @@ def mixing(cfg: Config) -> Iterator[str]:
         yield f"TRAIN.COMBINER.TYPE: {name} needs LOSS.LOSS_TYPE {combiner.needs_loss}, got {loss}"
 
 
-def paths(cfg: Config) -> Iterator[str]:
+def checkpoints(cfg: Config) -> Iterator[str]:
     if cfg.NETWORK.PRETRAINED and not cfg.NETWORK.PRETRAINED_MODEL:
         yield "NETWORK.PRETRAINED: is True, so NETWORK.PRETRAINED_MODEL must name a checkpoint"
     if cfg.TRAIN.COMBINER.TYPE == "dive" and not cfg.TRAIN.COMBINER.DIVE.TEACHER_MODEL:

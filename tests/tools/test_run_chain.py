@@ -159,6 +159,16 @@ def test_a_chain_that_is_none(tmp_path, capsys, text, message):
     assert start.words == []
 
 
+def test_options_that_are_given_twice_add_up(tmp_path, capsys):
+    (tmp_path / "seed.yaml").write_text("SEED: 7\nNAME: seeded\n")
+    words = ["--chain", DIGITS, "--cfg", str(tmp_path / "seed.yaml"), "--chain", str(MIXUP), "--cfg", DIGITS, "SHOW_STEP", "3"]
+    assert main([*words, "OUTPUT_DIR", str(tmp_path), "--show"], Starts()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    seeded = tmp_path / "seed.yaml"
+    assert [line for line in lines if "/" in line and ": new" not in line] == [
+        f"1. {seeded} {DIGITS} {DIGITS}", f"2. {seeded} {DIGITS} {MIXUP}"]
+
+
 def test_a_chain_without_a_baseline(capsys):
     assert main(["--chain", str(ROOT / "configs/chains/crt.yaml")], Starts()) == 2
     assert "--cfg" in capsys.readouterr().err

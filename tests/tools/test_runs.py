@@ -80,6 +80,7 @@ def test_two_spellings_of_a_directory_are_one(tmp_path, monkeypatch):
     ["--configs", DIGITS, f"{DIGITS},{FASHION}", "--seeds", "0", "1", "SEED_KEY", "2"],
     ["--seeds", "0", "1", "--configs", DIGITS, f"{DIGITS},{FASHION}", "SEED_KEY", "2"],
     ["--configs", DIGITS, f"{DIGITS},{FASHION}", "--seeds", "0", "1", "--jobs", "3", "SEED_KEY", "2"],
+    ["--configs", DIGITS, "--seeds", "0", "--configs", f"{DIGITS},{FASHION}", "--seeds", "1", "SEED_KEY", "2"],
 ])
 def test_words_behind_any_option_are_pairs(argv):
     args = parse(argv)

@@ -1,0 +1,86 @@
+"""Keys that are paths, and what can be one; NAME, which becomes a part of one."""
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from lib.config.literals import HOME, expand_home
+from lib.config.node import Config
+from lib.utils.text import LINE_BREAKING, printable
+
+MODELS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL", "TRAIN.COMBINER.DIVE.TEACHER_MODEL",
+          "TEST.MODEL_FILE")   # of which a bare name is a file in the run's models/
+PATHS = ("OUTPUT_DIR", "DATASET.ROOT", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.CAM_DATA_JSON_SAVE_PATH",
+         "DATASET.CAM_DATA_SAVE_PATH", *MODELS)
+MADE = ("OUTPUT_DIR", "NAME")   # of folders that a run makes; those of its data are called what they are called
+LONGEST_NAME = 255   # bytes, on every usual file system
+LONGEST_PATH = os.pathconf("/", "PC_PATH_MAX") if hasattr(os, "pathconf") else 260
+SHOWN = 80           # characters of one, in a message
+ROOM = 100           # bytes that a run adds to its directory: figures/recall_by_class.png, temporary names
+
+
+def expand_homes(cfg: Config) -> Iterator[str]:
+    """Puts home directories into all paths; yields what cannot be one, a line each."""
+    for key in PATHS:
+        path = cfg.flat()[key]
+        if key in MODELS and "/" not in path and path != HOME:
+            continue
+        try:
+            cfg.put(key, expand_home(path))
+        except LookupError as error:
+            yield f"{key}: {error}; ./ before it makes it a folder's name, got {short(path)}"
+
+
+def problems(cfg: Config) -> Iterator[str]:
+    """Texts that hold what no name does, and paths that cannot be one, a line each."""
+    values = cfg.flat()
+    for key, value in values.items():
+        if isinstance(value, str):
+            yield from characters(key, value)
+    yield from name(cfg.NAME)
+    if not cfg.OUTPUT_DIR:
+        yield "OUTPUT_DIR: is empty; the working directory is ."
+    if HOME in Path(cfg.OUTPUT_DIR).parts:
+        yield f"OUTPUT_DIR: {short(cfg.OUTPUT_DIR)} has a folder {HOME} in it; the home directory is {HOME} at the beginning"
+    for key in PATHS:
+        yield from lengths(key, values[key])
+    directory = os.path.join(cfg.OUTPUT_DIR, cfg.NAME)
+    if num_bytes(directory) + ROOM > LONGEST_PATH >= num_bytes(cfg.OUTPUT_DIR):
+        yield (f"OUTPUT_DIR: with NAME it has {num_bytes(directory):,} bytes, which leaves the run's files no room in the "
+               f"{LONGEST_PATH:,} that a path can have")
+
+
+def characters(key: str, text: str) -> Iterator[str]:
+    if "\0" in text:
+        yield f"{key}: has a null character in it, {short(text)}"
+    elif key in MADE and any(unicodedata.category(character) in LINE_BREAKING for character in text):
+        yield f"{key}: has a control character, such as the end of a line, in it, {short(text)}"
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        yield f"{key}: {short(text)} has characters that {error.encoding}, the encoding of paths here, lacks"
+
+
+def name(text: str) -> Iterator[str]:
+    """What keeps NAME from being that of a folder."""
+    if text in ("", ".", "..", HOME) or "/" in text:
+        yield f"NAME: {short(text)} is not the name of a folder; OUTPUT_DIR says where it is"
+    if num_bytes(text) > LONGEST_NAME:
+        yield (f"NAME: has {num_bytes(text):,} bytes, and the name of a folder {LONGEST_NAME} at most; give a shorter one "
+               f"(stacked files that set none add theirs), got {short(text)}")
+
+
+def lengths(key: str, path: str) -> Iterator[str]:
+    longest = max(path.split("/"), key=num_bytes)
+    if num_bytes(longest) > LONGEST_NAME:
+        yield f"{key}: {short(longest)} has {num_bytes(longest):,} bytes, and a name in a path {LONGEST_NAME} at most"
+    elif num_bytes(path) > LONGEST_PATH:
+        yield f"{key}: has {num_bytes(path):,} bytes, and a path {LONGEST_PATH:,} at most, got {short(path)}"
+
+
+def num_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def short(text: str) -> str:
+    return f"'{printable(text, SHOWN)}'"
