@@ -117,15 +117,16 @@ def verify(sources: Sequence[Source], args: argparse.Namespace, what: str) -> li
 def report_bad(headline: str, mistakes: Sequence[str], skip_bad: bool) -> None:
     """Raises InputError, or says with ``skip_bad`` that these are left out."""
     more = [f"… and {len(mistakes) - NAMED:,} more"] if len(mistakes) > NAMED else []
-    message = "\n  ".join([headline, *map(printable, mistakes[:NAMED]), *more])
+    lines = [*map(printable, mistakes[:NAMED]), *more]
     if not skip_bad:
-        raise InputError(f"{message}\n--skip_bad leaves them out")
-    say(f"left out: {message}")
+        raise InputError("\n  ".join([headline, *lines]) + "\n--skip_bad leaves them out")
+    say(f"left out: {headline}", *(f"  {line}" for line in lines))
 
 
-def say(line: str) -> None:
+def say(*lines: str) -> None:
     """What a person should know of the data, apart from the results on standard output."""
-    print(line, file=sys.stderr)
+    for line in lines:
+        print(printable(line), file=sys.stderr)
 
 
 def annotate(images: Sequence[Listed], root: Path | None) -> list[dict[str, Any]]:

@@ -65,8 +65,7 @@ def read_parts(args: argparse.Namespace, listing: Listing) -> dict[str, list[Lis
     images = [image for found in parts.values() for image in found]
     labels = np.array([image.source.label for image in images], dtype=np.int64)
     numbers = np.repeat(np.arange(len(parts)), [len(found) for found in parts.values()])
-    for line in describe_equal(group(images), labels, numbers, lambda index: show_path(images[index].source.path, args)):
-        say(line)
+    say(*describe_equal(group(images), labels, numbers, lambda index: show_path(images[index].source.path, args)))
     return parts
 
 
@@ -114,8 +113,7 @@ def convert(args: argparse.Namespace) -> None:
     check_free([outputs["train"], outputs["valid"]], args.overwrite)
     listing = list_folder(args.input_path, KEYS, args.layout, args.valid_path)
     check_free([outputs[part] for part in listing.parts], args.overwrite)
-    for line in listing.remarks:
-        say(line)
+    say(*listing.remarks)
     if listing.unreadable:
         report_bad("the system refuses to open:", listing.unreadable, args.skip_bad)
     parts = read_parts(args, listing)
@@ -130,8 +128,7 @@ def convert(args: argparse.Namespace) -> None:
         parts["train"] = cut(parts["train"], listing.class_names, args)
     counts = {part: np.bincount([image.source.label for image in found], minlength=len(listing.class_names))
               for part, found in parts.items()}
-    for line in describe_counts(listing.class_names, counts):
-        say(line)
+    say(*describe_counts(listing.class_names, counts))
     annotations = {part: annotate(parts[part], args.root) for part in ALL if parts.get(part)}
     for part, content in annotations.items():
         print(write_annotations(outputs[part], content, len(listing.class_names), listing.class_names))

@@ -164,6 +164,26 @@ def test_a_test_folder_without_classes_is_left_out(tmp_path):
     assert f"no images for test in {tmp_path}/birds/test" in listing.remarks
 
 
+def test_test_images_of_no_class_are_left_out_and_validation_images_refused(tmp_path):
+    """As in competitions, whose test images nobody may know the classes of."""
+    for name in ("train/ant/1.png", "test/unknown/1.png"):
+        save(tmp_path / "birds" / name)
+    listing = list_folder(tmp_path / "birds", KEYS)
+    assert (listing.class_names, [*listing.parts]) == (["ant"], ["train"])
+    assert f"birds/test, whose folders are no classes of {tmp_path}/birds/train: 'unknown'" in text(listing)
+    (tmp_path / "birds/test").rename(tmp_path / "birds/val")
+    with pytest.raises(InputError, match=r"--in: .*train and .*val have no class in common"):
+        list_folder(tmp_path / "birds", KEYS)
+
+
+def test_parts_inside_of_classes_are_noticed(tmp_path):
+    for name in ("ant/train/1.png", "ant/val/2.png", "cat/train/3.png"):
+        save(tmp_path / "birds" / name)
+    listing = list_folder(tmp_path / "birds", KEYS)
+    assert len(listing.parts["train"]) == 3
+    assert "its class folders hold folders called 'train', 'val', whose images are taken together" in text(listing)
+
+
 def test_classes_that_are_called_train_and_test(tmp_path):
     """Vehicles; and classes of these names with images in them and no folders."""
     for name in ("car/1.png", "bus/1.png", "train/steam/1.png"):
