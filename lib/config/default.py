@@ -43,7 +43,7 @@ TREE.DATASET.IMBALANCECIFAR.TYPE = "exp"          # exp: exponential profile | s
 
 TREE.NETWORK = Node()
 TREE.NETWORK.PRETRAINED = False       # load NETWORK.PRETRAINED_MODEL before training
-TREE.NETWORK.PRETRAINED_MODEL = ""    # checkpoint of a whole network
+TREE.NETWORK.PRETRAINED_MODEL = ""    # checkpoint of a whole network for these classes: a name in the run's models/, or a path
 
 TREE.BACKBONE = Node()
 TREE.BACKBONE.TYPE = "res50"          # a registered backbone; timm: any model of that package
@@ -51,7 +51,7 @@ TREE.BACKBONE.TIMM = Node()
 TREE.BACKBONE.TIMM.MODEL = ""         # with TYPE timm: its name there, such as convnext_tiny (pip install timm)
 TREE.BACKBONE.FREEZE = False          # train the classifier only, as CLASSIFIER.TYPE cRT and LWS do anyway
 TREE.BACKBONE.FREEZE_BN = False       # in a frozen backbone the BatchNorm statistics stop as well
-TREE.BACKBONE.PRETRAINED_MODEL = ""   # checkpoint whose backbone is loaded
+TREE.BACKBONE.PRETRAINED_MODEL = ""   # whose backbone is loaded: a checkpoint, a file of torchvision, timm, MoCo, … (likewise)
 
 TREE.MODULE = Node()
 TREE.MODULE.TYPE = "GAP"              # GAP: mean over the positions | Identity: all positions go to the classifier

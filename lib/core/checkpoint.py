@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 SEAL = b"sha256:"   # begins the comment of our zip files, which other readers skip
 CHUNK = 1 << 20
 OTHER_KEYS = "BACKBONE.PRETRAINED_MODEL takes it without its classifier; so does CLASSIFIER.TYPE cRT, to train a new one"
+SUFFIXES = (".pth", ".pt", ".safetensors")   # of files of weights
 OTHERS_STATE = ("scheduler", "lr_scheduler", "amp", "scaler")   # what others store and no checkpoint of this project has
 POSITION = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}   # best_result is -1 before the first
 
@@ -105,8 +106,11 @@ def neighbours(path: Path) -> str:
     here = Path(path.name)
     if here.is_file():
         return f"the working directory has it, and ./{here} names that one"
-    names = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
-    return f"{path.parent} has {', '.join(names)}" if names else "train that stage first, or correct the path"
+    folder = path if path.is_dir() else path.parent
+    names = sorted(p.name for p in folder.glob("*") if p.suffix in SUFFIXES)
+    if names:
+        return f"{folder} has {foreign.listed(names)}"
+    return f"{folder} is a folder" if folder == path else "train that stage first, or correct the path"
 
 
 class Fit(NamedTuple):

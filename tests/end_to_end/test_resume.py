@@ -9,7 +9,7 @@ import torch
 
 from lib.core.precision import Precision
 from lib.core.run import Run
-from main import train
+from main import train, valid
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 DIGITS = "configs/test/digits_lt.yaml"
@@ -128,6 +128,19 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path, tiny, capsys):
     assert run(tmp_path, "x", [*tiny, "NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", "./nowhere/last.pth"]) == 2
     assert "NETWORK.PRETRAINED_MODEL: no file nowhere/last.pth" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("words", [
+    ["RESUME_MODEL", "x.pth"], ["NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", "x.pth"],
+    ["BACKBONE.PRETRAINED_MODEL", "x.pth"], ["TEST.MODEL_FILE", "x.pth"],
+    ["TRAIN.COMBINER.TYPE", "dive", "LOSS.LOSS_TYPE", "DiVEKLD", "TRAIN.COMBINER.DIVE.TEACHER_MODEL", "x.pth"]])
+def test_a_bare_name_of_a_file_in_the_working_directory_is_told_how_to_be_named(tmp_path, tiny, capsys, monkeypatch, root, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.pth").write_bytes(b"")
+    command = valid.main if words[0] == "TEST.MODEL_FILE" else train.main
+    assert command(["--cfg", str(root / DIGITS), "--gpus", "cpu", *tiny, *words]) == 2
+    assert re.search(rf"error: {words[-2]}: no file .*models/x\.pth; the working directory has it, and \./x\.pth names that one",
+                     capsys.readouterr().err)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny, caplog, capsys):
