@@ -28,8 +28,8 @@ def save_image(path: Path, size=(40, 50), color: int = 0) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def read(path: Path) -> dict:
-    return json.loads(path.read_text())
+def read(path: Path | str) -> dict:
+    return json.loads(Path(path).read_text())
 
 
 def open_sets(root, train_json: Path, valid_json: Path):
@@ -350,6 +350,21 @@ def test_images_that_are_cut_short_are_found_before_training(tmp_path, capsys):
     assert len(listed(tmp_path, "train") + listed(tmp_path, "valid")) == 29
     assert convert_folder(tmp_path, "--overwrite", "--headers_only") == 0   # as fast as it was, and no more thorough
     assert len(listed(tmp_path, "train") + listed(tmp_path, "valid")) == 30
+
+
+def test_sizes_are_those_of_the_file_whatever_exif_says(tmp_path):
+    """As in the published annotations; the data set turns them."""
+    write_folder(tmp_path / "birds")
+    exif = Image.Exif()
+    exif[0x0112] = 6   # a quarter of a turn
+    for path in (tmp_path / "birds").rglob("*.[jP]*"):
+        Image.new("RGB", (30, 20), (path.stat().st_ino % 256, len(path.name), 0)).save(path, exif=exif)
+    assert convert_folder(tmp_path) == 0
+    files = {"train_json": str(tmp_path / "json/birds_train.json"), "valid_json": str(tmp_path / "json/birds_valid.json")}
+    assert {(entry["im_height"], entry["im_width"]) for entry in read(files["train_json"])["annotations"]} == {(20, 30)}
+    for upright, size in ((True, (30, 20)), (False, (20, 30))):
+        images = DATASETS["iNaturalist"](True, "", (32, 32), exif=upright, **files)
+        assert images.image_size == tuple(images.read(0).shape[1:]) == size
 
 
 def test_folders_that_may_not_be_read(tmp_path, capsys, monkeypatch):

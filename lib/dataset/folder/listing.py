@@ -15,7 +15,7 @@ from lib.utils.errors import InputError
 from lib.utils.text import name_some, printable
 
 
-class Picture(NamedTuple):
+class Found(NamedTuple):
     """An image that was found; nothing of it has been read."""
 
     path: Path
@@ -34,7 +34,7 @@ class Listing:
     """
 
     class_names: list[str]
-    parts: dict[str, list[Picture]]
+    parts: dict[str, list[Found]]
     remarks: list[str]
     unreadable: list[str]
 
@@ -114,7 +114,7 @@ def join(parts: Mapping[str, ClassFolders], key_of: Mapping[str, str], remarks: 
             raise InputError(f"{key_of[part]}: {first.folder} and {found.folder} have no class in common: "
                              f"{name_some([*first.images])} in the first, {name_some([*images])} in the second")
     names = sorted({name for images in by_class.values() for name in images})
-    pictures = {part: [Picture(path, label) for label, name in enumerate(names) for path in images.get(name, [])]
+    pictures = {part: [Found(path, label) for label, name in enumerate(names) for path in images.get(name, [])]
                 for part, images in by_class.items()}
     return Listing(names, pictures, lines + look_alikes(names), list(unreadable))
 

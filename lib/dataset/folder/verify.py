@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.dataset.decode import open_image
+from lib.dataset.decode import ReadOptions, open_image
 from lib.utils.errors import InputError
 from lib.utils.threads import map_ranges
 
 log = logging.getLogger(__name__)
 
+STORED = ReadOptions(exif=False)
 AT_ONCE = 8         # images of one thread's turn
 DIGEST_BYTES = 16   # two of 10^9 images are equal by chance with a probability of 10^-21
 
@@ -20,7 +21,7 @@ DIGEST_BYTES = 16   # two of 10^9 images are equal by chance with a probability 
 class Look(NamedTuple):
     """What is known of an image file after it was read."""
 
-    size: tuple[int, int]   # height, width, as the data set shows it
+    size: tuple[int, int]   # height, width of the stored pixels, whatever EXIF says of them
     file: bytes             # digest of the file
     pixels: bytes           # digest of height, width and pixels; empty where they were not decoded
     mistake: str            # what keeps it from being read; the rest is empty then
@@ -48,7 +49,7 @@ def look_at(paths: Sequence[Path], entries: Sequence[str], advance: Callable[[in
 
 def look(path: Path, entry: str, decode: bool) -> Look:
     try:
-        image = open_image(path, entry)
+        image = open_image(path, entry, STORED)
         return Look(image.size, digest(image.data), digest_pixels(image.pixels().numpy()) if decode else b"", "")
     except InputError as error:
         return Look((0, 0), b"", b"", str(error))
