@@ -15,12 +15,12 @@ from lib.config import Config
 from lib.core import build, checkpoint
 from lib.core.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
 from lib.core.figures import save_figure
-from lib.core.progress import Counter
 from lib.core.run import Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, enlarge, fingerprint
 from lib.dataset.enlarged import read_added
 from lib.utils.errors import InputError
+from lib.utils.progress import Counter
 from lib.utils.text import shell_line
 
 log = logging.getLogger("main.train")

@@ -26,12 +26,13 @@ from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weight
 from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.interruption import Watch
 from lib.core.metrics import BEST_BY, Predictions, measure, summary
-from lib.core.progress import Progress, Throttle
+from lib.core.progress import Progress
 from lib.core.report import log_unreadable, write_report
 from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet
+from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
 from lib.utils.tensors import digest
 from lib.utils.text import shell_line

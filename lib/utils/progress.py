@@ -1,0 +1,44 @@
+"""How far work on many images has come: lines every few seconds, with rate and time left."""
+import logging
+import time
+
+log = logging.getLogger(__name__)
+
+SHOW_SECONDS = 5   # from one line of a Counter to the next
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d}"
+
+
+class Throttle:
+    """``due()`` is true at most once every so many seconds, and never in the first ones."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        if time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
+class Counter:
+    """Progress lines of work that is counted in images, one every few seconds, and one at the end.
+
+    Args:
+        what: the line's first word.
+        total: images to do.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.started, self.throttle = time.monotonic(), Throttle(SHOW_SECONDS)
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self.done == self.total or self.throttle.due():
+            seconds = max(time.monotonic() - self.started, 1e-6)
+            log.info("%s %d/%d images  %.0f images/s  ETA %s", self.what, self.done, self.total, self.done / seconds,
+                     clock(seconds / self.done * (self.total - self.done)))
