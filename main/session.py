@@ -1,6 +1,7 @@
 """What a training consists of, how far it has come, and what may come between two of its batches."""
 import logging
 import time
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from lib.core.metrics import BEST_BY
 from lib.core.precision import Precision
 from lib.core.run import BEST, Run
 from lib.core.runtime import Runtime, unwrap
-from lib.utils.errors import RunFailedError, RunInterruptedError
+from lib.utils.errors import InputError, RunFailedError, RunInterruptedError
 from lib.utils.schedule import Schedule
 
 log = logging.getLogger("main.train")
@@ -84,12 +85,28 @@ def snapshot(cfg: Config, parts: Parts, point: Point, runtime: Runtime) -> dict[
 
 
 class Pause:
-    """Between two batches of the epoch after ``point``: nothing, a checkpoint, or the end of the run; on all ranks alike."""
+    """Between two batches of the epoch after ``point``: nothing, a checkpoint, or the end of the run; on all ranks alike.
+
+    Left as a context by an image that cannot be read, it saves what the epoch has come to, unless other ranks do not know of it.
+    """
 
     def __init__(self, cfg: Config, run: Run, parts: Parts, point: Point, runtime: Runtime, watch: Watch, loader: Loader) -> None:
         self.cfg, self.run, self.parts, self.point, self.runtime = cfg, run, parts, point, runtime
         self.watch, self.loader = watch, loader
         self.started = time.monotonic() - point.seconds
+        self.sums: Sums | None = None   # of the epoch so far
+
+    def __enter__(self) -> "Pause":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, InputError) and (self.runtime.world_size == 1 or error.agreed):
+            if self.sums is not None:
+                self.save(self.sums)
+            kept = self.runtime.broadcast_object(self.run.kept)
+            complete = InputError(f"{error}; {kept}; once the images are right, --ar True goes on")
+            complete.agreed = error.agreed
+            raise complete from error
 
     def seconds(self) -> float:
         """Since the epoch began, the time between a stop and the resumption left out."""
@@ -103,20 +120,27 @@ class Pause:
             RunInterruptedError: a signal asked to stop.
             RunFailedError: the loss is not finite.
         """
+        self.sums = sums
         verdict = self.watch.agree(broken)
         if verdict == GO_ON:
             return
+        if verdict == BROKEN:
+            self.fail(sums)
+        self.save(sums)
+        self.watch.restart_clock()
+        if verdict != SAVE:
+            kept = self.runtime.broadcast_object(self.run.kept)   # and nobody leaves before it is written
+            raise RunInterruptedError(verdict, kept)
+
+    def save(self, sums: Sums) -> None:
+        """Writes a checkpoint, unless something in it is not finite; to be called on all ranks."""
         totals = sums.gather(self.runtime)
-        if verdict == BROKEN or not totals[:, 0].isfinite().all() or not has_finite_weights(self.parts.network):
+        if not totals[:, 0].isfinite().all() or not has_finite_weights(self.parts.network):
             self.fail(sums)
         if self.runtime.is_main:
             point = self.point._replace(batch=sums.batches, totals=totals, seconds=self.seconds())
             plan = {"plan": self.loader.digest(point.epoch + 1)}
             self.run.save_part(snapshot(self.cfg, self.parts, point, self.runtime) | plan)
-        self.watch.restart_clock()
-        if verdict != SAVE:
-            kept = self.runtime.broadcast_object(self.run.kept)   # and nobody leaves before it is written
-            raise RunInterruptedError(verdict, kept)
 
     def fail(self, sums: Sums) -> None:
         """Raises RunFailedError, which says where numbers ceased to be finite; to be called on all ranks."""

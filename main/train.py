@@ -27,7 +27,7 @@ from lib.core.figures import class_counts_figure, save_figure, training_curves
 from lib.core.interruption import Watch
 from lib.core.metrics import BEST_BY, Predictions, measure, summary
 from lib.core.progress import Progress
-from lib.core.report import log_unreadable, write_report
+from lib.core.report import FindingsLog, write_report
 from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device
@@ -180,15 +180,18 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
     progress = Progress(point.epoch + point.batch / len(train_loader), last, cfg.SHOW_STEP)
     redraw = Throttle(REDRAW_SECONDS)
     shared = min(runtime.gather_objects(len(valid_loader)))   # batches of validation that every rank has
+    findings = FindingsLog(loaders, runtime)
+    findings.tell()   # of images that are in memory
     predictions = None
     with Watch(runtime, cfg.TRAIN.CHECKPOINT_MINUTES) as watch:
         for _ in range(point.epoch, last):
-            pause = Pause(cfg, run, parts, point, runtime, watch, train_loader)
-            entry, sums = train_epoch(cfg, parts, point, train_loader, progress, runtime, pause)
-            predictions, is_best = None, False
-            if entry["epoch"] % cfg.VALID_STEP == 0 or entry["epoch"] == last:
-                predictions = evaluate(parts.network, valid_loader, parts.precision, runtime,
-                                       lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None)
+            with Pause(cfg, run, parts, point, runtime, watch, train_loader) as pause:
+                entry, sums = train_epoch(cfg, parts, point, train_loader, progress, runtime, pause)
+                predictions, is_best = None, False
+                if entry["epoch"] % cfg.VALID_STEP == 0 or entry["epoch"] == last:
+                    predictions = evaluate(parts.network, valid_loader, parts.precision, runtime,
+                                           lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None)
+            if predictions is not None:
                 metrics = measure(predictions, parts.criterion.class_counts.cpu())
                 entry |= metrics.history_entry()
                 point = point.judge(entry["epoch"], metrics.score(cfg.TEST.BEST_BY))
@@ -197,7 +200,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
                 runtime.synchronise_buffers(parts.network)
             point = point.finish_epoch()
             log.info("%s", progress.line(entry))
-            log_unreadable(loaders, runtime)
+            findings.tell()
             if runtime.is_main:
                 run.record(entry)
                 run.save(snapshot(cfg, parts, point, runtime), is_best, cfg.SAVE_STEP)
@@ -207,7 +210,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
             watch.restart_clock()
     if predictions is None:   # a finished run was started again
         predictions = evaluate(parts.network, valid_loader, parts.precision, runtime)
-        log_unreadable(loaders, runtime)
+    findings.sum_up()
     return predictions, point
 
 

@@ -25,7 +25,7 @@ from lib.config import Config
 from lib.core import build, checkpoint
 from lib.core.engine import evaluate_heads
 from lib.core.metrics import Predictions, class_table, measure, summary
-from lib.core.report import log_unreadable, write_report
+from lib.core.report import FindingsLog, write_report
 from lib.core.run import LAST, Run
 from lib.core.runtime import Runtime, to_device
 from lib.core.tau_sweep import WARNING, sweep_table, write_sweep
@@ -50,7 +50,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             heads = build.build_heads(cfg, network)
         with closing(loader):
             by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
-        log_unreadable([loader], runtime)
+        FindingsLog([loader], runtime).tell()
         if not runtime.is_main:
             return
         with run.writing("the same command validates again once there is room"):

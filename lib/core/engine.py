@@ -1,6 +1,6 @@
 """A step and an epoch of training, and one of evaluation. The whole data path after the loader is here."""
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from lib.core.precision import Precision
 from lib.core.runtime import Runtime, unwrap
 from lib.dataset import Batch, FileLoader, MemoryLoader
 from lib.net import Output
+from lib.utils.errors import InputError
 from lib.utils.seed import seed_globals
 
 Loader = MemoryLoader | FileLoader
@@ -174,20 +175,36 @@ def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, pr
 
     Args:
         after_batch: told the number of batches done (from 1); a rank may have one more than another.
+
+    Raises:
+        InputError: an image cannot be read; on all ranks together, after their last batch.
     """
     runtime.synchronise_buffers(network)
     network = unwrap(network) if runtime.world_size > 1 else network   # no communication inside the forward pass
     network.eval()
     predictions = [Predictions.empty(loader.num_images, runtime.device) for _ in heads]
     indices, done = torch.empty(loader.num_images, dtype=torch.long), 0
-    for number, batch in enumerate(loader, start=1):
-        rows = slice(done, done + len(batch.labels))
-        with precision.autocast():
-            output = network(batch.images)
-            for head, of_head in zip(heads, predictions):
-                of_head.put(rows, describe(head(output), batch.labels))
-        indices[rows], done = batch.indices, rows.stop
-        if after_batch is not None:
-            after_batch(number)
+    with runtime.agree():
+        for batch in all_batches(loader, after_batch or (lambda number: None)):
+            rows = slice(done, done + len(batch.labels))
+            with precision.autocast():
+                output = network(batch.images)
+                for head, of_head in zip(heads, predictions):
+                    of_head.put(rows, describe(head(output), batch.labels))
+            indices[rows], done = batch.indices, rows.stop
     order = runtime.gather_rows(indices.to(runtime.device)).argsort()
     return [Predictions(*(runtime.gather_rows(column)[order].cpu() for column in of_head)) for of_head in predictions]
+
+
+def all_batches(loader: Loader, after_batch: Callable[[int], None]) -> Iterator[Batch]:
+    """The batches, each followed by its call of ``after_batch``. Where an image cannot be read the calls go on to the last one
+    before the error is raised, since other ranks wait for them."""
+    number = 0
+    try:
+        for number, batch in enumerate(loader, start=1):
+            yield batch
+            after_batch(number)
+    except InputError:
+        for missed in range(number + 1, len(loader) + 1):
+            after_batch(missed)
+        raise

@@ -13,10 +13,12 @@ class Source:
 
     Attributes:
         size: height and width.
+        name: where it comes from, for messages.
         remarks: what its owner may want to know of it, as the end of "12 images …"; complete once it is decoded.
     """
 
     size: tuple[int, int]
+    name: str = ""
     remarks: Collection[str] = ()
 
     def pixels(self) -> Tensor:
@@ -51,6 +53,10 @@ class Transform:
 
     def expect(self, later: Sequence["Transform"]) -> None:
         """Told once which transforms will follow, so that it need not make what they throw away."""
+
+    def remark(self, size: tuple[int, int]) -> str:
+        """What the owner of an image of this height and width may want to know, as the end of "12 images …"; mostly nothing."""
+        return ""
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """(B, C, H, W) to (B, C, h, w), on any device; ``generator`` is on the same one."""

@@ -51,5 +51,9 @@ class CenterCrop(Transform):
 
     fixes_size = True
 
+    def remark(self, size: tuple[int, int]) -> str:
+        small = size[0] < self.size[0] or size[1] < self.size[1]
+        return "are smaller than INPUT_SIZE, so that center_crop pads them with black" if small else ""
+
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         return tv.center_crop(images, list(self.size))

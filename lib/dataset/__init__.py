@@ -3,12 +3,12 @@ from lib.dataset.base import DATASETS, ArraySet, ImageSet
 from lib.dataset.classes import align, match_classes, shorten_names
 from lib.dataset.enlarged import EnlargedSet, enlarge
 from lib.dataset.fingerprint import fingerprint
-from lib.dataset.loader import Batch, FileLoader, MemoryLoader, make_loader
+from lib.dataset.loader import Batch, FileLoader, Findings, MemoryLoader, make_loader
 from lib.dataset.sampler import SAMPLERS, Draw, EpochBatches, EvalBatches, Ordered
 from lib.utils.registry import import_submodules
 
 import_submodules("lib.dataset")
 
 __all__ = ["DATASETS", "SAMPLERS", "ArraySet", "Batch", "Draw", "EnlargedSet", "EpochBatches", "EvalBatches", "FileLoader",
-           "ImageSet", "MemoryLoader", "Ordered", "align", "enlarge", "fingerprint", "make_loader", "match_classes",
+           "Findings", "ImageSet", "MemoryLoader", "Ordered", "align", "enlarge", "fingerprint", "make_loader", "match_classes",
            "shorten_names"]

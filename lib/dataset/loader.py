@@ -6,7 +6,7 @@ work on whole batches on the device, and the two loaders agree to the last bit.
 """
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from lib.data_transform import Transform
 from lib.dataset.base import ImageSet
 from lib.dataset.reader import Reader, collate
 from lib.dataset.sampler import EpochBatches, EvalBatches
-from lib.utils.errors import InputError, UnreadableImageError
+from lib.utils.errors import InputError
 from lib.utils.seed import Stream, spawn_seeds
 from lib.utils.workers import follow_parent, left_to_parent, worker_context
 
@@ -37,6 +37,41 @@ class Batch(NamedTuple):
     stream: Stream    # random numbers of this batch
 
 
+class Findings:
+    """What a loader has come across in its images since it was last asked.
+
+    Attributes:
+        unreadable: what was wrong with images whose place another took, by their number.
+        remarks: numbers of the images that each remark holds for, see ``Source``.
+    """
+
+    def __init__(self) -> None:
+        self.unreadable: dict[int, str] = {}
+        self.remarks: dict[str, set[int]] = {}
+
+    def note(self, index: int, complaint: str, remarks: Iterable[str]) -> None:
+        if complaint:
+            self.unreadable[index] = complaint
+        for remark in remarks:
+            self.remarks.setdefault(remark, set()).add(index)
+
+    def remark_all(self, remark: str, indices: Tensor) -> None:
+        if remark:
+            self.remarks.setdefault(remark, set()).update(indices.tolist())
+
+    def add(self, other: "Findings") -> None:
+        self.unreadable |= other.unreadable
+        for remark, indices in other.remarks.items():
+            self.remarks.setdefault(remark, set()).update(indices)
+
+    @classmethod
+    def together(cls, parts: Iterable["Findings"]) -> "Findings":
+        whole = cls()
+        for part in parts:
+            whole.add(part)
+        return whole
+
+
 class Loader:
     """What the two loaders share: which images, in which order, and what becomes of them on the device."""
 
@@ -44,7 +79,7 @@ class Loader:
                  normalize: Normalize, device: torch.device) -> None:
         self.set, self.batches, self.transforms, self.normalize = images, batches, transforms, normalize
         self.device = device
-        self.unreadable: dict[int, str] = {}   # what was wrong with images whose place another took, by their number
+        self.findings = Findings()
         self.done = 0
         self.measure()
 
@@ -58,6 +93,11 @@ class Loader:
         """Length of this epoch: with DRS on a set enlarged by CAM-based sampling, the stages differ in it."""
         sizes = [len(rows) for rows in self.batches.batches()]
         self.num_batches, self.num_images = len(sizes), sum(sizes)
+
+    def take_findings(self) -> Findings:
+        """What was found since the last call."""
+        findings, self.findings = self.findings, Findings()
+        return findings
 
     def close(self) -> None:
         """Ends what reads ahead; after it there are no more batches."""
@@ -83,6 +123,7 @@ class Loader:
         """Device-side transforms and normalisation of uint8 images."""
         stream = Stream(seed, self.device)
         for transform in self.transforms:
+            self.findings.remark_all(transform.remark(tuple(images.shape[2:])), indices)
             images = transform.batch(images, stream.generator)
         return Batch(self.normalize(images), labels, indices, stream)
 
@@ -100,15 +141,14 @@ class MemoryLoader(Loader):
     def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
                  normalize: Normalize, device: torch.device, skip_unreadable: bool = False) -> None:
         super().__init__(images, batches, transforms, normalize, device)
-        pixels = images.pixels(self.read if skip_unreadable else None)
-        self.pixels = pixels.to(device).contiguous(memory_format=torch.channels_last)
+        self.reader = Reader(images, (), skip_unreadable)
+        self.pixels = images.pixels(self.read).to(device).contiguous(memory_format=torch.channels_last)
         self.labels = images.labels.to(device)
 
     def read(self, index: int) -> Tensor:
-        image, complaint = Reader(self.set, (), skip_unreadable=True).take(index)
-        if complaint:
-            self.unreadable[index] = complaint
-        return image
+        taken = self.reader.take(index)
+        self.findings.note(index, taken.complaint, taken.remarks)
+        return taken.image
 
     def __iter__(self) -> Iterator[Batch]:
         plan = list(self.plan())
@@ -153,9 +193,10 @@ class FileLoader(Loader):
             answers = iter(self.loader)
         for answer, (indices, seed) in zip(answers, self.requests.plan):
             if isinstance(answer, InputError):
-                raise UnreadableImageError(f"{answer} (DATASET.ON_BAD_IMAGE skip puts others in the place of such images)")
-            images, complaints = answer
-            self.unreadable |= {int(indices[place]): complaint for place, complaint in complaints.items()}
+                raise answer
+            images, notes = answer
+            for place in notes.complaints.keys() | notes.remarks.keys():
+                self.findings.note(int(indices[place]), notes.complaints.get(place, ""), notes.remarks.get(place, ()))
             images = images.to(self.device, non_blocking=True)
             yield self.finish(images, labels[indices].to(self.device, non_blocking=True), indices, seed)
 

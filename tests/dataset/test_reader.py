@@ -1,14 +1,20 @@
 """Image files through the loaders: the reference's images, whatever the number of workers; what happens to bad ones."""
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from lib.core.report import log_unreadable
+from lib.core.report import FindingsLog
 from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, Source
 from lib.data_transform.resize import RandomResizedCrop
 from lib.dataset import EvalBatches, FileLoader, MemoryLoader, make_loader
 from lib.dataset.base import Decoded
-from lib.dataset.reader import Reader, collate
+from lib.dataset.reader import Reader, Taken, collate
+from lib.dataset.rgb import DEEP, TRANSPARENT
 from lib.utils.errors import InputError, UnreadableImageError
 from lib.utils.seed import spawn_seeds
 from tests.dataset.file_set import FileSet
@@ -49,13 +55,13 @@ def test_a_window_is_drawn_before_decoding_and_the_result_is_that_of_the_whole_i
     images = FileSet(files)
     for index in range(12):
         reader = Reader(images, [crop()])
-        assert torch.equal(reader.read(index, 5), crop().image(images.read(index), torch.Generator().manual_seed(5)))
+        assert torch.equal(reader.read(index, 5).image, crop().image(images.read(index), torch.Generator().manual_seed(5)))
 
 
 def test_a_transform_that_needs_the_whole_image_gets_it(files):
     images = FileSet(files)
     chain = [TRANSFORMS["shorter_resize_for_crop"](SIZE), TRANSFORMS["center_crop"](SIZE)]
-    assert torch.equal(Reader(images, chain).read(2, 0), chain[1].image(chain[0].image(images.read(2))))
+    assert torch.equal(Reader(images, chain).read(2, 0).image, chain[1].image(chain[0].image(images.read(2))))
 
 
 def test_only_the_window_is_decoded():
@@ -103,36 +109,109 @@ def test_the_next_image_of_its_class_takes_the_place_of_a_bad_one(files, files_w
         assert torch.equal(expected.labels, result.labels)
         changed = (expected.images != result.images).flatten(1).any(1)
         assert result.indices[changed].tolist() == ([BAD] if batch == 1 else [])
-    assert torch.equal(skipped[1].images[1], Reader(FileSet(files), [crop()]).read(8, seed))
+    assert torch.equal(skipped[1].images[1], Reader(FileSet(files), [crop()]).read(8, seed).image)
 
 
 def test_after_the_last_image_of_a_class_comes_its_first(files, tmp_path):
     images = FileSet([*files[:10], tmp_path / "gone.jpg", files[11]])
-    image, complaint = Reader(images, [crop()], skip_unreadable=True).take(10, 3)
-    assert torch.equal(image, Reader(images, [crop()]).read(0, 3))
+    image, complaint, _ = Reader(images, [crop()], skip_unreadable=True).take(10, 3)
+    assert torch.equal(image, Reader(images, [crop()]).read(0, 3).image)
     assert complaint.startswith("files[10]: no file")
 
 
 def test_a_class_without_a_readable_image_is_an_error(files, tmp_path):
     images = FileSet([tmp_path / "gone.jpg" if number % 2 else path for number, path in enumerate(files)])
-    with pytest.raises(InputError, match=r"files\[1\]: no file .*; nor can any other of the 6 images of class 'odd'"):
+    with pytest.raises(UnreadableImageError) as caught:
         Reader(images, [crop()], skip_unreadable=True).take(1)
+    assert re.match(r"files\[1\]: no file .*; nor can any other of the 6 images of class 'odd'", str(caught.value))
+    assert "ON_BAD_IMAGE" not in str(caught.value)   # which is on
+    with pytest.raises(UnreadableImageError, match="ON_BAD_IMAGE skip puts others"):
+        Reader(images, [crop()]).take(1)
 
 
-def test_what_was_skipped_is_reported_once_with_names(files_with_bad_one, tmp_path, monkeypatch):
-    messages = []
+def test_an_image_that_a_transform_cannot_take_is_named(files):
+    reader = Reader(FileSet(files), [TRANSFORMS["random_crop"]((400, 400), padding=0)])
+    with pytest.raises(InputError, match=r"^files\[2\]: .*2\.jpg: random_crop: an image of \[52, 74\] .* has no window"):
+        reader.take(2)
+
+
+@pytest.fixture
+def messages(monkeypatch) -> list[str]:
+    """What the log gets."""
+    found = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(f"lib.core.report.log.{level}", lambda text, *values: found.append(text % values))
+    return found
+
+
+def test_what_was_skipped_is_named_once_in_a_run(files_with_bad_one, tmp_path, monkeypatch, messages):
     monkeypatch.setattr("lib.core.report.SHOWN_COMPLAINTS", 1)
-    monkeypatch.setattr("lib.core.report.log.warning", lambda text, *values: messages.append(text % values))
-    paths = [*files_with_bad_one[:9], tmp_path / "gone.jpg", *files_with_bad_one[10:]]
+    paths = [*files_with_bad_one[:9], tmp_path / "gone.jpg", *files_with_bad_one[10:11], tmp_path / "late.jpg"]
+    paths[11].write_bytes(files_with_bad_one[11].read_bytes())
     loader = FileLoader(FileSet(paths), EvalBatches(12, 5), [crop()], lambda batch: batch, CPU, 0, skip_unreadable=True)
-    for _ in range(2):
+    findings = FindingsLog([loader], Runtime(CPU))
+    for epoch in range(3):
         assert sum(len(batch.labels) for batch in loader) == 12
-        log_unreadable([loader], Runtime(CPU))
-        log_unreadable([loader], Runtime(CPU))
-    first, second = messages
-    assert first == second
+        findings.tell()
+        findings.tell()
+        if epoch == 1:
+            paths[11].unlink()
+    findings.sum_up()
+    first, late, summary = messages
     assert first.startswith("files: 2 images could not be read, others of their class took their place:\n    files[6]: ")
     assert first.endswith("\n    and 1 more")
+    assert late.startswith("files: 1 images could not be read, others of their class took their place:\n    files[11]: no file")
+    assert summary == "files: in all, 3 of 12 images could not be read, and others of their class took their place"
+
+
+def remarkable(folder) -> list[Path]:
+    """Transparent PNGs 1 and 2, one with an alpha channel that hides nothing, one of 16 bits; all 24 × 32."""
+    pictures = [photographs()[0].resize((24, 32)).convert("RGBA") for _ in range(5)]
+    for number in (1, 2):
+        pictures[number].putpixel((number, 3), (255, 0, 0, 10))
+    pictures[4] = Image.fromarray(np.full((32, 24), 40_000, dtype=np.uint16))
+    paths = [folder / f"{number}.png" for number in range(5)]
+    for path, picture in zip(paths, pictures):
+        picture.save(path)
+    return paths
+
+
+@pytest.mark.parametrize(("in_memory", "workers"), [("always", 0), ("never", 0),
+                                                    pytest.param("never", 2, marks=pytest.mark.slow)])
+def test_transparent_images_are_counted_once_per_run_and_set(tmp_path, messages, in_memory, workers):
+    images = FileSet(remarkable(tmp_path), image_size=(32, 24))
+    loader = make_loader(images, EvalBatches(5, 2), [TRANSFORMS["center_crop"]((40, 24))], lambda batch: batch, CPU,
+                         in_memory=in_memory, num_workers=workers, pin_memory=False)
+    findings = FindingsLog([loader], Runtime(CPU))
+    for _ in range(2):
+        list(loader)
+        findings.tell()
+    findings.sum_up()
+    if in_memory == "never":
+        loader.close()
+    assert sorted(messages) == sorted([
+        f"files: 2 of 5 images {TRANSPARENT['drop']}", f"files: 1 of 5 images {DEEP}",
+        "files: 5 of 5 images are smaller than INPUT_SIZE, so that center_crop pads them with black"])
+
+
+def test_what_grows_after_it_was_said_is_said_again_at_the_end(tmp_path, messages):
+    images = FileSet(remarkable(tmp_path), image_size=(32, 24))
+    loader = FileLoader(images, EvalBatches(5, 2), [], lambda batch: batch, CPU, 0)
+    findings = FindingsLog([loader], Runtime(CPU))
+    next(iter(loader))   # images 0 and 1
+    findings.tell()
+    list(loader)
+    findings.sum_up()
+    assert messages == [f"files: 1 of 5 images {TRANSPARENT['drop']}", f"files: 1 of 5 images {DEEP}",
+                        f"files: 2 of 5 images {TRANSPARENT['drop']}"]
+
+
+def test_images_of_many_sizes_are_remarked_on_by_workers_too(files, messages):
+    chain = [TRANSFORMS[name]((60, 60)) for name in ("center_crop", "random_horizontal_flip")]
+    loader = FileLoader(FileSet(files), EvalBatches(12, 5), chain, lambda batch: batch, CPU, 0)
+    list(loader)
+    FindingsLog([loader], Runtime(CPU)).tell()
+    assert messages == ["files: 10 of 12 images are smaller than INPUT_SIZE, so that center_crop pads them with black"]
 
 
 def test_memory_and_files_agree_on_what_takes_the_place_of_a_bad_image(tmp_path):
@@ -145,15 +224,15 @@ def test_memory_and_files_agree_on_what_takes_the_place_of_a_bad_image(tmp_path)
                                  pin_memory=False, skip_unreadable=True) for where in ("always", "never"))
     assert (type(memory), type(files)) == (MemoryLoader, FileLoader)
     assert all(torch.equal(one.images, two.images) for one, two in zip(memory, files))
-    assert memory.unreadable == files.unreadable
-    assert list(memory.unreadable) == [5]
+    assert memory.findings.unreadable == files.findings.unreadable
+    assert list(memory.findings.unreadable) == [5]
     with pytest.raises(InputError, match=r"files\[5\]: .*5\.png is no image that can be read \(the file is empty\)"):
         make_loader(images, EvalBatches(12, 5), [], lambda batch: batch, CPU, in_memory="always", num_workers=0, pin_memory=False)
 
 
 def test_a_batch_with_an_error_is_that_error():
     image, error = torch.zeros(3, 2, 2), InputError("files[1]: broken")
-    assert collate([(image, ""), error]) is error
-    images, complaints = collate([(image, ""), (image, "files[1]: broken"), (image, "")])
+    assert collate([Taken(image), error]) is error
+    images, notes = collate([Taken(image), Taken(image, "files[1]: broken"), Taken(image, remarks=frozenset({"are deep"}))])
     assert images.shape == (3, 3, 2, 2)
-    assert complaints == {1: "files[1]: broken"}
+    assert notes == ({1: "files[1]: broken"}, {2: {"are deep"}})
