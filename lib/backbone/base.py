@@ -1,6 +1,9 @@
 """The contract every backbone follows."""
 from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lib.utils.registry import Registry
@@ -36,9 +39,20 @@ class Backbone(nn.Module):
             images = stage(images)
         return images
 
+    def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a file in the form that ``weights`` takes, where a library's files have several."""
+        return tensors
+
     def check_input(self, size: tuple[int, int]) -> None:
         """Raises InputError for an INPUT_SIZE (height, width) that this backbone cannot take."""
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the last feature maps; each halving rounds up."""
         return -(-size[0] // self.stride), -(-size[1] // self.stride)
+
+
+@cache
+def on_meta(builder: Callable[..., Backbone], options: tuple[tuple[str, Any], ...] = ()) -> Backbone:
+    """A backbone without memory for its parameters, and without their initialisation."""
+    with torch.device("meta"):
+        return builder(**dict(options))

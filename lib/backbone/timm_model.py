@@ -5,8 +5,10 @@ Wightman, PyTorch Image Models, 2019. The package is optional: pip install timm.
 import importlib
 import inspect
 import math
+import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -64,6 +66,11 @@ class TimmBackbone(Backbone):
     def head(self, features: Tensor) -> Tensor:
         return self.model.forward_head(features, pre_logits=True).flatten(1)[:, :, None, None]
 
+    def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """By the function that timm itself has for files of such models: older names, position embeddings of another size."""
+        convert = getattr(sys.modules[type(self.model).__module__], "checkpoint_filter_fn", None)
+        return dict(convert(dict(tensors), self.model)) if convert else tensors
+
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.maps
 
@@ -75,24 +82,29 @@ def timm_package() -> ModuleType:
         raise InputError(f"BACKBONE.TYPE: timm: {INSTALL}") from error
 
 
-def architecture(model: str) -> str:
+def architecture(model: str, key: str = KEY) -> str:
     """The name without the tag of its weights. Raises InputError for one that timm does not have."""
     timm, name = timm_package(), model.partition(".")[0]
     if not name:
-        raise InputError(f"{KEY}: must name a model of timm, such as convnext_tiny; timm.list_models() lists them")
+        raise InputError(f"{key}: must name a model of timm, such as convnext_tiny; timm.list_models() lists them")
     if not timm.is_model(name):
         near = closest(name, timm.list_models())
-        raise InputError(f"{KEY}: timm {timm.__version__} has no model {name!r}; "
+        raise InputError(f"{key}: timm {timm.__version__} has no model {name!r}; "
                          + (near if near.startswith("did") else "timm.list_models() lists them"))
     return name
 
 
-def create(model: str, size: tuple[int, int]) -> nn.Module:
-    """The model with fresh weights and without a classifier, for images of ``size`` where it is built for one."""
-    builder = timm_package().create_model
-    name = architecture(model)
-    options = {"img_size": size} if takes_size(name) else {}
-    return builder(name, pretrained=False, num_classes=0, **options)
+def create(model: str, size: tuple[int, int], pretrained: bool = False, file: Path | None = None) -> nn.Module:
+    """The model without a classifier, for images of ``size`` where it is built for one.
+
+    Args:
+        pretrained: with the weights of its tag, which timm fetches, else with fresh ones.
+        file: where they are already.
+    """
+    options = {"img_size": size} if takes_size(architecture(model)) else {}
+    if file is not None:
+        options["pretrained_cfg_overlay"] = {"file": str(file), "custom_load": False}
+    return timm_package().create_model(model, pretrained=pretrained, num_classes=0, **options)
 
 
 @cache

@@ -51,7 +51,8 @@ TREE.BACKBONE.TIMM = Node()
 TREE.BACKBONE.TIMM.MODEL = ""         # with TYPE timm: its name there, such as convnext_tiny (pip install timm)
 TREE.BACKBONE.FREEZE = False          # train the classifier only, as CLASSIFIER.TYPE cRT and LWS do anyway
 TREE.BACKBONE.FREEZE_BN = False       # in a frozen backbone the BatchNorm statistics stop as well
-TREE.BACKBONE.PRETRAINED_MODEL = ""   # whose backbone is loaded: a checkpoint, a file of torchvision, timm, MoCo, … (likewise)
+TREE.BACKBONE.PRETRAINED_MODEL = ""   # whose backbone is loaded: a checkpoint, a file of torchvision, timm, MoCo, … (likewise),
+                                      # or weights by name: torchvision:resnet50, timm:convnext_tiny.fb_in22k
 
 TREE.MODULE = Node()
 TREE.MODULE.TYPE = "GAP"              # GAP: mean over the positions | Identity: all positions go to the classifier

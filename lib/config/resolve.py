@@ -1,8 +1,10 @@
 """Values that follow from other values, once everything is merged."""
 from collections.abc import Iterator
 
+from lib.backbone import named
 from lib.config.node import BEFORE, Config
 from lib.config.paths import expand_homes
+from lib.utils.errors import InputError
 
 OUTPUT_DIR = "{OUTPUT_DIR}"
 FIRST_MILESTONE = -1   # of TRAIN.TWO_STAGE.START_EPOCH
@@ -13,7 +15,7 @@ def resolve(cfg: Config) -> Iterator[str]:
 
     ``~`` at the beginning of a path is the home directory. ``{OUTPUT_DIR}`` in a text is the final OUTPUT_DIR, so that a later
     stage finds the earlier one wherever both are put. START_EPOCH -1 is the first epoch of LR_STEP, so that DRW and DRS go with
-    every schedule.
+    every schedule. Weights with a name bring the mean and deviation of the images that they were trained on.
     """
     yield from expand_homes(cfg)
     for key, value in cfg.flat().items():
@@ -33,3 +35,22 @@ def resolve(cfg: Config) -> Iterator[str]:
             yield ("TRAIN.TWO_STAGE.START_EPOCH: -1 is the first epoch of TRAIN.LR_SCHEDULER.LR_STEP, "
                    f"which TYPE {schedule} with LR_STEP {steps} does not have; name the epoch")
             cfg.TRAIN.TWO_STAGE.START_EPOCH = 0   # so that validate() does not complain once more
+    if named.is_named(cfg.BACKBONE.PRETRAINED_MODEL):
+        yield from fill_in_named(cfg)
+
+
+def fill_in_named(cfg: Config) -> Iterator[str]:
+    """What follows from weights with a name, where the configuration does not say it."""
+    try:
+        weights = named.look_up(cfg.BACKBONE.PRETRAINED_MODEL)
+    except InputError as error:
+        yield str(error)
+        return
+    cfg.BACKBONE.PRETRAINED_MODEL = weights.name   # in full, so that a run's config.yaml says which it was
+    if not cfg.DATASET.MEAN and not cfg.DATASET.STD:
+        cfg.DATASET.MEAN, cfg.DATASET.STD = list(weights.mean), list(weights.std)
+    if cfg.BACKBONE.TYPE == weights.backbone == "timm" and not cfg.BACKBONE.TIMM.MODEL:
+        cfg.BACKBONE.TIMM.MODEL = weights.timm_model
+    wrong = named.mismatch(weights, cfg.BACKBONE.TYPE, cfg.BACKBONE.TIMM.MODEL)
+    if wrong:
+        yield f"{named.KEY}: {wrong}"

@@ -3,13 +3,10 @@
 Whether files exist is checked where they are opened.
 """
 import math
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from typing import Any
 
-import torch
-
-from lib.backbone import BACKBONES, Backbone
+from lib.backbone import BACKBONES, Backbone, on_meta
 from lib.config import paths
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
@@ -159,12 +156,6 @@ def skeleton(cfg: Config) -> Backbone:
     backbone = on_meta(BACKBONES[cfg.BACKBONE.TYPE], tuple(options.items()))
     backbone.check_input(size)
     return backbone
-
-
-@cache
-def on_meta(builder: Callable[..., Backbone], options: tuple[tuple[str, Any], ...]) -> Backbone:
-    with torch.device("meta"):   # no memory, no initialisation
-        return builder(**dict(options))
 
 
 def mixing(cfg: Config) -> Iterator[str]:

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode as Config
 
-from lib.backbone import BACKBONES, Backbone
+from lib.backbone import BACKBONES, Backbone, named
 from lib.core import checkpoint
 from lib.core.cam_sampling import Generation, Output, Plan, make_plan
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import EagerStep, Head, Loader, TrainStep, own_logits
 from lib.core.graphed import graphed
+from lib.core.named_start import start_by_name
 from lib.core.optimizer import freeze_zeros, make_optimizer, parameter_groups, parse_factors
 from lib.core.precision import Precision, choose_precision
 from lib.core.resume import newest_start
@@ -112,6 +113,9 @@ def find_start(cfg: Config, run: Run, auto_resume: bool, accept: Callable[[Start
     if cfg.NETWORK.PRETRAINED:
         kind = "first stage" if CLASSIFIERS[cfg.CLASSIFIER.TYPE].second_stage else "weights"
         return read_start(kind, run.find_model(cfg.NETWORK.PRETRAINED_MODEL), "NETWORK.PRETRAINED_MODEL")
+    if named.is_named(cfg.BACKBONE.PRETRAINED_MODEL):
+        normalisation = cfg.DATASET.MEAN, cfg.DATASET.STD
+        return start_by_name(cfg.BACKBONE.PRETRAINED_MODEL, tuple(cfg.INPUT_SIZE), normalisation, cfg.COLOR_SPACE)
     if cfg.BACKBONE.PRETRAINED_MODEL:
         return read_start("backbone", run.find_model(cfg.BACKBONE.PRETRAINED_MODEL), "BACKBONE.PRETRAINED_MODEL")
     return Start()
@@ -156,18 +160,7 @@ def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedul
     """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch."""
     options = cfg.TRAIN.OPTIMIZER
     groups = parameter_groups(network, parse_factors(options.LR_FACTORS), options.BASE_LR)
-    trained, total = (sum(p.numel() for p in network.parameters() if p.requires_grad or frozen) for frozen in (False, True))
-    if trained < total:
-        log.info("%s, %s of %s parameters are trained", why_frozen(cfg), f"{trained:,}", f"{total:,}")
     return make_optimizer(options.TYPE, groups, options.BASE_LR, options.MOMENTUM, options.WEIGHT_DECAY), build_schedule(cfg)
-
-
-def why_frozen(cfg: Config) -> str:
-    if cfg.BACKBONE.FREEZE:
-        return "BACKBONE.FREEZE True: the backbone is frozen"
-    if CLASSIFIERS[cfg.CLASSIFIER.TYPE].second_stage:
-        return f"CLASSIFIER.TYPE {cfg.CLASSIFIER.TYPE}: the backbone is frozen"
-    return "TRAIN.OPTIMIZER.LR_FACTORS: what has the factor 0 is frozen"
 
 
 def build_schedule(cfg: Config) -> Schedule:

@@ -1,8 +1,6 @@
 """Checkpoints: written whole or not at all, read without executing anything that is in them."""
-import hashlib
 import io
 import logging
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lib.backbone import Backbone
 from lib.core import foreign
 from lib.core.moments import load_moments
 from lib.core.plain_files import read_plain
+from lib.core.recognise import recognise
+from lib.core.seal import seal, seal_holds
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.files import write_bytes_atomically
 
 log = logging.getLogger(__name__)
 
-SEAL = b"sha256:"   # begins the comment of our zip files, which other readers skip
-CHUNK = 1 << 20
 OTHER_KEYS = "BACKBONE.PRETRAINED_MODEL takes it without its classifier; so does CLASSIFIER.TYPE cRT, to train a new one"
 SUFFIXES = (".pth", ".pt", ".safetensors")   # of files of weights
 OTHERS_STATE = ("scheduler", "lr_scheduler", "amp", "scaler")   # what others store and no checkpoint of this project has
@@ -35,31 +34,6 @@ def save(state: dict[str, Any], paths: Sequence[Path]) -> None:
     seal(buffer)
     for path in paths:
         write_bytes_atomically(path, buffer.getbuffer())
-
-
-def seal(buffer: io.BytesIO) -> None:
-    """Appends the content's SHA-256 as the comment of the zip archive that torch writes; ``torch.load`` reads on as before."""
-    length = len(SEAL) + 2 * hashlib.sha256().digest_size
-    buffer.seek(-2, io.SEEK_END)   # a zip archive ends with the length of its comment, and the comment
-    buffer.write(struct.pack("<H", length))
-    buffer.write(SEAL + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
-
-
-def seal_holds(path: Path) -> bool:
-    """Whether a file is what was written; files without a checksum (older, published, others') are taken as they are."""
-    with path.open("rb") as file:
-        left = file.seek(0, io.SEEK_END) - len(SEAL) - 2 * hashlib.sha256().digest_size
-        file.seek(max(left, 0))
-        comment = file.read()
-        if not comment.startswith(SEAL):
-            return True
-        file.seek(0)
-        digest = hashlib.sha256()
-        while left > 0:
-            chunk = file.read(min(CHUNK, left))
-            digest.update(chunk)
-            left -= len(chunk)
-    return comment == SEAL + digest.hexdigest().encode()
 
 
 def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
@@ -167,9 +141,15 @@ def load_first_stage(network: nn.Module, state: Mapping[str, Any], source: str) 
     fit_tensors(network, found, source, may_differ=[prefix + name for name in network.classifier.fresh]).load()
 
 
-def load_backbone(backbone: nn.Module, state: Mapping[str, Any], source: str) -> None:
+def load_backbone(backbone: Backbone, state: Mapping[str, Any], source: str) -> None:
     """Loads a backbone from a checkpoint of a whole network, or from the file of a backbone with or without its head."""
-    fit_tensors(backbone, foreign.backbone_weights(backbone, state, source), source).load()
+    try:
+        fit_tensors(backbone.weights, foreign.backbone_weights(backbone, state, source), source).load()
+    except InputError as error:
+        kind = recognise(state, Path(source.partition(" ")[2]))
+        if kind is None:
+            raise
+        raise InputError(f"{error}; it is of {kind}") from error
 
 
 def fit_tensors(module: nn.Module, found: foreign.Weights, source: str, may_differ: Sequence[str] = (), hint: str = "") -> Fit:

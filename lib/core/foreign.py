@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from lib.backbone import Backbone
 from lib.modules.classifiers import Origin
 from lib.utils.errors import InputError
 
@@ -78,11 +79,14 @@ def network_weights(network: nn.Module, state: Mapping[str, Any], source: str, r
                    frozenset(CLASSIFIER + name for name in turned), tuple(notes), fits)
 
 
-def backbone_weights(backbone: nn.Module, state: Mapping[str, Any], source: str) -> Weights:
+def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) -> Weights:
     """Weights of a backbone alone: heads, and all that is beside it in the file, are left out by name."""
-    own = backbone.state_dict()
+    own = backbone.weights.state_dict()
     place, entry, notes, fits = locate(own, state, source)
-    inner = within(entry, place.prefix)
+    try:
+        inner = backbone.adapt(within(entry, place.prefix))
+    except Exception as error:   # of another library's code, on weights of another model
+        raise InputError(f"{source} does not fit this network ({str(error) or type(error).__name__})") from error
     left_out = [name for name in inner if name not in own and name.split(".")[0] in HEADS + EXTRAS]
     if fits:
         left_out += [name for name in entry if not name.startswith(place.prefix)]

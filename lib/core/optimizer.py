@@ -82,6 +82,9 @@ def parameter_groups(network: nn.Module, factors: dict[str, float], rate: float)
     for factor, members in groupby(trained, key=lambda pair: pair[0]):
         parameters: list[Parameter] = [parameter for _, parameter in members]
         groups.append({"params": parameters} if factor == 1 else {"params": parameters, "lr": rate * factor, FACTOR: factor})
+    if len(trained) < len(list(network.parameters())):
+        count, total = (f"{sum(p.numel() for p in some):,}" for some in ((p for _, p in trained), network.parameters()))
+        log.info("%s of %s parameters are trained, the others are frozen", count, total)
     if factors:
         log.info("%s: %s", KEY, ", ".join(f"{sum(p.numel() for p in group['params']):,} parameters × {group.get(FACTOR, 1):g}"
                                           for group in groups))

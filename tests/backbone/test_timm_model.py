@@ -33,7 +33,7 @@ def test_features_are_those_of_timm_s_own_classifier(model):
     whole = timm.create_model(model, num_classes=7, **options).eval()
     backbone = TimmBackbone(model=model, input_size=SIZE).eval()
     weights = {name: value for name, value in whole.state_dict().items() if not name.startswith(f"{classifier_of(whole)}.")}
-    load_backbone(backbone.weights, weights, "timm")
+    load_backbone(backbone, weights, "timm")
     images = torch.randn(2, 3, *SIZE)
     with torch.no_grad():
         features = backbone(images).mean(dim=(2, 3))

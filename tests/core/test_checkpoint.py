@@ -11,15 +11,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lib.backbone import Backbone
 from lib.core import checkpoint
 from lib.modules import CLASSIFIERS
 from lib.utils.errors import InputError, MissingPathError
 
 
+class Plain(nn.Sequential, Backbone):
+    """A backbone without named stages."""
+
+
 class Small(nn.Module):
     def __init__(self, num_classes: int = 3) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.backbone = Plain(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
         self.classifier = CLASSIFIERS["FC"](4, num_classes)
 
 

@@ -1,0 +1,147 @@
+"""Weights by name, such as torchvision:resnet50 or timm:convnext_tiny.fb_in22k: what they are of, and where they come from."""
+import importlib
+import logging
+import os
+import socket
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor
+from torchvision.models import WeightsEnum, get_model_weights
+
+from lib.backbone.timm_model import architecture, create, timm_package
+from lib.utils.errors import InputError
+from lib.utils.registry import closest
+
+log = logging.getLogger(__name__)
+
+KEY = "BACKBONE.PRETRAINED_MODEL"
+TORCHVISION = {"resnet18": "res18", "resnet34": "res34", "resnet50": "res50", "resnet101": "res101", "resnet152": "res152",
+               "resnext50_32x4d": "resnext50"}   # its names to ours
+SAFE_FILE = "model.safetensors"   # of a model on the hub of timm
+
+
+class Named(NamedTuple):
+    """Weights that have a name."""
+
+    name: str                  # in full, with their tag
+    backbone: str              # BACKBONE.TYPE
+    timm_model: str            # BACKBONE.TIMM.MODEL, empty for others
+    mean: tuple[float, ...]    # of the images that they were trained on, R, G, B in units of [0, 1]
+    std: tuple[float, ...]
+
+
+def is_named(text: str) -> bool:
+    """Whether this is a name of weights, and not of a file."""
+    return text.startswith(("torchvision:", "timm:"))
+
+
+def look_up(text: str) -> Named:
+    """Raises InputError for a model or tag that its package does not have. Needs no network."""
+    source, _, name = text.partition(":")
+    if source == "torchvision":
+        weights = torchvision_weights(name)
+        images = weights.transforms()
+        return Named(f"{source}:{name.partition('.')[0]}.{weights.name}", TORCHVISION[name.partition(".")[0]], "",
+                     tuple(images.mean), tuple(images.std))
+    own = timm_weights(name)
+    return Named(f"{source}:{own.architecture}.{own.tag}", "timm", own.architecture, tuple(own.mean), tuple(own.std))
+
+
+def torchvision_weights(name: str) -> WeightsEnum:
+    model, _, tag = name.partition(".")
+    if model not in TORCHVISION:
+        raise InputError(f"{KEY}: no backbone here takes torchvision's {model!r}; {closest(model, TORCHVISION)}; timm:NAME takes "
+                         "any model of timm")
+    known = get_model_weights(model)
+    if tag and tag not in known.__members__:
+        raise InputError(f"{KEY}: torchvision has no weights {tag!r} of {model}; there are {', '.join(known.__members__)}")
+    return known[tag] if tag else known.DEFAULT
+
+
+def timm_weights(name: str) -> Any:
+    """timm's own description of weights, of its default ones where the name has no tag."""
+    timm, model = timm_package(), architecture(name, KEY)
+    known = [full for full in timm.list_pretrained(f"{model}*") if full.partition(".")[0] == model]
+    own = timm.get_pretrained_cfg(name, allow_unregistered=False) if name in known or (name == model and known) else None
+    if own is None:
+        tags = f"there are {', '.join(known)}" if known else "it has none"
+        raise InputError(f"{KEY}: timm {timm.__version__} has no weights {name!r} of {model}; {tags}")
+    return own
+
+
+def fetch(text: str, size: tuple[int, int]) -> dict[str, Tensor]:
+    """The weights, from their package's cache or the network.
+
+    Args:
+        size: INPUT_SIZE, to which position embeddings are resampled.
+
+    Raises:
+        InputError: they are not to be had; the message says which file it is and what takes it.
+    """
+    source, _, name = text.partition(":")
+    return fetch_torchvision(text, torchvision_weights(name)) if source == "torchvision" else fetch_timm(text, name, size)
+
+
+def fetch_torchvision(text: str, weights: WeightsEnum) -> dict[str, Tensor]:
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    try:
+        if not file.exists():
+            log.info("%s: downloading %s", text, weights.url)
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:   # of the network, the disk, the unpickler
+        raise InputError(f"{KEY}: {text} cannot be fetched ({reason(error)}); download {weights.url} elsewhere and put it at "
+                         f"{file}, or name the file as {KEY} with BACKBONE.TYPE {look_up(text).backbone}") from error
+
+
+def fetch_timm(text: str, name: str, size: tuple[int, int]) -> dict[str, Tensor]:
+    own = timm_weights(name)
+    address, cached = hub_file(own.hf_hub_id) if own.hf_hub_id else (own.url, None)
+    try:
+        if cached is None:
+            check_reachable(address)   # since the hub's client tries a dozen times, for a minute
+            log.info("%s: downloading %s", text, address)
+        return create(name, size, pretrained=True, file=cached).state_dict()
+    except Exception as error:   # of the hub, the network, the disk
+        raise InputError(
+            f"{KEY}: {text} cannot be fetched ({reason(error)}); download {address} elsewhere and name the file as {KEY}, with "
+            f"BACKBONE.TYPE timm and BACKBONE.TIMM.MODEL {own.architecture}") from error
+
+
+def hub_file(repository: str) -> tuple[str, Path | None]:
+    """Address of a model's file, and where it is in the hub's cache, None where it is not."""
+    hub = importlib.import_module("huggingface_hub")   # comes with timm
+    cached = hub.try_to_load_from_cache(repository, SAFE_FILE)
+    return hub.hf_hub_url(repository, SAFE_FILE), Path(cached) if isinstance(cached, (str, os.PathLike)) else None
+
+
+def check_reachable(address: str) -> None:
+    """Raises OSError where no name server knows the host, and no proxy is set that may."""
+    if not urllib.request.getproxies():
+        socket.getaddrinfo(urlparse(address).hostname, 443)
+
+
+def reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
+
+
+def mismatch(named: Named, kind: str, timm_model: str) -> str:
+    """What keeps a configuration's backbone from taking named weights; empty where nothing does."""
+    if kind != named.backbone:
+        also = f" with BACKBONE.TIMM.MODEL {named.timm_model}" if named.timm_model else ""
+        return f"{named.name} is of BACKBONE.TYPE {named.backbone}{also}, got {kind}"
+    if named.timm_model != timm_model.partition(".")[0]:
+        return f"{named.name} is of BACKBONE.TIMM.MODEL {named.timm_model}, got {timm_model}"
+    return ""
+
+
+def difference(named: Named, mean: Sequence[float], std: Sequence[float], color_space: str) -> str:
+    """How images are given to the weights otherwise than in their training; empty where they are not."""
+    if [*mean, *std] != [*named.mean, *named.std]:
+        return (f"its images had the mean {list(named.mean)} and deviation {list(named.std)}; here they are {list(mean)} and "
+                f"{list(std)}")
+    return "" if color_space == "RGB" else f"its images were RGB, and COLOR_SPACE is {color_space}"
