@@ -164,6 +164,10 @@ def test_published_folders_names_and_counts(tmp_path, name, classes, largest, sm
     assert (len(found.train_counts), max(found.train_counts), min(found.train_counts)) == (classes, largest, smallest)
     assert sum(found.train_counts) == total
     assert sum(found.valid_counts) == 10000
+    recipe = convert_from_tfrecords.find_recipe(found)
+    assert recipe == f"configs/cui_cifar/baseline/cifar{classes}_im{100 if '0.01' in name else 50}.yaml"
+    other = found._replace(name=f"cifar{classes}_imbalance10")
+    assert convert_from_tfrecords.find_recipe(other) == recipe.replace("im50", "im100")
 
 
 def test_what_is_converted_trains(download, tiny):
