@@ -123,12 +123,18 @@ def fit_network(network: nn.Module, state: Mapping[str, Any], source: str, resum
 
 def classifier_hint(network: nn.Module, found: foreign.Weights, advice: str) -> str:
     """What most likely keeps a classifier from fitting."""
-    name = foreign.CLASSIFIER + "weight"
-    there, own = (tuple(tensors[name].shape) if name in tensors else () for tensors in (found.tensors, network.state_dict()))
-    if len(there) == len(own) == 2 and there == own[::-1] != own:
+    there, own = (foreign.within(tensors, foreign.CLASSIFIER) for tensors in (found.tensors, network.state_dict()))
+    shapes = [tuple(tensors["weight"].shape) for tensors in (there, own) if "weight" in tensors]
+    if [len(shape) for shape in shapes] != [2, 2]:
+        return advice
+    if shapes[0] == shapes[1][::-1] != shapes[1]:
         return "its classifier is the cosine one, CLASSIFIER.TYPE FCNorm"
-    if len(there) == len(own) == 2 and there[1] == own[1]:
-        return f"it was trained for {there[0]} classes, and here are {own[0]}" + f"; {advice}" * bool(advice)
+    if shapes[0][1] == shapes[1][1] and shapes[0] != shapes[1]:
+        return f"it was trained for {shapes[0][0]} classes, and here are {shapes[1][0]}" + f"; {advice}" * bool(advice)
+    if "bias" in there and "bias" not in own:
+        return "its classifier has a bias: CLASSIFIER.TYPE FC with CLASSIFIER.BIAS True"
+    if "bias" in own and "bias" not in there:
+        return "its classifier has no bias: CLASSIFIER.TYPE FCNorm, or CLASSIFIER.BIAS False"
     return advice
 
 

@@ -57,26 +57,43 @@ def network_weights(network: nn.Module, state: Mapping[str, Any], source: str, r
     """
     own = network.backbone.state_dict()
     place, entry, notes, fits = locate(own, state, source, resumes)
-    base, head = place.prefix.removesuffix(BACKBONE), ""
-    tensors = {name.removeprefix(base): value for name, value in entry.items()}
-    if place.prefix == base and not any(name.startswith(BACKBONE) for name in tensors):
-        heads = {name.split(".")[0] for name in tensors if name.split(".")[0] in HEADS} - {name.split(".")[0] for name in own}
-        head = heads.pop() if len(heads) == 1 else ""
-        tensors = {renamed(name, head): value for name, value in tensors.items()}
-        notes += [f"{head}.* is taken as the classifier"] * (head not in ("", "classifier"))
-    classifier = within(tensors, CLASSIFIER)
-    mine = network.classifier.state_dict()
-    if classifier and all(name.startswith("fc.") for name in classifier) and not any(name.startswith("fc.") for name in mine):
-        classifier = within(classifier, "fc.")   # published cRT
-    origin = classifier_origin(state, source, head)
-    turned = network.classifier.transposed(classifier, origin)
-    notes += [layout_note(name, classifier[name], origin) for name in turned]
-    if not turned and format_of(state) < FORMAT and is_square_cosine(network.classifier, classifier):
-        notes += ["the classifier's weight is square, so that its shape does not tell its layout; taken as (classes, features)"]
-    classifier = {name: value.T.contiguous() if name in turned else value for name, value in classifier.items()}
+    tensors, head = network_names(place, entry, own)
+    notes += [f"{head}.* is taken as the classifier"] * (head not in ("", "classifier"))
+    classifier, turned, more = classifier_layout(network.classifier, within(tensors, CLASSIFIER), state,
+                                                 classifier_origin(state, source, head))
     others = {name: value for name, value in tensors.items() if not name.startswith(CLASSIFIER)}
     return Weights(others | {CLASSIFIER + name: value for name, value in classifier.items()},
-                   frozenset(CLASSIFIER + name for name in turned), tuple(notes), fits)
+                   frozenset(CLASSIFIER + name for name in turned), (*notes, *more), fits)
+
+
+def network_names(place: Place, entry: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """A file's tensors by the names of this project's networks, and the name of its head where it has no named parts.
+
+    Args:
+        place: where the backbone is in ``entry``.
+        own: the backbone's own tensors.
+    """
+    base = place.prefix.removesuffix(BACKBONE)
+    tensors = {name.removeprefix(base): value for name, value in entry.items()}
+    if place.prefix != base or any(name.startswith(BACKBONE) for name in tensors):
+        return tensors, ""
+    firsts = {name.split(".")[0] for name in tensors}
+    heads = [head for head in HEADS if head in firsts and not any(name.startswith(f"{head}.") for name in own)]
+    head = heads[0] if len(heads) == 1 else ""
+    return {renamed(name, head): value for name, value in tensors.items()}, head
+
+
+def classifier_layout(classifier: nn.Module, tensors: dict[str, Tensor], state: Mapping[str, Any],
+                      origin: Origin) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
+    """A file's classifier by the names and in the layout of ``classifier``, what was transposed for it, and what to say of it."""
+    deeper = [all(name.startswith("fc.") for name in names) for names in (tensors, classifier.state_dict())]
+    if tensors and deeper == [True, False]:
+        tensors = within(tensors, "fc.")   # published cRT; LWS has names besides
+    turned = classifier.transposed(tensors, origin)
+    notes = [layout_note(name, tensors[name]) for name in turned]
+    if not turned and format_of(state) < FORMAT and is_square_cosine(classifier, tensors):
+        notes += ["the classifier's weight is square, so that its shape does not tell its layout; taken as (classes, features)"]
+    return {name: value.T.contiguous() if name in turned else value for name, value in tensors.items()}, turned, notes
 
 
 def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) -> Weights:
@@ -188,7 +205,7 @@ def is_square_cosine(classifier: nn.Module, tensors: Mapping[str, Tensor]) -> bo
     return classifier.cosine and len(shape) == 2 and shape[0] == shape[1]
 
 
-def layout_note(name: str, value: Tensor, origin: Origin) -> str:
+def layout_note(name: str, value: Tensor) -> str:
     why = ""
     if value.shape[0] == value.shape[1]:
         why = "; it is square, but files of this kind have features first"

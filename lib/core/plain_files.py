@@ -1,7 +1,6 @@
 """Files of weights, read into tensors and plain values: torch's formats and .safetensors. Code in a file is never run."""
 import argparse
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -43,15 +42,15 @@ def read_plain(path: Path, mapped: bool = False) -> Any:
         with torch.serialization.safe_globals([*PUBLISHED_GLOBALS, *HARMLESS_GLOBALS]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:   # there is no end to how a foreign file can fail an unpickler
-        raise InputError(explain(error, path, head)) from error
+        raise InputError(explain(error, head)) from error
 
 
-def explain(error: Exception, path: Path, head: bytes) -> str:
+def explain(error: Exception, head: bytes) -> str:
     text = str(error).strip()
     unknown = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", text, re.IGNORECASE)
     if unknown:
         return f"it holds an object of {unknown[1]}; {ADVICE}"
-    if is_torchscript(path):
+    if "TorchScript" in text:
         return "it is a TorchScript program; save the state_dict() of the model"
     for start, reason in OTHER_FILES.items():
         if head.startswith(start):
@@ -59,13 +58,6 @@ def explain(error: Exception, path: Path, head: bytes) -> str:
     if text.startswith("Weights only load failed"):   # and advice on how to run its code
         return "it was not written by torch.save, or it is damaged"
     return (text or type(error).__name__).split("\n")[0]
-
-
-def is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:

@@ -271,6 +271,15 @@ def test_another_number_of_classes_names_the_other_keys():
         load_network(network(), state, "TEST.MODEL_FILE f.pth")
 
 
+@pytest.mark.parametrize(("there", "here", "hint"), [
+    (network("FCNorm"), network("FC"), r"missing: classifier\.bias; its classifier has no bias: CLASSIFIER\.TYPE FCNorm, or"),
+    (network("FC"), network("FCNorm"), r"unexpected: classifier\.bias; its classifier has a bias: CLASSIFIER\.TYPE FC with"),
+    (network("LWS"), network("FC"), r"missing: classifier\.bias, classifier\.weight; unexpected: classifier\.fc\.bias")])
+def test_another_classifier_without_a_configuration_is_told_by_its_tensors(there, here, hint):
+    with pytest.raises(InputError, match=hint):
+        load_network(here, {"state_dict": there.state_dict()}, "TEST.MODEL_FILE f.pth")
+
+
 @pytest.mark.parametrize("state", [bare(network(num_classes=1000), "fc"), bare(network()),
                                    {"model": bare(network(), prefix="backbone.")}])
 def test_a_backbone_given_as_a_network_names_the_other_key(state):
