@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -75,8 +76,16 @@ def safe_cell(text: str) -> str:
 
 
 def shell_line(words: Iterable[str]) -> str:
-    """A command that can be pasted into bash or zsh: one line of printable characters, whatever the words are."""
-    return " ".join(shlex.quote(word) if word.isprintable() else quote_bytes(os.fsencode(word)) for word in words)
+    """A command that can be pasted into bash or zsh: one line of what standard output shows, whatever the words are."""
+    return " ".join(shlex.quote(word) if is_shown(word) else quote_bytes(os.fsencode(word)) for word in words)
+
+
+def is_shown(word: str) -> bool:
+    try:
+        word.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return word.isprintable()
 
 
 def quote_bytes(word: bytes) -> str:

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,14 @@ def test_a_command_can_be_pasted_and_is_one_line(word):
     line = shell_line(["printf", "%s", word, word])
     assert line.isprintable()
     assert subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout == 2 * os.fsencode(word)
+
+
+def test_a_command_can_be_pasted_from_an_ascii_terminal():
+    program = "from lib.utils.text import shell_line; print(shell_line(['printf', '%s', 'caf\\xe9']))"
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True,
+                          text=True, check=True)
+    assert done.stdout == "printf %s $'caf\\303\\251'\n"
+    assert subprocess.run(["bash", "-c", done.stdout], capture_output=True, check=True).stdout == "café".encode()
 
 
 def test_the_log_takes_names_that_are_no_utf8(tmp_path, capsys):
