@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from lib.config import Config
+from lib.config import Config, doubt_steps, doubts
 from lib.core import build
 from lib.core.checkpoint import Start, peek
 from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
@@ -57,10 +57,13 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         with runtime.agree():
             if runtime.is_main:
                 auto_resume = claim(run, args, runtime)
+                warn(doubts(cfg))
         # 2. data
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg)
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)
+            if runtime.is_main:
+                warn(doubt_steps(cfg, len(loaders[0]), len(train_set.labels), runtime.world_size))
         for loader in loaders:
             at_the_end.callback(loader.close)
         runtime.check_equal("data", {name: digest(images.labels)[:12] for name, images in
@@ -79,6 +82,11 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         if runtime.is_main:
             with run.writing():
                 report(cfg, args, run, predictions, point, train_set)
+
+
+def warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        log.warning("%s", line)
 
 
 def claim(run: Run, args: argparse.Namespace, runtime: Runtime) -> bool:

@@ -66,7 +66,8 @@ def tiny_in() -> Callable[[Path], list[str]]:
 
 def tiny_overrides(folder: Path) -> list[str]:
     pairs = {
-        "OUTPUT_DIR": folder, "NAME": "run", "DATASET.DATASET": "IMBALANCEDIGITS", "DATASET.ROOT": "''",
+        "OUTPUT_DIR": folder, "NAME": "run", "DATASET.DATASET": "IMBALANCEDIGITS", "DATASET.ROOT": "",
+        "DATASET.TRAIN_JSON": "", "DATASET.VALID_JSON": "",
         "DATASET.IMBALANCECIFAR.RATIO": 0.1, "INPUT_SIZE": "[8, 8]", "BACKBONE.TYPE": "res20_cifar", "TRAIN.MAX_EPOCH": 3,
         "TRAIN.BATCH_SIZE": 64, "TEST.BATCH_SIZE": 50, "TRAIN.NUM_WORKERS": 0, "TEST.NUM_WORKERS": 0, "VALID_STEP": 1,
         "SAVE_STEP": 2, "TRANSFORMS.TRAIN_TRANSFORMS": "['random_crop']", "TRANSFORMS.TEST_TRANSFORMS": "[]",

@@ -2,16 +2,14 @@
 
 Whether files exist is checked where they are opened.
 """
-import math
 from collections.abc import Iterator
-from typing import Any
 
 from lib.backbone import BACKBONES, Backbone, on_meta
-from lib.config import paths
+from lib.config import paths, ranges
+from lib.config.literals import short
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
 from lib.core.metrics import BEST_BY
-from lib.core.optimizer import parse_factors
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.rgb import ALPHAS
@@ -36,92 +34,29 @@ CHOICES = {
     "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
     "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES, "LOSS.CrossEntropyLabelAwareSmooth.SHAPE": label_aware_smooth.SHAPES,
 }
-AT_LEAST_ONE = ("VALID_STEP", "SAVE_STEP", "SHOW_STEP", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TEST.BATCH_SIZE",
-                "TRAIN.COMBINER.REMIX.KAPPA")
-NOT_NEGATIVE = (
-    "TRAIN.CHECKPOINT_MINUTES",
-    "SEED", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS", "TRAIN.TWO_STAGE.START_EPOCH",
-    "TRAIN.LR_SCHEDULER.WARM_EPOCH", "TRAIN.LR_SCHEDULER.COSINE_DECAY_END", "TRAIN.OPTIMIZER.WEIGHT_DECAY",
-    "DATASET.CAM_NUMBER_THRES", "TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING", "LOSS.CostSensitiveCE.GAMMA",
-    "LOSS.LDAMLoss.MAX_MARGIN", "LOSS.FocalLoss.GAMMA", "LOSS.ClassBalanceFocal.GAMMA", "LOSS.CDT.GAMMA",
-    "TEST.TAU_NORM.TAU",
-)
-POSITIVE = (
-    "TRAIN.OPTIMIZER.BASE_LR", "TRAIN.LR_SCHEDULER.LR_FACTOR", "TRAIN.COMBINER.ALPHA", "LOSS.LDAMLoss.SCALE",
-    "LOSS.InfluenceBalancedLoss.ALPHA", "LOSS.DiVEKLD.POWER", "LOSS.DiVEKLD.TEMPERATURE",
-)
-SHARES = ("LOSS.SEQL.GAMMA", "LOSS.SEQL.LAMBDA", "LOSS.DiVEKLD.ALPHA", "TRAIN.COMBINER.REMIX.TAU")   # in [0, 1]
-BELOW_ONE = (   # in [0, 1)
-    "TRAIN.OPTIMIZER.MOMENTUM", "LOSS.ClassBalanceCE.BETA", "LOSS.ClassBalanceFocal.BETA", "LOSS.CrossEntropyLabelSmooth.EPSILON",
-    "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD", "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL",
-)
 
 
 def validate(cfg: Config) -> list[str]:
     """Everything that is wrong, a line each, beginning with the full key."""
-    return [*names(cfg), *paths.problems(cfg), *ranges(cfg), *combinations(cfg)]
+    return [*names(cfg), *paths.problems(cfg), *ranges.problems(cfg), *combinations(cfg)]
 
 
 def names(cfg: Config) -> Iterator[str]:
     values = cfg.flat()
     for key, registry in REGISTRIES.items():
         if values[key] not in registry:
-            yield f"{key}: unknown {registry.family} {values[key]!r}; {closest(values[key], registry)}"
+            yield f"{key}: unknown {registry.family} {short.repr(values[key])}; {closest(values[key], registry)}"
     for key, choices in CHOICES.items():
         if values[key] not in choices:
-            yield f"{key}: {values[key]!r} is none of {', '.join(choices)}"
+            yield f"{key}: {short.repr(values[key])} is none of {', '.join(choices)}"
     for key in ("TRANSFORMS.TRAIN_TRANSFORMS", "TRANSFORMS.TEST_TRANSFORMS"):
         for name in values[key]:
             if not isinstance(name, str) or name not in TRANSFORMS:
-                yield f"{key}: unknown transform {name!r}; {closest(str(name), TRANSFORMS)}"
-
-
-def ranges(cfg: Config) -> Iterator[str]:
-    values = cfg.flat()
-    for key in values:
-        if isinstance(values[key], float) and not math.isfinite(values[key]):
-            yield f"{key}: {values[key]} is no number to compute with"
-    yield from (f"{key}: must be at least 1, got {values[key]}" for key in AT_LEAST_ONE if values[key] < 1)
-    yield from (f"{key}: must not be negative, got {values[key]}" for key in NOT_NEGATIVE if values[key] < 0)
-    yield from (f"{key}: must be above 0, got {values[key]}" for key in POSITIVE if values[key] <= 0)
-    yield from (f"{key}: must be in [0, 1], got {values[key]}" for key in SHARES if not 0 <= values[key] <= 1)
-    yield from (f"{key}: must be in [0, 1), got {values[key]}" for key in BELOW_ONE if not 0 <= values[key] < 1)
-    if not 0 < cfg.DATASET.IMBALANCECIFAR.RATIO <= 1:
-        yield f"DATASET.IMBALANCECIFAR.RATIO: must be above 0 and at most 1, got {cfg.DATASET.IMBALANCECIFAR.RATIO}"
-    if not 0 <= cfg.DATASET.IMBALANCECIFAR.RANDOM_SEED < 2**32:
-        yield f"DATASET.IMBALANCECIFAR.RANDOM_SEED: must be in [0, 2^32), got {cfg.DATASET.IMBALANCECIFAR.RANDOM_SEED}"
-    steps = cfg.TRAIN.LR_SCHEDULER.LR_STEP
-    if steps != sorted(set(steps)) or (steps and steps[0] < 1):
-        yield f"TRAIN.LR_SCHEDULER.LR_STEP: must be ascending epochs from 1 on, got {steps}"
-    if len(cfg.INPUT_SIZE) != 2 or min(cfg.INPUT_SIZE, default=0) < 1:
-        yield f"INPUT_SIZE: must be height and width, such as [32, 32], got {cfg.INPUT_SIZE}"
-    for key in ("DATASET.MEAN", "DATASET.STD"):
-        lowest = 0 if key.endswith("STD") else -math.inf
-        numbers = all(is_number(value) and value > lowest for value in values[key])
-        if len(values[key]) not in (0, 3) or not numbers:
-            yield f"{key}: must be empty or three numbers, R G B, in units of [0, 1], got {values[key]}"
-    try:
-        parse_factors(cfg.TRAIN.OPTIMIZER.LR_FACTORS)
-    except InputError as error:
-        yield str(error)
-    yield from pair_ranges(cfg)
-    if not all(is_number(tau) and 0 <= tau < math.inf for tau in cfg.TEST.TAU_NORM.SWEEP):
-        yield f"TEST.TAU_NORM.SWEEP: must be numbers, none negative, such as [0, 0.5, 1], got {cfg.TEST.TAU_NORM.SWEEP}"
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def pair_ranges(cfg: Config) -> Iterator[str]:
-    section = "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP"
-    detail = cfg.TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP
-    for key, pair, high in (("SCALE", detail.SCALE, 1), ("RATIO", detail.RATIO, math.inf)):
-        if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high:
-            yield f"{section}.{key}: must be a lower and an upper bound above 0{' and at most 1' * (high == 1)}, got {pair}"
+                yield f"{key}: unknown transform {short.repr(name)}; {closest(str(name), TRANSFORMS)}"
 
 
 def combinations(cfg: Config) -> Iterator[str]:
+    yield from annotations(cfg)
     yield from checkpoints(cfg)
     yield from stages(cfg)
     yield from schedules(cfg)
@@ -129,8 +64,18 @@ def combinations(cfg: Config) -> Iterator[str]:
     yield from cam_sampling(cfg)
     yield from losses(cfg)
     yield from mixing(cfg)
-    if cfg.BACKBONE.TYPE in BACKBONES and len(cfg.INPUT_SIZE) == 2 and min(cfg.INPUT_SIZE) >= 1:
+    if cfg.BACKBONE.TYPE in BACKBONES and not any(ranges.sides(cfg.INPUT_SIZE)):
         yield from fits(cfg)
+
+
+def annotations(cfg: Config) -> Iterator[str]:
+    """Files that DATASET.DATASET would leave unread, which has probably been forgotten."""
+    name = cfg.DATASET.DATASET
+    for option in ("TRAIN_JSON", "VALID_JSON"):
+        able = [other for other in DATASETS if option in DATASETS.options(other)]
+        if name in DATASETS and name not in able and cfg.DATASET[option]:
+            yield (f"DATASET.{option}: is given, and DATASET.DATASET {name} does not read it; {' and '.join(able)} do, "
+                   f"and '' leaves it out")
 
 
 def fits(cfg: Config) -> Iterator[str]:

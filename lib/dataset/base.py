@@ -39,9 +39,11 @@ class ImageSet:
     Class attributes:
         fills_classes: CAM-based sampling brings all classes to the same size, as published for CIFAR; False: it heeds
             DATASET.CAM_NUMBER_THRES.
+        reads_root: the images come from DATASET.ROOT.
     """
 
     fills_classes = False
+    reads_root = True
 
     def __init__(self, name: str, labels: Tensor, class_names: Sequence[str], mean: Sequence[float], std: Sequence[float],
                  image_size: tuple[int, int] | None = None, indices: Tensor | None = None) -> None:

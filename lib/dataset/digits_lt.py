@@ -21,6 +21,8 @@ class DigitsLT(ArraySet):
         size: INPUT_SIZE.
     """
 
+    reads_root = False
+
     def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: float, random_seed: int, type_: str) -> None:
         from sklearn.datasets import load_digits  # here, since it takes a second that other data sets need not wait
         from sklearn.model_selection import train_test_split

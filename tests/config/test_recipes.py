@@ -120,8 +120,8 @@ def test_every_kind_of_network_and_input_is_built():
     assert len(kinds) >= 7
     for name in kinds.values():
         cfg = load_config(CONFIGS / name, [
-            "DATASET.DATASET", "IMBALANCEDIGITS", "DATASET.IMBALANCECIFAR.RATIO", "0.02",
-            "DATASET.USE_CAM_BASED_DATASET", "False"])
+            "DATASET.DATASET", "IMBALANCEDIGITS", "DATASET.TRAIN_JSON", "", "DATASET.VALID_JSON", "",
+            "DATASET.IMBALANCECIFAR.RATIO", "0.02", "DATASET.USE_CAM_BASED_DATASET", "False"])
         train_set, valid_set = build.build_datasets(cfg)
         network = build.build_network(cfg, train_set.num_classes)
         criterion = build.build_criterion(cfg, train_set.class_counts)

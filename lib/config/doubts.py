@@ -1,0 +1,93 @@
+"""What is legal in a configuration and hardly meant. A training logs it once, at its start."""
+import os
+from collections.abc import Iterator
+
+from lib.config.node import Config
+from lib.config.paths import PATHS
+from lib.dataset import DATASETS
+from lib.utils.text import count
+
+FEW_STEPS = 5         # of an epoch
+HIGH_RATE = 100.0
+STEPWISE = ("multistep", "warmup")   # schedules with LR_STEP
+RANDOM = ("random", "jitter")        # in the names of transforms that differ from time to time
+
+
+def doubts(cfg: Config) -> list[str]:
+    """A line each, beginning with the full key."""
+    return [*rates(cfg), *validation(cfg), *unread_data(cfg), *unread_checkpoints(cfg), *variables(cfg)]
+
+
+def doubt_steps(cfg: Config, steps: int, images: int, processes: int) -> list[str]:
+    """The same of an epoch's steps, which only the data tells.
+
+    Args:
+        steps: of one process, which are those of all.
+        images: of the training set.
+    """
+    if steps >= FEW_STEPS:
+        return []
+    batch, epochs = cfg.TRAIN.BATCH_SIZE * processes, cfg.TRAIN.MAX_EPOCH
+    enough = max(1, images // processes // FEW_STEPS)
+    return [f"TRAIN.BATCH_SIZE: an epoch has only {count(steps, 'step')}, of {count(images, 'image')} in batches of {batch:,}, "
+            f"which makes {steps * epochs:,} in {count(epochs, 'epoch')}; BATCH_SIZE {enough:,} gives {FEW_STEPS} or more"]
+
+
+def rates(cfg: Config) -> Iterator[str]:
+    options, last = cfg.TRAIN.LR_SCHEDULER, cfg.TRAIN.MAX_EPOCH
+    section = "TRAIN.LR_SCHEDULER"
+    if options.TYPE in STEPWISE:
+        never = ", ".join(str(step) for step in options.LR_STEP if step > last)
+        if never:
+            yield f"{section}.LR_STEP: the rate is not lowered at {never}, since TRAIN.MAX_EPOCH is {last}"
+        if options.LR_STEP and options.LR_FACTOR > 1:
+            yield f"{section}.LR_FACTOR: {options.LR_FACTOR:g} raises the rate at the epochs of LR_STEP; below 1 it lowers it"
+    elif last < options.COSINE_DECAY_END:
+        yield (f"{section}.COSINE_DECAY_END: the cosine does not come to its end at {options.COSINE_DECAY_END}, since "
+               f"TRAIN.MAX_EPOCH is {last}")
+    if options.TYPE == "warmup":
+        first, warm = min(options.LR_STEP, default=last), options.WARM_EPOCH
+        if warm >= last:
+            yield f"{section}.WARM_EPOCH: all epochs are warm-up, which takes {warm}, since TRAIN.MAX_EPOCH is {last}"
+        elif first < warm:
+            yield f"{section}.LR_STEP: the rate is lowered at {first}, in the midst of the warm-up of {warm} epochs"
+    base = cfg.TRAIN.OPTIMIZER.BASE_LR
+    if base > HIGH_RATE:
+        yield f"TRAIN.OPTIMIZER.BASE_LR: {base:g} is too high for most networks to learn"
+
+
+def validation(cfg: Config) -> Iterator[str]:
+    options = cfg.DATASET
+    files = {os.path.realpath(os.path.join(options.ROOT, name)) for name in (options.TRAIN_JSON, options.VALID_JSON)}
+    if options.TRAIN_JSON and len(files) == 1:
+        yield (f"DATASET.VALID_JSON: is the file of DATASET.TRAIN_JSON, {files.pop()}, so the network is validated on the images "
+               "that it is trained on, which says nothing about others")
+    random = [name for name in cfg.TRANSFORMS.TEST_TRANSFORMS if any(part in name for part in RANDOM)]
+    if random:
+        yield f"TRANSFORMS.TEST_TRANSFORMS: {', '.join(random)} changes the images of the validation set at random"
+
+
+def unread_data(cfg: Config) -> Iterator[str]:
+    options = cfg.DATASET
+    if options.ROOT and not getattr(DATASETS[options.DATASET], "reads_root", True):
+        yield f"DATASET.ROOT: {options.ROOT} is not read, since the images of {options.DATASET} (DATASET.DATASET) are not files"
+    added = options.CAM_DATA_JSON_SAVE_PATH
+    if added and not (options.USE_CAM_BASED_DATASET or options.GENERATE_CAM_BASED_DATASET):
+        yield f"DATASET.CAM_DATA_JSON_SAVE_PATH: {added} is not read, since DATASET.USE_CAM_BASED_DATASET is False"
+
+
+def unread_checkpoints(cfg: Config) -> Iterator[str]:
+    whole, backbone, combiner = cfg.NETWORK.PRETRAINED_MODEL, cfg.BACKBONE.PRETRAINED_MODEL, cfg.TRAIN.COMBINER
+    if whole and not cfg.NETWORK.PRETRAINED:
+        yield f"NETWORK.PRETRAINED_MODEL: {whole} is not read, since NETWORK.PRETRAINED is False"
+    if backbone and cfg.NETWORK.PRETRAINED:
+        yield f"BACKBONE.PRETRAINED_MODEL: {backbone} is not read, since the whole network comes from NETWORK.PRETRAINED_MODEL"
+    if combiner.DIVE.TEACHER_MODEL and combiner.TYPE != "dive":
+        yield (f"TRAIN.COMBINER.DIVE.TEACHER_MODEL: {combiner.DIVE.TEACHER_MODEL} is not read, since TRAIN.COMBINER.TYPE is "
+               f"{combiner.TYPE}")
+
+
+def variables(cfg: Config) -> Iterator[str]:
+    for key, path in cfg.flat().items():
+        if key in PATHS and "$" in path:
+            yield f"{key}: {path} is taken as it is written; ~ is replaced, and variables such as $HOME are not"
