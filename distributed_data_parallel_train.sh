@@ -13,6 +13,13 @@ fi
 config=$1 processes=$2 gpus=$3
 shift 3
 here=$(dirname "$0")
+for name in NNODES NODE_RANK PORT MAX_RESTARTS; do
+    case "${!name:-0}" in *[!0-9]*) echo "error: $name: must be a whole number, got '${!name}'" >&2; exit 2 ;; esac
+done
+if [ "${NODE_RANK:-0}" -ge "${NNODES:-1}" ]; then
+    echo "error: NODE_RANK: must be from 0 to NNODES - 1, got ${NODE_RANK:-0} of ${NNODES:-1}" >&2
+    exit 2
+fi
 if [ "${NNODES:-1}" -eq 1 ] && [ -z "${PORT:-}" ]; then
     meeting=(--standalone)
 else

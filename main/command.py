@@ -9,9 +9,20 @@ from pathlib import Path
 from types import FrameType
 
 from lib.config import Config, gather_words, load_config
-from lib.core.runtime import lost_contact
-from lib.utils.errors import DONE, FAILED, INTERRUPTED, MISTAKE, SIGNALLED, InputError, RunFailedError, RunInterruptedError
-from lib.utils.log import start_logging
+from lib.core.failures import KINDS, explain
+from lib.core.ranks import rank_or_first
+from lib.utils.errors import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISTAKE,
+    SIGNALLED,
+    UNREAD,
+    InputError,
+    RunFailedError,
+    RunInterruptedError,
+)
+from lib.utils.log import output_is_lost, start_logging
 from lib.utils.text import shell_line
 
 log = logging.getLogger(__name__)
@@ -59,7 +70,7 @@ def exit_status(action: Callable[[], None], how_to_go_on: Callable[[], str] = st
     Args:
         how_to_go_on: the end of the message on an interruption.
     """
-    rank = int(os.environ.get("RANK", 0))
+    rank = rank_or_first()
     start_logging(rank)
     before = signal.signal(signal.SIGTERM, terminated)   # Ctrl-C is KeyboardInterrupt by itself
     try:
@@ -79,7 +90,15 @@ def exit_status(action: Callable[[], None], how_to_go_on: Callable[[], str] = st
     except KeyboardInterrupt as interrupt:
         log.warning("interrupted%s", f"; {interrupt.args[0]}" if interrupt.args else how_to_go_on())
         return INTERRUPTED
-    except RuntimeError as error:
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8":
+            raise
+        print(f"error: file names are {error.encoding} in this locale, which lacks some of {error.object!r}; LC_ALL=C.UTF-8 or "
+              "PYTHONUTF8=1 has all", file=sys.stderr)
+        return MISTAKE
+    except KINDS as error:
+        if isinstance(error, BrokenPipeError) and output_is_lost():
+            return UNREAD
         reason = explain(error)
         if reason is None:
             raise
@@ -87,18 +106,11 @@ def exit_status(action: Callable[[], None], how_to_go_on: Callable[[], str] = st
         return FAILED
     finally:
         signal.signal(signal.SIGTERM, before)
+        output_is_lost()   # told here, or Python would tell it at its end
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
     raise RunInterruptedError(number, "nothing was being trained")
-
-
-def explain(error: RuntimeError) -> str | None:
-    """One line on what another process did to this one; None for an error of this process itself."""
-    first = str(error).strip().split("\n")[0].split(". ")[0]
-    if lost_contact(error):
-        return f"lost contact with another rank, whose own message says why ({first})"
-    return f"a reader of images is gone ({first})" if first.startswith("DataLoader worker") else None
 
 
 def command_to_go_on(args: argparse.Namespace) -> str:

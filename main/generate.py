@@ -14,6 +14,7 @@ from torch import Tensor
 from lib.config import Config
 from lib.core import build, checkpoint
 from lib.core.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
+from lib.core.failures import GENERATION, during
 from lib.core.figures import save_figure
 from lib.core.run import Run
 from lib.core.runtime import Runtime, to_device
@@ -99,6 +100,7 @@ def make(cfg: Config, job: Job, runtime: Runtime) -> None:
     job.run.close()
 
 
+@during(GENERATION)
 def fill(job: Job, writer: Writer, sheet: Sheet) -> Tensor:
     """Makes and writes all images; returns their heights and widths, (M, 2)."""
     plan, sizes = job.plan, torch.zeros(len(job.plan.labels), 2, dtype=torch.long)

@@ -21,6 +21,7 @@ from typing import Any
 
 from lib.config import Config, doubt_steps, doubts
 from lib.core import build
+from lib.core.batchnorm import check_batches
 from lib.core.checkpoint import Start, peek
 from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
@@ -71,6 +72,8 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         # 3. what is trained, and from where
         seed_globals(cfg.SEED)
         parts, point = assemble(cfg, run, auto_resume, train_set, runtime, loaders[0].digest)
+        with runtime.agree():
+            check_batches(parts.network, loaders[0], tuple(cfg.INPUT_SIZE), runtime)
         # 4. files
         with runtime.agree():
             if runtime.is_main:

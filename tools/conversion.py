@@ -1,6 +1,5 @@
 """What the converters share: their options, looking at images, and the JSON they write."""
 import argparse
-import io
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from lib.dataset.folder import Look, look_at
 from lib.utils.errors import DONE, INTERRUPTED, MISTAKE, InputError, MissingPathError
 from lib.utils.files import write_text_atomically
+from lib.utils.log import take_all_text
 from lib.utils.system import cpu_count
 from lib.utils.text import NAMED, count, printable, shell_line
 
@@ -59,9 +59,8 @@ def make_listing_parser(description: str) -> argparse.ArgumentParser:
 
 def run_converter(convert: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     """Exit status: 0 done, 2 a mistake in the input (one message), 130 Ctrl-C."""
+    take_all_text()
     args = parser.parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")   # a name that the terminal has no letters for ends nothing
     try:
         convert(args)
         return DONE

@@ -20,6 +20,7 @@ import yaml
 
 from lib.config import TREE, load_config
 from lib.utils.files import write_text_atomically
+from lib.utils.log import take_all_text
 
 ROOT = Path(__file__).resolve().parents[1]
 GALLERY = ROOT / "tools/gallery"
@@ -203,6 +204,7 @@ def spread(errors: list[float]) -> str:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 2 if a document is not up to date")
+    take_all_text()
     args = parser.parse_args(argv)
     stale = []
     for name, families in read("tricks.yaml").items():

@@ -58,7 +58,7 @@ def long_tail(images: int, classes: int) -> np.ndarray:
 
 def write_json(path: Path, labels: np.ndarray, classes: int) -> None:
     """Part by part, so that writing leaves no peak of memory that hides what is measured later."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         file.write('{"annotations": [')
         for start in range(0, len(labels), PART):
             lines = [f'{{"image_id": {number}, "fpath": "{IMAGE}", "im_height": {375 + number % 2}, "im_width": 500, '

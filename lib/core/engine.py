@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lib.core.combiner import Combiner, Step
+from lib.core.failures import TRAINING, VALIDATION, during
 from lib.core.metrics import Predictions, describe
 from lib.core.optimizer import FACTOR
 from lib.core.precision import Precision
@@ -135,6 +136,7 @@ class EagerStep(NamedTuple):
         return summands(step, self.precision.step(step.loss, self.optimizer))
 
 
+@during(TRAINING)
 def train_one_epoch(step: TrainStep, loader: Loader, after_batch: Callable[[Sums], None] | None = None,
                     sums: Sums | None = None) -> Sums:
     """Trains on every batch of ``loader`` once. The host never waits for the device here, ``after_batch`` aside.
@@ -162,6 +164,7 @@ def own_logits(output: Output) -> Tensor:
     return output.logits
 
 
+@during(VALIDATION)
 @torch.inference_mode()
 def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision, runtime: Runtime,
                    after_batch: Callable[[int], None] | None = None) -> list[Predictions]:

@@ -2,6 +2,7 @@
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -15,6 +16,7 @@ from lib.dataset.decode import decoder_name
 
 log = logging.getLogger(__name__)
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "turbojpeg", "yacs", "tensorboardX", "matplotlib")
 
 
@@ -42,25 +44,44 @@ def environment(hardware: str) -> dict[str, Any]:
 
 def processor_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def git_state() -> tuple[dict[str, Any] | None, str]:
-    """Commit and changes of the code that runs; None where it is no git checkout."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30).stdout
-
+    """Commit and changes of the code that runs; None where git does not tell, and the log says why."""
     try:
-        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != root:
-            return None, ""   # unpacked inside somebody else's repository
+        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
+            raise GitError(f"{ROOT} lies inside the repository of something else")
         diff = git("diff", "HEAD")
         return {"commit": git("rev-parse", "HEAD").strip(), "changed": bool(diff)}, diff
-    except (OSError, subprocess.SubprocessError) as error:
-        log.info("git state not recorded: %s", error)
+    except GitError as error:
+        log.info("commit not recorded: %s", error)
         return None, ""
+
+
+class GitError(Exception):
+    """What git does not tell, and why."""
+
+
+def git(*words: str) -> str:
+    try:
+        result = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, encoding="utf-8", errors="replace",
+                                check=False, timeout=30, env={**os.environ, "LC_ALL": "C"})
+    except FileNotFoundError as error:
+        raise GitError("git is not installed") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GitError(str(error)) from error
+    if result.returncode == 0:
+        return result.stdout
+    if any(words in result.stderr for words in ("dubious ownership", "unsafe repository")):
+        raise GitError(f"{ROOT} belongs to another user, which git does not trust; this changes it: "
+                       f"git config --global --add safe.directory {shlex.quote(str(ROOT))}")
+    if "not a git repository" in result.stderr:
+        raise GitError(f"{ROOT} is no clone, but a copy without its history")
+    if "HEAD" in result.stderr:
+        raise GitError(f"{ROOT} has no commit yet")
+    raise GitError(f"git says: {result.stderr.strip()}")
 
 
 def launch() -> str | None:

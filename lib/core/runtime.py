@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from lib.core.gpus import select_gpus
+from lib.core.ranks import read_place, read_restarts
 from lib.utils.errors import InputError
 from lib.utils.system import cpu_count
 
@@ -37,7 +38,7 @@ class Runtime:
 
     @classmethod
     def start(cls, gpus: str = "cpu", num_threads: int = 0, deterministic: bool = True) -> "Runtime":
-        """Reads torchrun's environment (RANK, WORLD_SIZE, …); without it, this is the only process.
+        """Reads torchrun's environment (``read_place``); without it, this is the only process.
 
         Args:
             gpus: "cpu", GPU numbers such as "0" or "0,1" (then this must be the first use of CUDA in this process), or
@@ -46,21 +47,18 @@ class Runtime:
                 OMP_NUM_THREADS says otherwise.
 
         Raises:
-            InputError: GPUs that are not there.
+            InputError: GPUs that are not there, half an environment, ranks that cannot meet.
         """
-        rank, world_size, local_rank, local_size = (
-            int(os.environ.get(name, default))
-            for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+        rank, world_size, local_rank, local_size = read_place()
+        restarts = read_restarts()
         num_gpus = select_gpus(gpus, local_size)
         set_threads(num_threads, local_size)
         device = torch.device("cuda", local_rank if world_size > 1 else 0) if num_gpus else torch.device("cpu")
         if num_gpus:
             torch.cuda.set_device(device)
             choose_kernels(deterministic)
-        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         if world_size > 1:
-            store, _, _ = next(dist.rendezvous("env://"))
-            store = dist.PrefixStore(f"start_{restarts}", store)   # the launcher's store still has the addresses of ended ranks
+            store = dist.PrefixStore(f"start_{restarts}", meet())   # the launcher's store still has the addresses of ended ranks
             dist.init_process_group("nccl" if num_gpus else "gloo", store=store, rank=rank, world_size=world_size,
                                     device_id=device if num_gpus else None)
         return cls(device, rank, world_size, replicas=max(num_gpus, 1) if world_size == 1 else 1, restarts=restarts)
@@ -167,11 +165,15 @@ class Runtime:
             dist.destroy_process_group()
 
 
-def lost_contact(error: RuntimeError) -> bool:
-    """Whether an error is that another rank is gone, rather than one of this rank's own."""
-    if dist.is_available() and isinstance(error, dist.DistError):
-        return True
-    return any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"))
+def meet() -> "dist.Store":
+    """Where the ranks find each other, at MASTER_ADDR and MASTER_PORT."""
+    try:
+        store, _, _ = next(dist.rendezvous("env://"))
+        return store
+    except (RuntimeError, ValueError, OSError) as error:
+        where = " and ".join(f"{name} {os.environ.get(name)}" for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise InputError(f"the ranks cannot meet at {where} ({str(error).strip().splitlines()[0]}); all of them need the same "
+                         "address, and a port that is free there") from error
 
 
 def set_threads(num_threads: int, local_size: int) -> None:

@@ -1,5 +1,6 @@
 """What can go wrong: a mistake in the input (exit status 2) or a run that failed (exit status 1)."""
 DONE, FAILED, MISTAKE, INTERRUPTED, SIGNALLED = 0, 1, 2, 130, 128   # exit statuses of all scripts; of a signal: 128 + its number
+UNREAD = SIGNALLED + 13   # nobody reads the output any more: SIGPIPE, which Windows lacks
 
 
 class InputError(Exception):

@@ -1,8 +1,12 @@
 """One log: to the screen and to the run's file, from rank 0 only; other ranks report warnings."""
+import io
 import logging
+import os
+import select
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import IO
 
 from lib.utils.text import without_surrogates
 
@@ -20,6 +24,13 @@ FORMAT = Readable("%(asctime)s  %(message)s", "%H:%M:%S")
 FILE_FORMAT = Readable("%(asctime)s  %(levelname)s  %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
+class Screen(logging.StreamHandler):
+    """Standard output. Where its reader is gone (a pipe to head) or its disk is full it falls silent, and the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.setLevel(logging.CRITICAL + 1)
+
+
 class LogFile(logging.FileHandler):
     """A run's log.txt. Where the disk is full it falls silent; the run says so itself at its next checkpoint."""
 
@@ -29,7 +40,8 @@ class LogFile(logging.FileHandler):
 
 def start_logging(rank: int = 0) -> None:
     """Sends the project's log records to standard output, and keeps them for ``log_to_file``; may be called again."""
-    screen = logging.StreamHandler(sys.stdout)
+    take_all_text()
+    screen = Screen(sys.stdout)
     screen.setFormatter(FORMAT if rank == 0 else Readable(f"rank {rank}: %(message)s"))
     waiting = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL, flushOnClose=False)
     for name in LOGGERS:
@@ -39,6 +51,34 @@ def start_logging(rank: int = 0) -> None:
         logger.addHandler(waiting)
         logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
         logger.propagate = False
+
+
+def take_all_text() -> None:
+    """Lets the standard streams take any text: what their encoding lacks, such as × in ASCII, is written as \\xd7."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def output_is_lost() -> bool:
+    """Whether standard output cannot be written any more; what is left of it is then dropped, without a word of Python's own."""
+    try:
+        sys.stdout.flush()
+        lost = has_no_reader(sys.stdout)
+    except (OSError, ValueError):   # ValueError: it was closed
+        lost = True
+    if lost and sys.stdout is sys.__stdout__ and not sys.stdout.closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return lost
+
+
+def has_no_reader(stream: IO[str]) -> bool:
+    """Of a pipe, whether its other end is closed; a write that failed for that is not repeated by the next flush."""
+    if stream is not sys.__stdout__ or not hasattr(select, "poll"):   # Windows
+        return False
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
 
 
 def log_to_file(path: Path) -> None:

@@ -88,6 +88,11 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def most_open_files() -> str:
+    """The limit of this process, in words where there is none to tell."""
+    return str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) if resource is not None else "unknown"
+
+
 def interrupt(process: subprocess.Popen, number: int = signal.SIGINT) -> None:
     """Sends a signal. Windows knows no SIGINT for one process; there, Ctrl-C reaches all that the terminal has started."""
     if os.name != "nt" or number != signal.SIGINT:

@@ -6,6 +6,7 @@ import torch
 
 from lib.config import Config
 from lib.core import build
+from lib.core.batchnorm import check_batches
 from lib.core.engine import Loader
 from lib.core.run import Run
 from lib.core.runtime import Runtime
@@ -57,4 +58,5 @@ def prepare(cfg: Config, runtime: Runtime, sets: tuple[ImageSet, ImageSet], min_
     batch_size = max(len(indices) for indices in train_loader.batches.batches())
     epochs, valid_passes = (-(-min_batches // len(loader)) for loader in (train_loader, valid_loader))
     parts = make_parts(cfg, sets[0], runtime, train_loader)
+    check_batches(parts.network, train_loader, tuple(cfg.INPUT_SIZE), runtime)
     return Bench(cfg, runtime, *sets, train_loader, valid_loader, parts, batch_size, epochs, valid_passes)

@@ -40,7 +40,7 @@ def in_process(words: Sequence[str], whole_epoch: bool) -> dict[str, Any]:
         RunFailedError: it ended without a result.
     """
     command = [sys.executable, str(Path(__file__).resolve()), *words, "--started", repr(time.time()), *["--epoch"] * whole_epoch]
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if result.returncode == MISTAKE:
         raise InputError(result.stderr.strip().removeprefix("error: "))
     if result.returncode:

@@ -49,7 +49,7 @@ def seconds_of_a_run(cfg: Config, words: Sequence[str], random_images: int, rand
         whole = time.perf_counter() - started
         if result.returncode:
             raise RunFailedError(f"the run that was to be measured ended with exit status {result.returncode}; see above")
-        lines = (Path(folder) / cfg.NAME / "history.jsonl").read_text().splitlines()
+        lines = (Path(folder) / cfg.NAME / "history.jsonl").read_text(encoding="utf-8").splitlines()
     return {"whole": whole, "training": sum(json.loads(line)["seconds"] for line in lines), "epochs": len(lines)}
 
 

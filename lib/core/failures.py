@@ -1,0 +1,106 @@
+"""Failures that the machine is to blame for, and not the program: memory, open files, worker processes, drivers, other ranks.
+
+Each becomes one message that says which key or setting would have helped.
+"""
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from lib.utils.errors import RunFailedError
+from lib.utils.system import most_open_files
+
+TRAINING, VALIDATION, GENERATION = "training", "validation", "CAM-based sampling"
+BATCH_SIZES = {TRAINING: "TRAIN.BATCH_SIZE", VALIDATION: "TEST.BATCH_SIZE", GENERATION: "TEST.BATCH_SIZE"}
+WORKERS = {TRAINING: "TRAIN.NUM_WORKERS", VALIDATION: "TEST.NUM_WORKERS", GENERATION: "TRAIN.NUM_WORKERS"}
+KINDS = (OSError, RuntimeError, MemoryError)   # of which some are explained
+
+# words of the messages of torch, CUDA and the system
+OTHER_RANK = ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+FILES = ("Too many open files", "received 0 items of ancdata")
+SHARED_MEMORY = ("</torch_", "(shm)", "shared memory limit", "Bus error", "No space left on device")
+GPU_MEMORY = ("CUDA out of memory", "HIP out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+              "CUDNN_STATUS_ALLOC_FAILED")
+MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc", "Unable to allocate")
+DRIVER = ("no kernel image is available", "driver on your system is too old", "driver version is insufficient",
+          "Found no NVIDIA driver", "forward compatibility was attempted", "CUDA unknown error", "not compiled with CUDA")
+BUSY = ("busy or unavailable",)
+
+
+@contextmanager
+def during(stage: str) -> Iterator[None]:
+    """Raises RunFailedError with the message of a failure that is known; any other, and that of another rank, stays what it is.
+
+    Args:
+        stage: TRAINING, VALIDATION or GENERATION.
+    """
+    try:
+        yield
+    except KINDS as error:
+        reason = None if lost_contact(error) else explain(error, stage)
+        if reason is None:
+            raise
+        raise RunFailedError(reason) from error
+
+
+def explain(error: Exception, stage: str = "") -> str | None:
+    """What the machine, or another process, did to this one, and what helps; None for an error of this process itself."""
+    text = str(error)
+    if lost_contact(error):
+        return f"lost contact with another rank, whose own message says why ({reason(text)})"
+    cause, why = find_cause(error, text, stage), getattr(error, "strerror", None) or reason(text) or type(error).__name__
+    return f"{cause} ({why})" if cause else None
+
+
+def find_cause(error: Exception, text: str, stage: str) -> str | None:
+    """The order matters: messages on shared memory, for one, may be on open files."""
+    when = f" in {stage}" if stage else ""
+    batch_size = BATCH_SIZES.get(stage, "TRAIN.BATCH_SIZE, TEST.BATCH_SIZE")
+    workers = WORKERS.get(stage, "TRAIN.NUM_WORKERS, TEST.NUM_WORKERS")
+    if has(text, FILES) or number_of(error) in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files{when}: reduce {workers}, or raise the limit of {most_open_files()} by ulimit -n 65536"
+    if number_of(error) == errno.ENOSPC and not stage:
+        return f"no space left for {error.filename or 'what was to be written'}"
+    if has(text, SHARED_MEMORY):
+        return (f"the memory that worker processes share, /dev/shm, is too small{when}: reduce {workers} (0 reads images in this "
+                f"process) or {batch_size}, or give it more room, such as docker run --shm-size 8g")
+    if isinstance(error, torch.OutOfMemoryError) or has(text, GPU_MEMORY):
+        large = "" if stage == TRAINING else ", set TEST.LARGE_BATCHES False"
+        return (f"the GPU's memory is full{when}: reduce {batch_size} or INPUT_SIZE{large}, keep the images off the GPU by "
+                "DATASET.IN_MEMORY never, or see by nvidia-smi who else uses it")
+    if isinstance(error, MemoryError) or has(text, MEMORY) or number_of(error) == errno.ENOMEM:
+        return (f"this machine's memory is full{when}: reduce {batch_size}, INPUT_SIZE or {workers}, or read images as they are "
+                "needed by DATASET.IN_MEMORY never")
+    if text.startswith("DataLoader worker"):
+        why = "was killed, as the system does when memory is full" if text.rstrip(". ").endswith("Killed") else "is gone"
+        return f"a reader of images {why}{when}; fewer of them, by {workers}, need less memory"
+    if has(text, DRIVER):
+        return (f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, cannot use this GPU or its driver: install a "
+                "build that fits them (https://pytorch.org/get-started/locally), or train on the CPU by GPUS cpu")
+    if has(text, BUSY):
+        return "the GPU is in use by a process that has it for itself; choose another by GPUS, or wait"
+    return f"cannot read or write {error.filename}" if getattr(error, "filename", None) is not None else None
+
+
+def lost_contact(error: Exception) -> bool:
+    """Whether an error is that another rank is gone, rather than one of this rank's own."""
+    if dist.is_available() and isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and has(str(error), OTHER_RANK)
+
+
+def has(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
+
+
+def number_of(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def reason(text: str) -> str:
+    """The sentences that say it: the first, or those of the last line where a worker's traceback is in the text."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()] or [""]
+    line = lines[-1] if "Original Traceback" in text else lines[0]
+    return ". ".join(line.split(". ")[:2]).rstrip(".")
