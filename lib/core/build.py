@@ -107,6 +107,13 @@ def find_start(cfg: Config, run: Run, auto_resume: bool, accept: Callable[[Start
         if start:
             return start
         log.info("--ar: no checkpoint to go on with in %s yet, so this run begins with epoch 1", run.models)
+    start = named_start(cfg, run)
+    start.tell_unused(cfg.flat())
+    return start
+
+
+def named_start(cfg: Config, run: Run) -> Start:
+    """The file of weights that the configuration names first, in the order of ``checkpoint.KEYS``."""
     if cfg.RESUME_MODEL:
         kind = "run" if cfg.RESUME_MODE == "all" else "weights"
         return read_start(kind, run.find_model(cfg.RESUME_MODEL), "RESUME_MODEL")

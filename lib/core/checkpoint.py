@@ -22,6 +22,7 @@ from lib.utils.files import write_bytes_atomically
 log = logging.getLogger(__name__)
 
 OTHER_KEYS = "BACKBONE.PRETRAINED_MODEL takes it without its classifier; so does CLASSIFIER.TYPE cRT, to train a new one"
+KEYS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL")   # of which the first one is loaded
 SUFFIXES = (".pth", ".pt", ".safetensors")   # of files of weights
 OTHERS_STATE = ("scheduler", "lr_scheduler", "amp", "scaler")   # what others store and no checkpoint of this project has
 POSITION = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}   # best_result is -1 before the first
@@ -221,6 +222,14 @@ class Start(NamedTuple):
         if unused:
             log.info("%s: not used: %s; the rate is a function of the epoch here, and loss scaling begins with its first scale",
                      self.source, ", ".join(unused))
+
+    def tell_unused(self, options: Mapping[str, Any]) -> None:
+        """Says which files of weights the configuration names that are not loaded."""
+        for key in KEYS:
+            if options[key] and not self.source.startswith(key):
+                gated = key == "NETWORK.PRETRAINED_MODEL" and not options["NETWORK.PRETRAINED"]
+                log.info("%s: %s is not loaded, since %s", key, options[key],
+                         "NETWORK.PRETRAINED is False" if gated else f"{self.source} is loaded instead")
 
     def describe(self) -> str:
         return "weights: from scratch" if self.kind == "scratch" else f"{self.kind} loaded from {self.source}"

@@ -189,3 +189,19 @@ def test_precedence_of_where_to_start(run, tmp_path):
     assert start([*resume, *crt], auto=True) == ("run", "last.pth")
     assert start(resume, auto=True) == ("run", "last.pth")
     assert start(resume) == ("run", "resume.pth")
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["NETWORK.PRETRAINED_MODEL", "x.pth"], ["NETWORK.PRETRAINED_MODEL: x.pth is not loaded, since NETWORK.PRETRAINED is False"]),
+    (["NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", "a.pth", "BACKBONE.PRETRAINED_MODEL", "b.pth"],
+     ["BACKBONE.PRETRAINED_MODEL: b.pth is not loaded, since NETWORK.PRETRAINED_MODEL {models}/a.pth is loaded instead"]),
+    (["RESUME_MODEL", "a.pth", "BACKBONE.PRETRAINED_MODEL", "b.pth"],
+     ["BACKBONE.PRETRAINED_MODEL: b.pth is not loaded, since RESUME_MODEL {models}/a.pth is loaded instead"]),
+    (["BACKBONE.PRETRAINED_MODEL", "a.pth"], [])])
+def test_weights_that_are_named_and_not_loaded_are_told(tmp_path, caplog, words, told):
+    run = Run(tmp_path)
+    run.models.mkdir()
+    checkpoint.save({"state_dict": {}, "optimizer": {}, "epoch": 1}, [run.models / "a.pth"])
+    with caplog.at_level("INFO", logger="lib.core.checkpoint"):
+        build.find_start(config(*words), run, auto_resume=False)
+    assert [record.getMessage() for record in caplog.records] == [line.format(models=run.models) for line in told]
