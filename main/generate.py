@@ -12,10 +12,15 @@ import torch
 from torch import Tensor
 
 from lib.config import Config
+from lib.config.files import files_of
+from lib.config.preparation import preprocessing
 from lib.core import build, checkpoint
 from lib.core.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
+from lib.core.checkpoint import Start
 from lib.core.failures import GENERATION, during
 from lib.core.figures import save_figure
+from lib.core.identity import Identity, load_start
+from lib.core.own_files import check_spared
 from lib.core.run import Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, enlarge, fingerprint
@@ -23,6 +28,7 @@ from lib.dataset.enlarged import read_added
 from lib.utils.errors import InputError
 from lib.utils.progress import Counter
 from lib.utils.text import shell_line
+from main.claim import check_images, reads
 
 log = logging.getLogger("main.train")
 
@@ -66,6 +72,11 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
         log.info("--ar: %s has %d images for this training set; nothing to do", output.json_file, len(added.paths))
         return None
     output.check_free(args.overwrite)
+    if args.overwrite:
+        replaced = [path for path in output if path.exists()]
+        files = [("--cfg", path) for path in files_of(args.cfg)]
+        check_spared([*reads(cfg, run), *files], replaced, "deleted by --overwrite")
+        check_images(replaced, [train_set])
     plan = build.build_plan(cfg, train_set)
     if len(plan.labels) == 0:
         raise InputError(f"DATASET.CAM_NUMBER_THRES: {cfg.DATASET.CAM_NUMBER_THRES} adds no image to {train_set.name}, whose "
@@ -73,7 +84,8 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
     network = build.build_network(cfg, train_set.num_classes)
     path = run.find_model(cfg.NETWORK.PRETRAINED_MODEL)
     key = "NETWORK.PRETRAINED_MODEL"
-    checkpoint.load_network(network, checkpoint.load(path, key), f"{key} {path}")
+    identity = Identity(train_set.class_names, train_set.class_counts, preprocessing(cfg, train_set), {})
+    load_start(network, Start("network", f"{key} {path}", checkpoint.load(path, key)), identity)
     network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
     run.lock()
     return Job(run, output, train_set, plan, build.build_generation(cfg, train_set, network, runtime.device))

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from lib.config import Config
 from lib.core.combiner import Combiner
 from lib.core.engine import Loader, Sums, TrainStep, has_finite_weights
+from lib.core.identity import Identity
 from lib.core.interruption import BROKEN, GO_ON, SAVE, Watch
 from lib.core.metrics import BEST_BY
 from lib.core.precision import Precision
@@ -31,6 +32,7 @@ class Parts(NamedTuple):
     schedule: Schedule
     precision: Precision
     step: TrainStep      # all of them at work on a batch
+    identity: Identity   # what the network is of
 
 
 class Point(NamedTuple):
@@ -77,7 +79,7 @@ def snapshot(cfg: Config, parts: Parts, point: Point, runtime: Runtime) -> dict[
         "state_dict": unwrap(parts.network).state_dict(),
         "optimizer": parts.optimizer.state_dict(),
         "precision": parts.precision.state_dict(),
-        "class_counts": parts.criterion.class_counts.cpu(),
+        **parts.identity._asdict(),
         "config": cfg.flat(),
         "world_size": runtime.world_size,
         **point._asdict(),

@@ -20,11 +20,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from lib.config import Config, doubt_steps, doubts
+from lib.config.preparation import preprocessing
 from lib.core import build
 from lib.core.batchnorm import check_batches
-from lib.core.checkpoint import Start, peek
+from lib.core.checkpoint import Start
 from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
 from lib.core.figures import class_counts_figure, save_figure, training_curves
+from lib.core.identity import Identity, check_same_data, load_start
 from lib.core.interruption import Watch
 from lib.core.metrics import BEST_BY, Predictions, measure, summary
 from lib.core.progress import Progress
@@ -32,11 +34,11 @@ from lib.core.report import FindingsLog, write_report
 from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device
-from lib.dataset import ImageSet
+from lib.dataset import ImageSet, absent_classes, shorten_names
 from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
-from lib.utils.tensors import digest
 from lib.utils.text import shell_line
+from main.claim import RESUME, Claim, check_images, check_length, claim, log_changes, log_choice
 from main.command import make_parser, run_command
 from main.generate import generate
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
@@ -54,31 +56,36 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
           ExitStack() as at_the_end):
         # 1. refuse what would be lost, before anything is read
         runtime.check_equal("configurations", {key: value for key, value in cfg.flat().items() if key not in LOCAL_KEYS})
-        auto_resume = args.ar
+        chosen = Claim()
         with runtime.agree():
             if runtime.is_main:
-                auto_resume = claim(run, args, runtime)
+                chosen = claim(cfg, args, run, runtime)
                 warn(doubts(cfg))
         # 2. data
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg)
+            if runtime.is_main:
+                check_images(chosen.lost(run), (train_set, valid_set))
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)
             if runtime.is_main:
                 warn(doubt_steps(cfg, len(loaders[0]), len(train_set.labels), runtime.world_size))
         for loader in loaders:
             at_the_end.callback(loader.close)
-        runtime.check_equal("data", {name: digest(images.labels)[:12] for name, images in
-                                     (("labels for training", train_set), ("labels for validation", valid_set))})
+        identity = Identity.of(train_set, valid_set, preprocessing(cfg, valid_set))
+        runtime.check_equal("data", identity.facts())
+        if absent := absent_classes(valid_set):
+            log.info("%s: %d classes have no images, and no part in balanced accuracy: %s", valid_set.name, len(absent),
+                     shorten_names(absent))
         # 3. what is trained, and from where
         seed_globals(cfg.SEED)
-        parts, point = assemble(cfg, run, auto_resume, train_set, runtime, loaders[0].digest)
+        parts, point = assemble(cfg, run, chosen, identity, runtime, loaders[0].digest)
         with runtime.agree():
             check_batches(parts.network, loaders[0], tuple(cfg.INPUT_SIZE), runtime)
         # 4. files
         with runtime.agree():
             if runtime.is_main:
                 with run.writing():
-                    open_run(cfg, run, args.overwrite and not auto_resume, point, runtime, train_set)
+                    open_run(cfg, run, chosen, point, runtime, train_set)
         # 5. epochs
         predictions, point = fit(cfg, run, parts, point, loaders, runtime)
         # 6. report
@@ -92,22 +99,7 @@ def warn(lines: Sequence[str]) -> None:
         log.warning("%s", line)
 
 
-def claim(run: Run, args: argparse.Namespace, runtime: Runtime) -> bool:
-    """Takes the directory, if it is there, and refuses a run that would be lost; returns whether to go on with that run.
-
-    Ranks that their launcher has restarted go on with what they began, whatever the command said.
-    """
-    if run.directory.is_dir():
-        run.lock()
-    auto_resume = args.ar or (runtime.restarts > 0 and (run.begun_by_this_launch() or not args.overwrite))
-    if runtime.restarts:
-        log.warning("restarted by the launcher, time %d", runtime.restarts)
-    if not (auto_resume or args.overwrite):
-        run.check_free()
-    return auto_resume
-
-
-def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runtime: Runtime,
+def assemble(cfg: Config, run: Run, chosen: Claim, identity: Identity, runtime: Runtime,
              plan: Callable[[int], str]) -> tuple[Parts, Point]:
     """Network → its weights → device → optimizer → precision → wrapper, in the only order in which this works.
 
@@ -115,18 +107,24 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
         plan: epoch to a text that is equal where its batches are.
     """
     with runtime.agree():
-        network = build.build_network(cfg, train_set.num_classes)
+        network = build.build_network(cfg, len(identity.class_names))
+
+        def check(start: Start) -> None:
+            if start.resumes:
+                check_same_data(start, identity)
+            check_part(start, plan, runtime.world_size)
 
         def accept(start: Start) -> None:
-            check_part(start, plan, runtime.world_size)   # first, since what is refused must leave no weights behind
+            check(start)
             start.check_weights(network)
 
-        start = build.find_start(cfg, run, auto_resume, accept) if runtime.is_main else None
+        start = build.find_start(cfg, run, chosen.goes_on, accept) if runtime.is_main else None
         if runtime.is_main:
-            check_part(start, plan, runtime.world_size)
+            check(start)
+            log_choice(cfg, run, chosen, start)
     start = runtime.broadcast_object(start)
     with runtime.agree():
-        start.load_weights(network)
+        load_start(network, start, identity)
     network = to_device(network, runtime, build.memory_format(cfg), cfg.TRAIN.SYNCBN)
     optimizer, schedule = build.build_optimizer(cfg, network)
     with runtime.agree():
@@ -138,32 +136,30 @@ def assemble(cfg: Config, run: Run, auto_resume: bool, train_set: ImageSet, runt
             start.load_optimizer(optimizer, network)
         precision.load_state_dict(start.state.get("precision", {}))
         point = Point(*(start.state.get(name, default) for name, default in Point._field_defaults.items()))
-        held = runtime.broadcast_object(peek(run.models / BEST).get("epoch") if runtime.is_main else None)
-        point = point.compared_by(cfg.TEST.BEST_BY, held)
         run.kept = f"{start.source} holds epoch {point.epoch}" + f" and {point.batch} batches of the next" * (point.batch > 0)
-        for key, (new, old) in cfg.differences(start.state.get("config", cfg.flat())).items():
-            log.info("changed since the checkpoint: %s was %r, is %r", key, old, new)
-        if start.state.get("world_size", runtime.world_size) != runtime.world_size:
-            log.info("changed since the checkpoint: there were %s processes, there are %d", start.state["world_size"],
-                     runtime.world_size)
+        with runtime.agree():
+            if runtime.is_main:
+                log_changes(cfg, start, runtime)
+                check_length(cfg, start, point, own=chosen.rewinds_to is not None or RESUME not in start.source)
+                point = point.compared_by(cfg.TEST.BEST_BY, chosen.best_epoch_held(run))
+        point = runtime.broadcast_object(point)
     batch = f", batch {point.batch + 1}" if point.batch else ""
     log.info("%s%s", start.describe(), f", going on with epoch {point.epoch + 1}{batch}" if start.resumes else "")
     with runtime.agree():
-        criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
-        combiner = build.build_combiner(cfg, train_set.class_counts).to(runtime.device)
+        criterion = build.build_criterion(cfg, identity.class_counts).to(runtime.device)
+        combiner = build.build_combiner(cfg, identity.class_counts, identity).to(runtime.device)
     network = runtime.wrap(network)
     with runtime.agree():
         step = build.build_step(cfg, EagerStep(network, criterion, combiner, optimizer, precision), runtime)
-    return Parts(network, criterion, combiner, optimizer, schedule, precision, step), point
+    return Parts(network, criterion, combiner, optimizer, schedule, precision, step, identity), point
 
 
-def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runtime, train_set: ImageSet) -> None:
+def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtime, train_set: ImageSet) -> None:
     if not run.claimed:   # the directory was not there before
         run.lock()
-        if not overwrite:
+        if not chosen.replaces:
             run.check_free()   # but another process may have been here meanwhile
-    if overwrite:
-        run.clear()
+    chosen.clear(cfg, run)
     run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE)
     run.record_indices(train_set.indices)
     save_figure(class_counts_figure(train_set.class_counts, train_set.class_names), run.figures / "class_counts.png")
@@ -174,7 +170,8 @@ def open_run(cfg: Config, run: Run, overwrite: bool, point: Point, runtime: Runt
         log.info("%d images of CAM-based sampling added; what is made of class counts does not count them",
                  len(train_set.labels) - images)
     if train_set.class_counts.min() == 0:
-        log.warning("%d classes have no training images", (train_set.class_counts == 0).sum())
+        log.warning("%d classes have no training images: %s", (train_set.class_counts == 0).sum(),
+                    shorten_names(absent_classes(train_set)))
     distributed = runtime.world_size > 1
     if distributed != cfg.TRAIN.DISTRIBUTED:
         log.info("TRAIN.DISTRIBUTED: %s, but there are %d processes; torchrun decides", cfg.TRAIN.DISTRIBUTED, runtime.world_size)
@@ -266,13 +263,21 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
     paths = write_report(run.directory, predictions, metrics, train_set.class_names, train_set.class_counts,
                          {"epoch": point.epoch, "checkpoint": LAST})
     log.info("Epoch %d (last):\n%s", point.epoch, summary(metrics))
-    log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
-             BEST_BY[cfg.TEST.BEST_BY].title, 100 * point.best_result, BEST)
+    if point.best_epoch:
+        log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
+                 BEST_BY[cfg.TEST.BEST_BY].title, 100 * point.best_result, BEST)
+    else:   # nothing was left to train, and the comparison has just started over
+        log.info("Best epoch: none by %s, since it was compared by before; %s is of that, if it is there",
+                 BEST_BY[cfg.TEST.BEST_BY].title, run.models / BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
-    validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
+    same_report = ["TEST.MODEL_FILE", LAST]
+    if cfg.TEST.TAU_NORM.USE_TAU_NORM:
+        same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]
+    validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words, *same_report]
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", f"{cfg.NAME}_bsce"]
-    commands = [validation, trick] if cfg.LOSS.LOSS_TYPE == "CrossEntropy" else [validation]
+    plain = cfg.LOSS.LOSS_TYPE == "CrossEntropy" and not cfg.RESUME_MODEL   # which may be a name in this run's models/
+    commands = [validation, *[trick] * plain]
     log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in commands))
 
 

@@ -15,6 +15,7 @@ from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import EagerStep, Head, Loader, TrainStep, own_logits
 from lib.core.graphed import graphed
+from lib.core.identity import Identity, load_start
 from lib.core.named_start import start_by_name
 from lib.core.optimizer import freeze_zeros, make_optimizer, parameter_groups, parse_factors
 from lib.core.precision import Precision, choose_precision
@@ -137,15 +138,15 @@ def build_criterion(cfg: Config, class_counts: Tensor) -> LongTailLoss:
     return criterion
 
 
-def build_combiner(cfg: Config, class_counts: Tensor) -> Combiner:
-    """The combiner, on the CPU. Raises InputError for a teacher that is missing or does not fit its classes."""
+def build_combiner(cfg: Config, class_counts: Tensor, identity: Identity | None = None) -> Combiner:
+    """The combiner, on the CPU. Raises InputError for a teacher that is missing or does not fit the classes of ``identity``."""
     options = cfg.TRAIN.COMBINER
     if options.TYPE == "dive":
-        options = {**options, "DIVE": {"TEACHER_MODEL": build_teacher(cfg, len(class_counts))}}
+        options = {**options, "DIVE": {"TEACHER_MODEL": build_teacher(cfg, len(class_counts), identity)}}
     return COMBINERS.build(cfg.TRAIN.COMBINER.TYPE, options, class_counts)
 
 
-def build_teacher(cfg: Config, num_classes: int) -> Network:
+def build_teacher(cfg: Config, num_classes: int, identity: Identity | None) -> Network:
     """The network that TRAIN.COMBINER.DIVE.TEACHER_MODEL holds, on the CPU.
 
     It is of the kind that its own configuration says, if the checkpoint has one; else of the kind that is trained here.
@@ -159,7 +160,7 @@ def build_teacher(cfg: Config, num_classes: int) -> Network:
         if name in own and name.startswith(ARCHITECTURE):
             kind.put(name, own[name])
     teacher = build_network(kind, num_classes)
-    checkpoint.load_network(teacher, state, f"{key} {path}")
+    load_start(teacher, Start("network", f"{key} {path}", state), identity)
     return teacher.to(memory_format=memory_format(cfg))
 
 
@@ -234,11 +235,15 @@ def build_first_draw(cfg: Config, train_set: ImageSet) -> Draw | None:
     return SAMPLERS.build("default", cfg.TRAIN.SAMPLER, train_set.labels, train_set.class_counts, cfg.TRAIN.MAX_EPOCH)
 
 
+def mean_and_std(cfg: Config, images: ImageSet) -> tuple[Tensor, Tensor]:
+    """Of R, G, B, (3,) each: those of the configuration, else the data set's own."""
+    return tuple(torch.tensor(list(own)) if own else usual for own, usual in
+                 ((cfg.DATASET.MEAN, images.mean), (cfg.DATASET.STD, images.std)))
+
+
 def build_normalize(cfg: Config, images: ImageSet, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Scales to [0, 1] and normalises on the device; BGR turns the channels, with their mean and deviation."""
-    mean, std = (torch.tensor(own) if own else usual for own, usual in
-                 ((list(cfg.DATASET.MEAN), images.mean), (list(cfg.DATASET.STD), images.std)))
-    mean, std, layout = mean.to(device), std.to(device), memory_format(cfg)
+    mean, std, layout = *(values.to(device) for values in mean_and_std(cfg, images)), memory_format(cfg)
     if cfg.COLOR_SPACE == "BGR":
         return lambda batch: normalize(batch.flip(1), mean.flip(0), std.flip(0), layout)
     return lambda batch: normalize(batch, mean, std, layout)

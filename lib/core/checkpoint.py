@@ -193,7 +193,7 @@ def fit_tensors(module: nn.Module, found: foreign.Weights, source: str, may_diff
 class Start(NamedTuple):
     """Where a training begins: from scratch, from loaded weights, or from a checkpoint that it goes on with."""
 
-    kind: str = "scratch"      # scratch | run | weights | first stage | backbone
+    kind: str = "scratch"      # scratch | run | weights | first stage | backbone | network (used, not trained)
     source: str = ""           # config key and path, for messages
     state: dict[str, Any] = {}
 
@@ -211,7 +211,8 @@ class Start(NamedTuple):
         elif self.kind == "first stage":
             load_first_stage(network, self.state, self.source)
         elif self.kind != "scratch":
-            fit_network(network, self.state, self.source, self.resumes, "" if self.resumes else OTHER_KEYS).load()
+            advice = OTHER_KEYS if self.kind == "weights" else ""
+            fit_network(network, self.state, self.source, self.resumes, advice).load()
 
     def load_optimizer(self, optimizer: Optimizer, network: nn.Module) -> None:
         """Takes the moments over; rate, momentum, decay and kernels stay those of this run's configuration."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from lib.core.checkpoint import Start, position, read_start
-from lib.core.run import BEST, LAST, PART, PREVIOUS
+from lib.core.identity import OtherDataError
+from lib.core.own_files import BEST, LAST, PART, PREVIOUS
 from lib.utils.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def newest_start(models: Path, accept: Callable[[Start], None]) -> Start | None:
         accept: raises InputError for what does not fit this run.
 
     Raises:
-        InputError: there are checkpoints, and none of them can be gone on with.
+        InputError: there are checkpoints, and none of them can be gone on with, or they are of other data.
     """
     newest, refused = newest_of([models / LAST, models / PART], accept)
     if newest is None or any(LAST in str(error) for error in refused):
@@ -66,6 +67,8 @@ def newest_of(paths: list[Path], accept: Callable[[Start], None]) -> tuple[Start
         try:
             start = read_start("run", path, "--ar")
             accept(start)
+        except OtherDataError:   # as all of them are: they are checkpoints of one run
+            raise
         except InputError as error:
             refused.append(error)
         else:

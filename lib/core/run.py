@@ -4,9 +4,8 @@ import json
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,19 +14,16 @@ from typing import IO, Any
 from tensorboardX import SummaryWriter
 from torch import Tensor
 
-from lib.core import checkpoint
+from lib.core import checkpoint, own_files
 from lib.core.environment import environment, git_state, launch
+from lib.core.own_files import BEST, LAST, PART, PREVIOUS
 from lib.utils.errors import InputError, RunFailedError
-from lib.utils.files import LockedError, append_line, lock_file, remove_unfinished, write_text_atomically
+from lib.utils.files import LockedError, append_line, lock_file, write_text_atomically
 from lib.utils.log import log_to_file
 
 log = logging.getLogger(__name__)
 
-LAST, BEST = "last.pth", "best_model.pth"
-PREVIOUS, PART = "previous.pth", "mid_epoch.pth"   # last.pth of the epoch before; what an epoch that is not over has come to
 LOCK = ".lock"
-OWN = ("config.yaml", "environment.json", "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", "metrics.json",
-       "per_class.csv", "tau_norm", "tau_sweep.json", "tensorboard", "models", "figures")
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)   # what file systems without locks answer
 SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "balanced", "macro_f1", "many",
            "medium", "few")
@@ -96,8 +92,9 @@ class Run:
             raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {advice}") from error
 
     def holds_a_run(self) -> bool:
-        """Whether something would be lost: a history or checkpoints. A start that failed before them is no run."""
-        return bool(self.history()) or any(self.models.glob("*.pth"))
+        """Whether something would be lost: a history or checkpoints. A start that failed before them is no run, nor is a file of
+        another name in models/."""
+        return bool(self.history()) or bool(own_files.checkpoints(self.models))
 
     def check_free(self) -> None:
         """Raises InputError if this directory already holds a run, or is no directory."""
@@ -109,19 +106,24 @@ class Run:
 
     def clear(self) -> None:
         """Deletes what a run wrote, and nothing else that lies in the directory."""
-        for name in OWN:
-            path = self.directory / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        own_files.delete(self.directory, list(own_files.written(self.directory)))
+
+    def rewind(self, source: Path, position: own_files.Position) -> None:
+        """Deletes what came after a checkpoint of this run; what there is of the history, ``open`` cuts off.
+
+        Killed at any moment, it is a run that --ar goes on with, from the old last epoch or from this one.
+        """
+        own_files.delete(self.directory, list(own_files.after(self.directory, position)))
+        last = self.models / LAST
+        if position[1] == 0 and checkpoint.position(checkpoint.peek(last)) != position:
+            own_files.second_name(source, last)
 
     def open(self, config: str, first_epoch: int, hardware: str, tensorboard: bool) -> None:
         """Makes the folders, writes config and environment, drops history from ``first_epoch`` on."""
         try:
             self.models.mkdir(parents=True, exist_ok=True)
             self.figures.mkdir(exist_ok=True)
-            remove_unfinished(self.directory)
+            own_files.remove_unfinished(self.directory)
             log_to_file(self.directory / "log.txt")
             write_text_atomically(self.directory / "config.yaml", config)
             self._record_environment(hardware, first_epoch)
@@ -165,6 +167,13 @@ class Run:
         if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
             raise damaged(self.history_file, "a line that is no epoch")
         return entries
+
+    def last_epoch(self) -> int | None:
+        """The newest one that is finished; None where nothing tells."""
+        with suppress(InputError):   # a history that is damaged keeps nobody from validating
+            if history := self.history():
+                return history[-1]["epoch"]
+        return checkpoint.peek(self.models / LAST).get("epoch")
 
     def record(self, entry: dict[str, Any]) -> None:
         """Appends one epoch to history.jsonl and to TensorBoard."""

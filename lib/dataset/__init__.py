@@ -1,6 +1,6 @@
 """Data sets, draws and loaders; a data set in a file of this folder registers itself."""
 from lib.dataset.base import DATASETS, ArraySet, ImageSet
-from lib.dataset.classes import align, match_classes, shorten_names
+from lib.dataset.classes import absent_classes, align, match_classes, shorten_names
 from lib.dataset.enlarged import EnlargedSet, enlarge
 from lib.dataset.fingerprint import fingerprint
 from lib.dataset.loader import Batch, FileLoader, Findings, MemoryLoader, make_loader
@@ -10,5 +10,5 @@ from lib.utils.registry import import_submodules
 import_submodules("lib.dataset")
 
 __all__ = ["DATASETS", "SAMPLERS", "ArraySet", "Batch", "Draw", "EnlargedSet", "EpochBatches", "EvalBatches", "FileLoader",
-           "Findings", "ImageSet", "MemoryLoader", "Ordered", "align", "enlarge", "fingerprint", "make_loader", "match_classes",
-           "shorten_names"]
+           "Findings", "ImageSet", "MemoryLoader", "Ordered", "absent_classes", "align", "enlarge", "fingerprint", "make_loader",
+           "match_classes", "shorten_names"]

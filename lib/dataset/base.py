@@ -1,7 +1,7 @@
 """What a data set is to the rest: labels, and images by number."""
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -63,6 +63,10 @@ class ImageSet:
         self.labels = torch.tensor(places)[self.labels]
         self.class_names, self.num_classes = list(class_names), len(class_names)
         self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
+
+    def files(self) -> Iterator[str]:
+        """Paths of the files that are read image by image."""
+        yield from ()
 
     def content(self) -> str | None:
         """Digest of what the images are, whatever folder they are in and whatever INPUT_SIZE is; None where the set has none."""

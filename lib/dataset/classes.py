@@ -88,6 +88,11 @@ def align(images: ImageSet, names: Sequence[str], whose: str) -> None:
                      whose, shorten_names(found.only_there))
 
 
+def absent_classes(images: ImageSet) -> list[str]:
+    """Names of classes without images."""
+    return [images.class_names[number] for number in (images.class_counts == 0).nonzero().flatten().tolist()]
+
+
 def shorten_names(names: Sequence[str]) -> str:
     """The first few, and how many more there are."""
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""

@@ -2,7 +2,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class EnlargedSet(ImageSet):
                          original.std.tolist(), original.image_size if equal else None, original.indices)
         self.class_counts = original.class_counts
         self.original, self.sizes, self.paths, self.made_with = original, sizes, list(paths), made_with
+
+    def files(self) -> Iterator[str]:
+        yield from self.original.files()
+        yield from self.paths
 
     def added(self) -> dict[str, Any]:
         """What the added images are, in plain values that stay the same when they move to another folder."""

@@ -1,4 +1,5 @@
 """Image files named by a JSON file: CIFAR-LT of Cui et al., ImageNet-LT, iNaturalist 2018, or a folder of one's own."""
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -56,6 +57,9 @@ class JsonSet(ImageSet):
         super().__init__(str(self.annotations.file), self.annotations.labels, self.annotations.class_names, MEAN, STD,
                          common_size(self.annotations, self.root, exif, skip))
         announce_decoder()
+
+    def files(self) -> Iterator[str]:
+        return (os.path.join(self.root, self.annotations.paths[index]) for index in range(len(self.labels)))
 
     def content(self) -> str:
         return self.annotations.paths.digest()

@@ -43,12 +43,6 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Deletes what writers that were killed have left below ``folder``, which nobody else may be writing to."""
-    for path in folder.rglob(f".*{UNFINISHED}"):
-        path.unlink(missing_ok=True)
-
-
 def remove_unfinished_copies(path: Path) -> None:
     """Deletes what writers of this one file that were killed have left beside it."""
     for copy in path.parent.glob(f".*{UNFINISHED}"):

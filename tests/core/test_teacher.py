@@ -5,11 +5,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.config import load_config
+from lib.config.preparation import preprocessing
 from lib.core import build, checkpoint
+from lib.core.identity import Identity
 from lib.core.runtime import Runtime
 from lib.dataset import ArraySet, Batch
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.seed import Stream
+from main.claim import Claim
 from main.train import assemble
 
 COUNTS = torch.tensor([9, 5, 2])
@@ -85,7 +88,8 @@ def test_the_student_does_not_carry_its_teacher(tmp_path, teacher):
     cfg = config(tmp_path)
     pixels, labels = torch.zeros(16, 3, 8, 8, dtype=torch.uint8), torch.arange(16) % 3
     images = ArraySet("black", pixels, labels, list("abc"), [0.5] * 3, [0.5] * 3)
-    parts, _ = assemble(cfg, build.run_directory(cfg), False, images, Runtime(torch.device("cpu")), str)
+    identity = Identity.of(images, images, preprocessing(cfg, images))
+    parts, _ = assemble(cfg, build.run_directory(cfg), Claim(), identity, Runtime(torch.device("cpu")), str)
     alone = build.build_network(cfg, 3)
     assert parts.network.state_dict().keys() == alone.state_dict().keys()
     optimised = sum(len(group["params"]) for group in parts.optimizer.param_groups)

@@ -1,18 +1,15 @@
 """Sets whose files number the same classes in other orders, or do not name them."""
-import json
 import logging
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from lib.config import load_config
 from lib.core import build
 from lib.dataset import ArraySet, fingerprint, match_classes
 from lib.utils.errors import InputError
-
-NAMES = ["cat", "dog", "eel"]
+from tests.dataset.named_sets import NAMES, words, write_set
 
 
 @pytest.mark.parametrize(("names", "others", "places"), [
@@ -36,24 +33,14 @@ def test_a_name_of_two_classes_cannot_be_compared():
         match_classes(["crane", "cat", "crane"], ["cat", "crane", "crane"], "train and valid")
 
 
-def write_sets(folder: Path, train: list[str] | None, valid: list[str] | None, counts=(5, 3, 2)) -> None:
-    """Pictures whose colour is that of their class in NAMES, whatever the number that the files give it."""
+def write_sets(folder: Path, train: list[str] | None, valid: list[str] | None) -> None:
     for name, names in (("train", train), ("valid", valid)):
-        entries = []
-        for number, own in enumerate(names or NAMES):
-            color = tuple(200 if NAMES[channel] == own else 0 for channel in range(3))
-            for place in range(counts[number]):
-                path = folder / f"{own}_{place}.png"
-                Image.new("RGB", (8, 8), color).save(path)
-                entries.append({"fpath": path.name, "category_id": number, "im_height": 8, "im_width": 8})
-        named = {} if names is None else {"class_names": names}
-        (folder / f"{name}.json").write_text(json.dumps({"annotations": entries, "num_classes": len(names or NAMES), **named}))
+        order = names or NAMES
+        write_set(folder, name, names, order=order, counts=(5, 3, 2)[:len(order)])
 
 
 def build_sets(tiny, folder: Path):
-    return build.build_datasets(load_config([], [
-        *tiny, "DATASET.DATASET", "iNaturalist", "DATASET.ROOT", str(folder), "DATASET.TRAIN_JSON", "train.json",
-        "DATASET.VALID_JSON", "valid.json"]))
+    return build.build_datasets(load_config([], [*tiny, *words(folder)]))
 
 
 def told(caplog) -> str:

@@ -5,13 +5,16 @@ from typing import NamedTuple
 import torch
 
 from lib.config import Config
+from lib.config.preparation import preprocessing
 from lib.core import build
 from lib.core.batchnorm import check_batches
 from lib.core.engine import Loader
+from lib.core.identity import Identity
 from lib.core.run import Run
 from lib.core.runtime import Runtime
 from lib.dataset import ArraySet, ImageSet
 from lib.utils.seed import seed_globals
+from main.claim import Claim
 from main.train import Parts, assemble
 
 
@@ -47,7 +50,8 @@ def load_sets(cfg: Config, random_images: int, random_classes: int) -> tuple[Ima
 
 def make_parts(cfg: Config, train_set: ImageSet, runtime: Runtime, train_loader: Loader) -> Parts:
     seed_globals(cfg.SEED)
-    return assemble(cfg, Run(Path("unused")), False, train_set, runtime, train_loader.digest)[0]
+    identity = Identity.of(train_set, train_set, preprocessing(cfg, train_set))
+    return assemble(cfg, Run(Path("unused")), Claim(), identity, runtime, train_loader.digest)[0]
 
 
 def prepare(cfg: Config, runtime: Runtime, sets: tuple[ImageSet, ImageSet], min_batches: int) -> Bench:

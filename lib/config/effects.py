@@ -1,0 +1,33 @@
+"""What a key can change: what is trained, what a validation measures, or neither."""
+from collections.abc import Mapping
+from typing import Any
+
+from lib.config.node import Config
+
+# Where things are, how fast they go, what is written when; of a run that goes on, also where it began.
+NO_RESULT = {
+    "NAME", "OUTPUT_DIR", "DETERMINISTIC", "VALID_STEP", "SAVE_STEP", "SHOW_STEP", "PIN_MEMORY", "RESUME_MODEL", "RESUME_MODE",
+    "DATASET.ROOT", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.IN_MEMORY", "DATASET.GENERATE_CAM_BASED_DATASET",
+    "DATASET.CAM_DATA_JSON_SAVE_PATH", "DATASET.CAM_DATA_SAVE_PATH", "DATASET.CAM_NUMBER_THRES", "NETWORK.PRETRAINED",
+    "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TRAIN.MEMORY_FORMAT",
+    "TRAIN.DISTRIBUTED", "TRAIN.CUDA_GRAPHS", "TRAIN.COMPILE", "TRAIN.CHECKPOINT_MINUTES", "TRAIN.TENSORBOARD.ENABLE",
+    "TEST.BATCH_SIZE", "TEST.LARGE_BATCHES", "TEST.NUM_WORKERS", "TEST.MODEL_FILE", "TEST.BEST_BY", "TEST.TAU_NORM.USE_TAU_NORM",
+    "TEST.TAU_NORM.TAU", "TEST.TAU_NORM.SWEEP",
+}
+# Sections and keys on which the numbers of a validation depend, besides the checkpoint.
+VALIDATION = (
+    "INPUT_SIZE", "COLOR_SPACE", "DATASET.DATASET", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.ON_BAD_IMAGE",
+    "DATASET.EXIF", "DATASET.ALPHA", "DATASET.MEAN", "DATASET.STD", "DATASET.IMBALANCECIFAR.", "BACKBONE.TYPE", "MODULE.TYPE",
+    "CLASSIFIER.", "TRANSFORMS.TEST_TRANSFORMS",
+)
+EARLIER = {"DATASET.EXIF": False}   # what versions did that had no such key, where its default is something else
+
+
+def changed(cfg: Config, there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Full key to (value here, value there) for what a checkpoint's configuration has too, or did without saying so."""
+    known = EARLIER | {key: value for key, value in there.items() if isinstance(key, str)}
+    return {key: pair for key, pair in cfg.differences(known).items() if key in known and key in cfg.flat()}
+
+
+def changed_for_validation(cfg: Config, there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: pair for key, pair in changed(cfg, there).items() if key.startswith(VALIDATION)}

@@ -1,0 +1,19 @@
+"""How a configuration prepares images, in the form in which checkpoints keep it."""
+from typing import Any
+
+from lib.config.node import Config
+from lib.core.build import mean_and_std
+from lib.data_transform import TRANSFORMS
+from lib.dataset import ImageSet
+
+
+def preprocessing(cfg: Config, images: ImageSet) -> dict[str, Any]:
+    """How an image becomes what the network sees in validation, in plain values, so that a checkpoint is enough to predict.
+
+    A decoded image, upright if "exif" and without transparency by "alpha", goes through the test transforms, is brought to the
+    input size where they leave another one, and is normalised; "BGR" turns the channels after that.
+    """
+    mean, std = ([float(str(value)) for value in values.numpy()] for values in mean_and_std(cfg, images))   # as short as typed
+    steps = [{"name": name, **TRANSFORMS.arguments(name, cfg.TRANSFORMS.PROCESS_DETAIL)} for name in cfg.TRANSFORMS.TEST_TRANSFORMS]
+    return {"input_size": list(cfg.INPUT_SIZE), "color_space": cfg.COLOR_SPACE, "mean": mean, "std": std,
+            "test_transforms": steps, "exif": cfg.DATASET.EXIF, "alpha": cfg.DATASET.ALPHA}

@@ -1,0 +1,104 @@
+"""Which evaluation this is: the run's own report, or another one, which has a folder of its own and says what it is of."""
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lib.config import Config
+from lib.config.effects import changed_for_validation
+from lib.core import own_files
+from lib.core.identity import KEYS, TRAINING, UNTOLD, VALIDATION, Difference, Identity, compare_data, compare_preprocessing
+from lib.core.own_files import EVALUATIONS, METRICS, SWEEP, TAU_NORM
+from lib.core.run import Run
+from lib.dataset.fingerprint import digest_names
+
+log = logging.getLogger("main.valid")
+
+DATA_KEYS = ("DATASET.DATASET", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.IMBALANCECIFAR.")   # compared by the images
+NAMED_KEYS = 3    # in the name of a folder
+LONGEST = 80      # characters of it, before what makes it unique
+
+
+class Evaluation(NamedTuple):
+    """A checkpoint on some data, in some way."""
+
+    about: dict[str, Any]   # for metrics.json: epoch, checkpoint, and how it differs from the run's own report, if it does
+    base: Path              # directory of its reports
+
+    def directory(self, tau: float | None) -> Path:
+        """A tau has a folder of its own, so that it does not replace the numbers of the network as it was trained."""
+        return self.base if tau is None else self.base / TAU_NORM / f"tau_{tau}"
+
+
+def find_differences(cfg: Config, state: Mapping[str, Any], here: Identity) -> list[Difference]:
+    """All on which the numbers depend and that is another here than for the checkpoint, as far as that tells."""
+    data = compare_data(state, here, (TRAINING, VALIDATION))
+    found = compare_preprocessing(state, here)
+    config = state.get("config")
+    for key, (new, old) in (changed_for_validation(cfg, config) if isinstance(config, Mapping) else {}).items():
+        prepared = key in KEYS.values() and "preprocessing" in state
+        images = key.startswith(DATA_KEYS) and "data" in state and not data
+        if not (prepared or images):
+            found.append(Difference(key, old, new))
+    return found + data
+
+
+def identify(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: Identity) -> Evaluation:
+    """Says what differs from the run's own report, which is of its last epoch, with the settings and data of its training.
+
+    Any other one goes to evaluations/; where no run is in the directory, the first one goes to the directory itself.
+    """
+    epoch, last = state.get("epoch"), run.last_epoch()
+    inside = os.path.realpath(path.parent) == os.path.realpath(run.models)
+    differences = find_differences(cfg, state, here)
+    reasons = [str(difference) for difference in differences]
+    if not inside:
+        reasons.append(f"the checkpoint is not one of {run.directory}")
+    elif epoch != last:
+        reasons.append(f"the checkpoint is of epoch {epoch}, and the run's last one is {last}")
+    for difference in differences:
+        log.warning("differs from the checkpoint: %s", difference)
+    if "data" not in state:
+        log.info(UNTOLD, path)
+    own = Evaluation({"epoch": epoch, "checkpoint": path.name}, run.directory)
+    if not reasons:
+        return own
+    about = {"epoch": epoch, "checkpoint": str(path), "differs": reasons}
+    first, no_run = Evaluation(about, run.directory), not (own_files.checkpoints(run.models) or run.history_file.exists())
+    if no_run and all(is_of(file, about) for file in reports(cfg, first)):
+        return first
+    name = folder_name(path, inside, epoch, [difference.key for difference in differences])
+    unique = digest_names(map(repr, (os.path.realpath(path), epoch, reasons, here.preprocessing, here.facts())))[:8]
+    other = Evaluation(about, run.directory / EVALUATIONS / f"{name}_{unique}")
+    log.info("This is not the run's own report, which stays as it is: %s. It goes to %s", "; ".join(reasons), other.base)
+    return other
+
+
+def reports(cfg: Config, evaluation: Evaluation) -> list[Path]:
+    """Where its numbers are written."""
+    options = cfg.TEST.TAU_NORM
+    directory = evaluation.directory(float(options.TAU) if options.USE_TAU_NORM else None)
+    return [directory / METRICS, *[evaluation.base / SWEEP] * bool(options.SWEEP)]
+
+
+def is_of(report: Path, about: dict[str, Any]) -> bool:
+    """Whether a report is of this evaluation, or not there."""
+    if not report.exists():
+        return True
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(report.read_text(encoding="utf-8"))
+        return isinstance(content, dict) and all(content.get(key) == about.get(key) for key in ("epoch", "checkpoint", "differs"))
+    return False
+
+
+def folder_name(path: Path, inside: bool, epoch: int | None, keys: list[str]) -> str:
+    """The checkpoint, its run if that is another one, its epoch if its name does not tell, and what is changed."""
+    words = [path.parent.parent.name] if not inside and path.parent.name == "models" else []
+    words.append(path.stem)
+    words += [f"epoch_{epoch}"] * (epoch is not None and not path.stem.startswith("epoch_"))
+    words += [key.rpartition(".")[2] for key in keys[:NAMED_KEYS]]
+    return re.sub(r"[^\w.-]+", "_", "_".join(words))[:LONGEST].strip("._")
