@@ -14,6 +14,7 @@ def preprocessing(cfg: Config, images: ImageSet) -> dict[str, Any]:
     input size where they leave another one, and is normalised; "BGR" turns the channels after that.
     """
     mean, std = ([float(str(value)) for value in values.numpy()] for values in mean_and_std(cfg, images))   # as short as typed
-    steps = [{"name": name, **TRANSFORMS.arguments(name, cfg.TRANSFORMS.PROCESS_DETAIL)} for name in cfg.TRANSFORMS.TEST_TRANSFORMS]
+    options = cfg.TRANSFORMS.PROCESS_DETAIL
+    steps = [{"name": name, **TRANSFORMS.arguments(name, options)} for name in cfg.TRANSFORMS.TEST_TRANSFORMS]
     return {"input_size": list(cfg.INPUT_SIZE), "color_space": cfg.COLOR_SPACE, "mean": mean, "std": std,
             "test_transforms": steps, "exif": cfg.DATASET.EXIF, "alpha": cfg.DATASET.ALPHA}
