@@ -58,7 +58,8 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
 
 def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | None:
     """Everything that can be refused, before anything is written; None where a finished set is there and --ar leaves it."""
-    run, output = build.run_directory(cfg), build.build_output(cfg)
+    run = build.run_directory(cfg)
+    output = Output(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
     if run.holds_a_run():
         raise InputError(f"{run.directory} holds a training; give the generation a NAME of its own")
     train_set = build.build_dataset(cfg, train=True)

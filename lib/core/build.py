@@ -10,7 +10,7 @@ from yacs.config import CfgNode as Config
 
 from lib.backbone import BACKBONES, Backbone, named
 from lib.core import checkpoint
-from lib.core.cam_sampling import Generation, Output, Plan, make_plan
+from lib.core.cam_sampling import Generation, Plan, make_plan
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
 from lib.core.engine import EagerStep, Head, Loader, TrainStep, own_logits
@@ -258,8 +258,3 @@ def build_generation(cfg: Config, train_set: ImageSet, network: Network, device:
     """What makes them, on ``device``, where the network is."""
     return Generation(train_set, network, build_normalize(cfg, train_set, device), tuple(cfg.INPUT_SIZE), device,
                       batch_size=valid_batch_size(cfg, device), num_readers=max(cfg.TRAIN.NUM_WORKERS, 1))
-
-
-def build_output(cfg: Config) -> Output:
-    """Where they go."""
-    return Output(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
