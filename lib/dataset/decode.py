@@ -92,6 +92,7 @@ class ImageFile(Source):
     def __init__(self, data: bytes, name: str, options: ReadOptions = USUAL) -> None:
         self.data, self.name, self.alpha, self.remarks = data, name, options.alpha, set()
         self.turbo = find_turbojpeg() if data.startswith(BEGIN) and data.endswith(END) else None
+        self.jpeg = self.turbo.header(data) if self.turbo else None
         self.stored, self.turn = self.header()
         if self.turn != TURNS[UPRIGHT]:
             self.remarks.add(TURNED[options.exif])
@@ -102,10 +103,8 @@ class ImageFile(Source):
 
     def header(self) -> Header:
         file = io.BytesIO(self.data)
-        header = self.turbo.header(self.data) if self.turbo else None
-        if header is not None:
-            return Header((header.height, header.width), TURNS[read_orientation(file)])
-        self.turbo = None
+        if self.jpeg is not None:
+            return Header((self.jpeg.height, self.jpeg.width), TURNS[read_orientation(file)])
         with self.readable():
             return read_header(file)
 
@@ -115,9 +114,9 @@ class ImageFile(Source):
     def window(self, top: int, left: int, height: int, width: int, target: tuple[int, int] | None = None) -> Tensor:
         reduction = self.reduction(height, width, target)
         top, left, height, width = self.turn.stored_window((top, left, height, width), self.stored)
-        edges = ((edge + reduction // 2) // reduction for edge in (top, left, top + height, left + width))
-        top, left, bottom, right = edges   # to the nearest pixel of the reduced image
-        return self.turn.apply(self.decode(reduction, top, left, bottom - top, right - left))
+        edges = (left, top, left + width, top + height)
+        box = tuple((edge + reduction // 2) // reduction for edge in edges)   # to the nearest pixel of the reduced image
+        return self.turn.apply(self.decode(reduction, box))
 
     def reduction(self, height: int, width: int, target: tuple[int, int] | None) -> int:
         """The strongest that leaves a window no smaller than ``target``; 1 for what is no JPEG."""
@@ -125,15 +124,13 @@ class ImageFile(Source):
             return 1
         return max(by for by in REDUCTIONS if by == 1 or (height >= by * target[0] and width >= by * target[1]))
 
-    def decode(self, reduction: int, top: int, left: int, height: int, width: int) -> Tensor:
-        """A window of the image reduced by ``reduction``, in pixels of that."""
-        pixels = self.turbo.window(self.data, reduction, top, left, height, width) if self.turbo else None
-        if pixels is None:
-            pixels = self.decode_by_pillow(reduction, (left, top, left + width, top + height))
-        return pixels
+    def decode(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
+        """What is in the box (left, top, right, bottom) of the stored image reduced by ``reduction``, in pixels of that."""
+        pixels = self.turbo.window(self.data, self.jpeg, reduction, box) if self.jpeg else None
+        return self.decode_by_pillow(reduction, box) if pixels is None else pixels
 
     def decode_by_pillow(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
-        """Decodes the whole image, and makes a tensor of what is in the box (left, top, right, bottom)."""
+        """The same, of the whole image decoded."""
         with self.readable(), Image.open(io.BytesIO(self.data), formats=FORMATS) as image:
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))

@@ -183,6 +183,6 @@ def read_ppm(data: bytes) -> np.ndarray | None:
     else:   # in decimal
         words = re.sub(rb"#[^\r\n]*", b" ", data[header.end() - 1:]).split()[:count]
         samples = np.array(words).astype(np.uint16)
-    scaled = (2 * 65535 * np.minimum(samples, most).astype(np.int64) + most) // (2 * most)
-    shape = (height, width, bands) if bands == 3 else (height, width)
-    return scaled.astype(np.uint16).reshape(shape)
+    if most < 65535:
+        samples = ((65535 * np.minimum(samples, most).astype(np.uint32) + most // 2) // most).astype(np.uint16)
+    return samples.reshape((height, width, bands) if bands == 3 else (height, width))

@@ -68,26 +68,28 @@ class TurboJpeg:
     def header(self, data: bytes) -> Header | None:
         """None where this is no JPEG of 8 bits that can be turned to RGB."""
         with self.decoder() as decoder:
-            return self.read_header(decoder, data)
-
-    def read_header(self, decoder: int, data: bytes) -> Header | None:
-        if self.library.tj3DecompressHeader(decoder, data, len(data)) != 0:
-            return None
-        subsampling, width, height, precision, colours = (
-            self.library.tj3Get(decoder, parameter) for parameter in
-            (TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPARAM_PRECISION, TJPARAM_COLORSPACE))
+            if self.library.tj3DecompressHeader(decoder, data, len(data)) != 0:
+                return None
+            subsampling, width, height, precision, colours = (
+                self.library.tj3Get(decoder, parameter) for parameter in
+                (TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPARAM_PRECISION, TJPARAM_COLORSPACE))
         if precision != 8 or colours not in CONVERTIBLE or not 0 <= subsampling < len(MCU_WIDTHS):
             return None
         return Header(height, width, MCU_WIDTHS[subsampling])
 
-    def window(self, data: bytes, reduction: int, top: int, left: int, height: int, width: int) -> Tensor | None:
+    def window(self, data: bytes, header: Header, reduction: int, box: tuple[int, int, int, int]) -> Tensor | None:
         """A window of the image reduced by 1, 2, 4 or 8, uint8 (3, height, width) with the channels last in memory.
 
         The same pixels, to the last bit, as in the whole image. None where the library found anything to complain of.
+
+        Args:
+            header: of the same data.
+            box: left, top, right, bottom of the window, in pixels of the reduced image.
         """
+        left, top, right, bottom = box
+        height, width = bottom - top, right - left
         with self.decoder() as decoder:
-            header = self.read_header(decoder, data)
-            if header is None:
+            if self.library.tj3DecompressHeader(decoder, data, len(data)) != 0:
                 return None
             mcu_width = max(1, header.mcu_width // reduction)
             # a pixel more on each side, since colours are interpolated between neighbours; it begins where a block does
