@@ -213,6 +213,13 @@ def test_composite_is_exact_for_every_colour_and_opacity():
 
 # --- colour spaces
 
+def test_a_jpeg_may_hold_red_green_and_blue_as_they_are():
+    flat = np.broadcast_to(np.array([250, 3, 120], dtype=np.uint8), (16, 16, 3))
+    data = saved("RGB", flat, "JPEG", quality=100, keep_rgb=True)
+    assert b"Adobe" in data
+    assert np.abs(pixels(data).astype(int) - flat).max() <= 1
+
+
 def adobe(data: bytes, transform: int) -> bytes:
     """A JPEG with another word on its colours in its Adobe segment."""
     place = data.index(b"Adobe") + 11

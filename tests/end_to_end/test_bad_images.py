@@ -2,17 +2,21 @@
 import json
 
 import pytest
+from PIL import Image
 
-from tests.dataset.photographs import photograph
+from tests.dataset.photographs import encode, photograph
+from tests.dataset.pictures import exif
 
 BAD = 6
 
 
 @pytest.fixture
 def words(tmp_path) -> list[str]:
-    """Twelve photographs in two classes, number 6 cut in half."""
+    """Twelve photographs in two classes, number 6 cut in half, number 8 with transparent pixels, number 9 stored on its side."""
     for number in range(12):
-        data = photograph(number, (90 + number, 70))
+        data = photograph(number, (90 + number, 70), exif=b"Exif\0\0" + exif(6 if number == 9 else 1))
+        if number == 8:
+            data = encode(Image.new("RGBA", (80, 70), (9, 9, 9, 100)), "PNG")
         (tmp_path / f"{number}.jpg").write_bytes(data[:len(data) // 2] if number == BAD else data)
     annotations = [{"image_id": number, "fpath": f"{number}.jpg", "category_id": number % 2} for number in range(12)]
     for name, kept in (("train", annotations), ("valid", annotations[:BAD])):
@@ -45,4 +49,6 @@ def test_a_bad_image_that_is_skipped_is_reported_once_by_the_first_rank(command,
     assert done.stdout.count("in all, 1 of 12 images could not be read") == 1
     assert not any("rank 1" in line for line in done.stdout.splitlines())
     assert done.stdout.count("annotations[6]: ") == 1
+    assert done.stdout.count("train.json: 1 of 12 images have transparent pixels, which show the colour stored in them") == 1
+    assert done.stdout.count("train.json: 1 of 12 images are turned upright, as EXIF's orientation says") == 1
     assert done.stdout.count("JPEGs are decoded by ") == 1
