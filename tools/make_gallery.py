@@ -19,8 +19,10 @@ from typing import Any
 import yaml
 
 from lib.config import TREE, load_config
+from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
-from lib.utils.log import take_all_text
+from main.command import exit_status
+from tools.runs.results import read_measured
 
 ROOT = Path(__file__).resolve().parents[1]
 GALLERY = ROOT / "tools/gallery"
@@ -98,7 +100,7 @@ def fragments(trick: dict) -> list[str]:
 
 
 def document(name: str, families: list[dict]) -> str:
-    reported, measured = reported_rows(), read("measured.yaml")
+    reported, measured = reported_rows(), read_measured(GALLERY / "measured.yaml", option="")
     introduction = (GALLERY / f"introduction_{name}").read_text(encoding="utf-8")
     lines = [MADE, "", introduction, *overview(families, reported)]
     for family in families:
@@ -204,8 +206,10 @@ def spread(errors: list[float]) -> str:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 2 if a document is not up to date")
-    take_all_text()
-    args = parser.parse_args(argv)
+    return exit_status(lambda: make(parser.parse_args(argv)))
+
+
+def make(args: argparse.Namespace) -> None:
     stale = []
     for name, families in read("tricks.yaml").items():
         path, text = ROOT / name, document(name, families)
@@ -214,10 +218,8 @@ def main(argv: Sequence[str]) -> int:
             if not args.check:
                 write_text_atomically(path, text)
     if args.check and stale:
-        print(f"error: {', '.join(stale)}: not what tools/gallery says; run python tools/make_gallery.py", file=sys.stderr)
-        return 2
-    print(f"{', '.join(stale) or 'nothing'} written" if stale else "up to date")
-    return 0
+        raise InputError(f"{', '.join(stale)}: not what tools/gallery says; run python tools/make_gallery.py")
+    print(f"{', '.join(stale)} written" if stale else "up to date")
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ class Run:
             return []
         lines = self.history_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         entries = [parse_json(line, self.history_file) for line in lines if line.endswith("\n")]   # a torn line never counted
-        if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
+        if not all(map(is_epoch, entries)):
             raise damaged(self.history_file, "a line that is no epoch")
         return entries
 
@@ -215,6 +215,12 @@ class Run:
         if self.lock_held is not None:
             self.lock_held.close()
             self.lock_held = None
+
+
+def is_epoch(entry: Any) -> bool:
+    """Whether this can be a line of history.jsonl; what is not finite is null."""
+    return (isinstance(entry, dict) and isinstance(entry.get("epoch"), int)
+            and all(isinstance(entry.get(name), int | float | None) for name in (*SCALARS, "seconds")))
 
 
 def keep_second_name(path: Path, name: Path) -> None:

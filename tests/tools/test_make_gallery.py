@@ -1,5 +1,6 @@
 """The two documents are what their data files say, and every reported row has a command."""
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,16 @@ def test_ours_show_mean_and_deviation():
 ])
 def test_braces(paths, text):
     assert gallery.braces(paths) == text
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("{", "cannot be read"), ("a: 1", "no list of measurements"), ("- {trick: a, data: b}", "entry 1 has no command and no err"),
+    ("- {trick: a, data: b, command: c, error: 5, seeds: [1], epochs: 1, input_size: [8], hardware: h, commit: x}", "no list")])
+def test_a_damaged_file_of_measurements_is_named(text, message, tmp_path, monkeypatch, capsys):
+    shutil.copytree(gallery.GALLERY, tmp_path / "gallery")
+    (tmp_path / "gallery/measured.yaml").write_text(text)
+    monkeypatch.setattr(gallery, "GALLERY", tmp_path / "gallery")
+    assert gallery.main(["--check"]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {tmp_path}/gallery/measured.yaml" in error
+    assert message in error

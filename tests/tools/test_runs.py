@@ -1,5 +1,6 @@
 """Parts of the queue of runs, without training: the list, the account, processes, display and results."""
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -189,6 +190,49 @@ def test_a_failure_stops_no_other_run(jobs):
     assert account[1].failure == "exit status 1"
     account = run(jobs[1:2], Pretended(failing="start"))
     assert (account[0].status, account[0].failure) == (FAILED, "no room")
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    ("{", "Expecting"), ("[1]", "no list"), ("{}", "no list"), ("[]", "no list"), ("[{}]", "no list"),
+    ("[" * 100_000, "recursion"),
+    ('[{"hardware": 1, "processor": "P", "git": null}]', "no list"), (None, "No such file"), (b"\xff\xfe\0", "utf-8"),
+    ('[{"hardware": "CPU", "processor": "P", "git": {"commit": 5}}]', "no list")])
+def test_a_damaged_environment_is_named_and_the_table_written(jobs, tmp_path, capsys, content, reason):
+    """Of one of two seeds; the numbers of both count."""
+    for job in jobs[:2]:
+        leave(job, 4)
+    path = jobs[1].run.directory / "environment.json"
+    path.unlink() if content is None else path.write_bytes(content.encode() if isinstance(content, str) else content)
+    argv = ["--configs", DIGITS, "--seeds", "0", "1", "--gpus", "cpu", "OUTPUT_DIR", str(tmp_path), *WORDS]
+    assert main(argv) == 0
+    shown = capsys.readouterr().out
+    assert re.search(rf"{re.escape(str(path))} cannot be read \(.*{reason}", shown)
+    assert shown.count("given as unknown") == 1
+    row, = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert (row["hardware"], row["commit"]) == ("CPU, 1 threads, P; unknown", "0123456789; unknown")
+    assert row["error"] == [50.0, 50.0]
+
+
+@pytest.mark.parametrize(("line", "reason"), [
+    ('{"epoch": 4}', "the last epoch has no seconds and no valid_accuracy"), ('{"epoch": "4"}', "no epoch"),
+    ('{"epoch": 4, "valid_accuracy": "high"}', "no epoch"), ('{"epoch": 4, "seconds": 1.0}', "no valid_accuracy"),
+    ("[4]", "no epoch"), ("{", "Expecting")])
+def test_a_damaged_history_is_named_before_anything_starts(jobs, tmp_path, capsys, line, reason):
+    leave(jobs[0], 4)
+    with jobs[0].run.history_file.open("a") as file:
+        file.write(line + "\n")
+    assert main(["--configs", DIGITS, "--seeds", "0", "--gpus", "cpu", "OUTPUT_DIR", str(tmp_path), *WORDS]) == 2
+    error = capsys.readouterr().err
+    assert f"{jobs[0].run.history_file} is damaged (" in error
+    assert reason in error
+
+
+def test_a_history_that_is_damaged_in_the_meantime_is_one_failure_among_the_results(jobs, tmp_path):
+    for job in jobs:
+        leave(job, 4)
+    jobs[1].run.history_file.write_text("{\n")
+    row, _ = results.make_rows(jobs, {}, [])
+    assert (row["seeds"], row["unfinished_seeds"]) == ([0], [1])
 
 
 def test_success_without_the_last_epoch_is_a_failure(jobs, monkeypatch):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lib.config import Config, ConfigError, load_config
 from lib.core.build import run_directory
-from lib.core.run import Run
+from lib.core.run import Run, damaged
 from lib.utils.errors import InputError
 from tools.runs.changes import changes
 
@@ -92,6 +92,9 @@ def state(job: Job) -> State:
         return State()
     accuracies = [entry["valid_accuracy"] for entry in history if "valid_accuracy" in entry]
     finished = history[-1]["epoch"] >= job.cfg.TRAIN.MAX_EPOCH and (job.run.directory / "metrics.json").exists()
+    lacking = [key for key in ("seconds", "valid_accuracy") if finished and history[-1].get(key) is None]
+    if lacking:
+        raise damaged(job.run.history_file, f"the last epoch has no {' and no '.join(lacking)}")
     return State(history[-1]["epoch"], accuracies[-1] if accuracies else None, finished)
 
 

@@ -1,5 +1,6 @@
 """From the histories of finished runs to one row per configuration, for people, for programs and for the galleries."""
 import json
+import logging
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import yaml
 
 from lib.config import Config
-from lib.core.run import Run, parse_json
+from lib.core.run import Run
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.text import shell_line
 from tools.runs.jobs import Job, state
+
+log = logging.getLogger("tools.run_gallery")
 
 MEASURED = ("trick", "data", "command", "error", "seeds", "epochs", "input_size", "hardware", "commit")   # keys of measured.yaml
 SHOTS = ("many", "medium", "few")
@@ -36,7 +39,7 @@ def make_rows(jobs: Sequence[Job], titles: dict[str, str], command_tail: Sequenc
 
 def make_row(jobs: Sequence[Job], title: str, command: Sequence[str]) -> dict[str, Any]:
     cfg = jobs[0].cfg
-    finished = [job for job in jobs if state(job).finished]
+    finished = [job for job in jobs if is_finished(job)]
     last = [job.run.history()[-1] for job in finished]
     errors = [round(100 * (1 - entry["valid_accuracy"]), 4) for entry in last]
     sessions = [session for job in finished for session in read_sessions(job.run)]
@@ -47,13 +50,37 @@ def make_row(jobs: Sequence[Job], title: str, command: Sequence[str]) -> dict[st
         "recipe": jobs[0].recipe, "unfinished_seeds": [job.cfg.SEED for job in jobs if job not in finished],
         "error_mean": mean(errors), "error_std": deviation(errors),
         "shots": {name: [round(100 * entry[name], 4) for entry in last if name in entry] for name in SHOTS},
-        "seconds": [round(sum(entry["seconds"] for entry in job.run.history()), 1) for job in finished],
+        "seconds": [round(sum(entry.get("seconds") or 0.0 for entry in job.run.history()), 1) for job in finished],
     }
 
 
+def is_finished(job: Job) -> bool:
+    """False for a run whose history is damaged, too, which the account of failures has told."""
+    try:
+        return state(job).finished
+    except InputError:
+        return False
+
+
 def read_sessions(run: Run) -> list[dict[str, Any]]:
+    """The run's environment.json. Where it is missing or damaged, the log says so, and what is to be told of it is unknown."""
     path = run.directory / "environment.json"
-    return parse_json(path.read_text(encoding="utf-8"), path)
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(sessions, list) or not sessions or not all(map(is_session, sessions)):
+            raise ValueError("no list of starts with their hardware")
+        return sessions
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("%s cannot be read (%s); hardware and commit of this run are given as unknown", path,
+                    getattr(error, "strerror", None) or error)
+        return [{"hardware": "unknown", "processor": "", "git": {"commit": "unknown", "changed": False}}]
+
+
+def is_session(session: Any) -> bool:
+    if not isinstance(session, dict) or not all(isinstance(session.get(key), str) for key in ("hardware", "processor")):
+        return False
+    git = session.get("git")
+    return git is None or (isinstance(git, dict) and isinstance(git.get("commit"), str))
 
 
 def hardware(session: dict[str, Any]) -> str:
@@ -63,7 +90,7 @@ def hardware(session: dict[str, Any]) -> str:
 
 def commit(session: dict[str, Any]) -> str:
     git = session["git"]
-    return "none" if git is None else git["commit"][:10] + " with changes" * git["changed"]
+    return "none" if git is None else git["commit"][:10] + " with changes" * bool(git.get("changed"))
 
 
 def together(values: Iterable[str]) -> str:
@@ -121,15 +148,20 @@ def write_results(rows: Sequence[dict[str, Any]], about: dict[str, Any], prefix:
     return paths
 
 
-def read_measured(path: Path) -> list[dict[str, Any]]:
+def read_measured(path: Path, option: str = "--append: ") -> list[dict[str, Any]]:
     """Raises InputError for a file that is not a list of measurements."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"--append: {path} cannot be read ({error})") from error
+        raise InputError(f"{option}{path} cannot be read ({error})") from error
     content = [] if content is None else content
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise InputError(f"--append: {path} is no list of measurements, such as tools/gallery/measured.yaml is")
+        raise InputError(f"{option}{path} is no list of measurements, such as tools/gallery/measured.yaml is")
+    for number, entry in enumerate(content, start=1):
+        lacking = [key for key in MEASURED if key not in entry]
+        if lacking or not isinstance(entry["error"], list):
+            what = f"has no {' and no '.join(lacking)}" if lacking else "has an error that is no list"
+            raise InputError(f"{option}{path}: entry {number} {what}")
     return content
 
 
