@@ -38,7 +38,7 @@ from lib.dataset import ImageSet, absent_classes, shorten_names
 from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
 from lib.utils.text import shell_line
-from main.claim import RESUME, Claim, check_images, check_length, claim, log_changes, log_choice
+from main.claim import RESUME, TEACHER, Claim, check_images, check_length, claim, log_changes, log_choice
 from main.command import make_parser, run_command
 from main.generate import generate
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
@@ -148,6 +148,8 @@ def assemble(cfg: Config, run: Run, chosen: Claim, identity: Identity, runtime: 
     with runtime.agree():
         criterion = build.build_criterion(cfg, identity.class_counts).to(runtime.device)
         combiner = build.build_combiner(cfg, identity.class_counts, identity).to(runtime.device)
+    if runtime.is_main and start.resumes and start.state.get("combiner", combiner.origin()) != combiner.origin():
+        log.warning("changed since the checkpoint: %s holds other weights, from which the epochs to come learn", TEACHER)
     network = runtime.wrap(network)
     with runtime.agree():
         step = build.build_step(cfg, EagerStep(network, criterion, combiner, optimizer, precision), runtime)

@@ -1,5 +1,6 @@
 """Small facts about tensors."""
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -14,6 +15,15 @@ def digest_bytes(values: Tensor) -> str:
     """SHA-256 of uint8 values and their shape."""
     content = hashlib.sha256(repr(tuple(values.shape)).encode())
     content.update(values.contiguous().numpy())
+    return content.hexdigest()
+
+
+def digest_weights(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors of any type, in the order of their names; they are copied to the CPU one by one."""
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().contiguous().flatten()
+        content.update(name.encode() + digest_bytes(values.view(torch.uint8)).encode())
     return content.hexdigest()
 
 

@@ -126,6 +126,31 @@ def test_a_teacher_of_other_classes_does_not_fit(tmp_path, teacher):
         build.build_combiner(config(tmp_path), torch.tensor([9, 5, 2, 1]))
 
 
+def test_a_teacher_that_numbers_the_classes_otherwise_follows_the_data(tmp_path, teacher):
+    """Output c of the teacher is of the class that the data call c."""
+    path, cfg = tmp_path / "teacher.pth", config(tmp_path)
+    checkpoint.save(checkpoint.load(path) | {"class_names": ["c", "a", "b"]}, [path])
+    identity = Identity(["a", "b", "c"], COUNTS, {}, {})
+    combiner = build.build_combiner(cfg, COUNTS, identity)
+    torch.testing.assert_close(combiner.teacher(IMAGES).logits, teacher(IMAGES).logits[:, [1, 2, 0]])
+    with pytest.raises(InputError, match=rf"{KEY}.* was trained for other classes: the checkpoint has 'c'; the data have 'd'"):
+        build.build_combiner(cfg, COUNTS, identity._replace(class_names=["a", "b", "d"]))
+
+
+def test_its_origin_is_its_weights(tmp_path, teacher):
+    def origin() -> str:
+        return build.build_combiner(config(tmp_path), COUNTS).origin()
+
+    first = origin()
+    assert origin() == first != ""
+    path = tmp_path / "teacher.pth"
+    state = checkpoint.load(path)
+    state["state_dict"]["classifier.bias"][0] += 1e-6
+    checkpoint.save(state, [path])
+    assert origin() != first
+    assert build.build_combiner(config(tmp_path, **{"TRAIN.COMBINER.TYPE": "default"}), COUNTS).origin() == ""
+
+
 def test_a_missing_teacher_is_named_with_its_key(tmp_path, teacher):
     with pytest.raises(MissingPathError, match=rf"{KEY}: no file .*else.pth; .* has teacher.pth"):
         build.build_combiner(config(tmp_path, **{KEY: str(tmp_path / "else.pth")}), COUNTS)

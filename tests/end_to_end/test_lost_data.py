@@ -197,6 +197,18 @@ def test_a_teacher_is_not_written_over(copied, tiny, capsys, name):
     assert files(copied) == before
 
 
+@pytest.mark.slow
+def test_a_teacher_that_was_replaced_is_named(copied, tiny, capsys):
+    place = copied / "teacher.pth"
+    shutil.copy(copied / "run/models/epoch_2.pth", place)
+    assert run(tiny, "NAME", "student", *teacher(place), "TRAIN.MAX_EPOCH", "1") == 0
+    assert run(tiny, "NAME", "student", *teacher(place), "TRAIN.MAX_EPOCH", "2", "--ar", "True") == 0
+    assert "holds other weights" not in capsys.readouterr().out
+    shutil.copy(copied / "run/models/epoch_4.pth", place)
+    assert run(tiny, "NAME", "student", *teacher(place), "TRAIN.MAX_EPOCH", "3", "--ar", "True") == 0
+    assert "changed since the checkpoint: TRAIN.COMBINER.DIVE.TEACHER_MODEL holds other weights" in capsys.readouterr().out
+
+
 def test_the_configuration_of_the_run_itself(copied, tiny, capsys):
     """It goes on with the run, and is not deleted with it."""
     own = copied / "run/config.yaml"

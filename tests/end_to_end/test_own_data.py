@@ -354,3 +354,51 @@ def test_images_that_were_prepared_otherwise_are_named(copied, tiny, heard):
     pretrained = ["NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", str(copied / "run/models/last.pth")]
     assert run_train(copied, tiny, "NAME", "fine", *pretrained, *STILL, "COLOR_SPACE", "BGR") == 0
     assert 'prepared in another way: COLOR_SPACE "RGB" in the checkpoint, "BGR" here' in heard()
+
+
+def generation(folder: Path, name: str, *more: str) -> list[str]:
+    return ["NAME", name, "NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", str(folder / "run/models/last.pth"),
+            "DATASET.GENERATE_CAM_BASED_DATASET", "True", "DATASET.CAM_DATA_SAVE_PATH", str(folder / "cam/images"),
+            "DATASET.CAM_DATA_JSON_SAVE_PATH", str(folder / "cam/cam.json"), *more]
+
+
+def test_images_of_cam_based_sampling_are_made_by_the_vectors_of_their_classes(copied, tiny, heard, capsys):
+    write_sets(copied, ["eel", "cat", "dog"])
+    assert run_train(copied, tiny, *generation(copied, "made")) == 0
+    assert "its classifier's outputs follow the data" in heard()
+    rename(copied)
+    before = files(copied)
+    assert run_train(copied, tiny, *generation(copied, "again"), "--overwrite") == 2
+    assert "was trained for other classes" in capsys.readouterr().err
+    assert files(copied) == before
+
+
+def test_a_generation_does_not_replace_what_it_reads(copied, tiny, capsys):
+    """Images are made of images that were made before, in their own folder."""
+    assert run_train(copied, tiny, *generation(copied, "made")) == 0
+    before = files(copied)
+    read = ["DATASET.ROOT", str(copied / "cam"), "DATASET.TRAIN_JSON", "cam.json", "DATASET.VALID_JSON",
+            str(copied / "valid.json")]
+    assert run_train(copied, tiny, *generation(copied, "again", *read), "--overwrite") == 2
+    assert "DATASET.TRAIN_JSON: " in capsys.readouterr().err
+    shutil.copy(copied / "cam/cam.json", copied / "cam/copy.json")
+    read[3] = "copy.json"
+    assert run_train(copied, tiny, *generation(copied, "again", *read), "--overwrite") == 2
+    assert "cam_000000.png is read by this run, and would be deleted by --overwrite" in capsys.readouterr().err
+    (copied / "cam/copy.json").unlink()
+    assert files(copied) == before
+
+
+def test_other_images_of_cam_based_sampling_are_other_data(copied, tiny, capsys):
+    assert run_train(copied, tiny, *generation(copied, "made")) == 0
+    annotations = str(copied / "cam/cam.json")
+    use = ["NAME", "second", "DATASET.USE_CAM_BASED_DATASET", "True", "DATASET.CAM_DATA_JSON_SAVE_PATH", annotations]
+    assert run_train(copied, tiny, *use, "TRAIN.MAX_EPOCH", "1") == 0
+    assert run_valid(copied, tiny, *use) == 0
+    assert not (copied / "second/evaluations").exists()   # the added images are no part of it
+    assert run_train(copied, tiny, *generation(copied, "made", "SEED", "7"), "--overwrite") == 0
+    capsys.readouterr()
+    assert run_train(copied, tiny, *use, "TRAIN.MAX_EPOCH", "2", "--ar", "True") == 2
+    assert "images of CAM-based sampling: made_with" in capsys.readouterr().err
+    assert run_train(copied, tiny, *use[:2], "TRAIN.MAX_EPOCH", "2", "--ar", "True") == 2
+    assert "images of CAM-based sampling: none here" in capsys.readouterr().err

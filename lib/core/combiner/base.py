@@ -42,6 +42,10 @@ class Combiner(nn.Module):
         super().__init__()
         self.register_buffer("class_counts", class_counts.long(), persistent=False)
 
+    def origin(self) -> str:
+        """A digest of what it has besides its options, such as the weights of a teacher; empty where that is nothing."""
+        return ""
+
     def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
         return self.combine(network, criterion, batch.images, batch.labels, *self.draw(batch, num_chunks(network)))
 

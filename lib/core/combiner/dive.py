@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from lib.core.combiner.base import COMBINERS, Combiner, Step
 from lib.net import Network
+from lib.utils.tensors import digest_weights
 
 
 @COMBINERS.register("dive")
@@ -24,6 +25,10 @@ class Distillation(Combiner):
         self.teacher = teacher_model.requires_grad_(False)
         self.teacher.always_eval = True
         self.teacher.eval()
+        self.digest = digest_weights(teacher_model.state_dict())
+
+    def origin(self) -> str:
+        return self.digest
 
     def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
         with torch.no_grad():
