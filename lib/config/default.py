@@ -16,8 +16,9 @@ TREE.SHOW_STEP = 20                   # batches from one progress line to the ne
 TREE.PIN_MEMORY = True                # page-locked host memory for batches that go to a GPU
 TREE.INPUT_SIZE = [224, 224]          # height, width of what the network sees, in pixels
 TREE.COLOR_SPACE = "RGB"              # RGB | BGR, order of the channels
-TREE.RESUME_MODEL = ""                # checkpoint to go on from: a name in the run's models/, or a path with a "/"
-TREE.RESUME_MODE = "all"              # all: weights, optimizer, epoch, best | state_dict: weights only, from epoch 1
+TREE.RESUME_MODEL = ""                # checkpoint to resume from: a name in the run's models/ (--overwrite rewinds the run to it)
+                                      # or a path with a "/"; --ar prefers the run's own newest checkpoint
+TREE.RESUME_MODE = "all"              # all: weights, optimizer, epoch, on the same data | state_dict: weights only, from epoch 1
 TREE.EVAL_MODE = False                # train with the network in eval mode (BatchNorm and dropout as in validation)
 
 TREE.DATASET = Node()
@@ -154,8 +155,8 @@ TREE.TEST = Node()
 TREE.TEST.BATCH_SIZE = 32             # images of a forward pass without training
 TREE.TEST.LARGE_BATCHES = True        # on a GPU more than that, if images are small: 2^20 pixels (1,024 images of 32×32)
 TREE.TEST.NUM_WORKERS = 8
-TREE.TEST.MODEL_FILE = ""             # checkpoint to validate: a name in the run's models/, or a path; empty: last.pth
-TREE.TEST.BEST_BY = "accuracy"        # accuracy (top-1) | balanced | macro_f1: by it best_model.pth and the best tau are chosen
+TREE.TEST.MODEL_FILE = ""             # checkpoint for main/valid.py: a name in the run's models/, or a path; empty: last.pth
+TREE.TEST.BEST_BY = "accuracy"        # accuracy (top-1) | balanced | macro_f1: chooses best_model.pth and the best tau
 TREE.TEST.TAU_NORM = Node()
 TREE.TEST.TAU_NORM.USE_TAU_NORM = False   # main/valid.py validates the tau-normalized classifier
 TREE.TEST.TAU_NORM.TAU = 1.0          # classifier rows are divided by their norm ** TAU
