@@ -1,0 +1,1 @@
+"""What becomes of predictions: numbers with their uncertainty, tables, figures and pages."""
