@@ -18,13 +18,13 @@ from lib.core import build, checkpoint
 from lib.core.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
 from lib.core.checkpoint import Start
 from lib.core.failures import GENERATION, during
-from lib.core.figures import save_figure
 from lib.core.identity import Identity, load_start
 from lib.core.own_files import check_spared
 from lib.core.run import Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, enlarge, fingerprint
 from lib.dataset.enlarged import read_added
+from lib.report.figures import save_figure
 from lib.utils.errors import InputError
 from lib.utils.progress import Counter
 from lib.utils.text import shell_line

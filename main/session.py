@@ -12,10 +12,10 @@ from lib.core.combiner import Combiner
 from lib.core.engine import Loader, Sums, TrainStep, has_finite_weights
 from lib.core.identity import Identity
 from lib.core.interruption import BROKEN, GO_ON, SAVE, Watch
-from lib.core.metrics import BEST_BY
 from lib.core.precision import Precision
 from lib.core.run import BEST, Run
 from lib.core.runtime import Runtime, unwrap
+from lib.report.metrics import BEST_BY
 from lib.utils.errors import InputError, RunFailedError, RunInterruptedError
 from lib.utils.schedule import Schedule
 

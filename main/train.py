@@ -25,16 +25,17 @@ from lib.core import build
 from lib.core.batchnorm import check_batches
 from lib.core.checkpoint import Start
 from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
-from lib.core.figures import class_counts_figure, save_figure, training_curves
+from lib.core.findings import FindingsLog
 from lib.core.identity import Identity, check_same_data, load_start
 from lib.core.interruption import Watch
-from lib.core.metrics import BEST_BY, Predictions, measure, summary
 from lib.core.progress import Progress
-from lib.core.report import FindingsLog, write_report
 from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, absent_classes, shorten_names
+from lib.report.figures import class_counts_figure, save_figure, training_curves
+from lib.report.metrics import BEST_BY, Predictions, measure, summary
+from lib.report.report import write_report
 from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
 from lib.utils.text import shell_line

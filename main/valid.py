@@ -25,13 +25,14 @@ from lib.config import Config
 from lib.config.preparation import preprocessing
 from lib.core import build, checkpoint
 from lib.core.engine import evaluate_heads
+from lib.core.findings import FindingsLog
 from lib.core.identity import Identity, align_to_checkpoint
-from lib.core.metrics import Predictions, class_table, measure, summary
-from lib.core.report import FindingsLog, write_report
 from lib.core.run import LAST
 from lib.core.runtime import Runtime, to_device
-from lib.core.tau_sweep import WARNING, sweep_table, write_sweep
 from lib.dataset import ImageSet
+from lib.report.metrics import Predictions, class_table, measure, summary
+from lib.report.report import write_report
+from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
 from main.command import make_parser, run_command
 from main.evaluation import Evaluation, identify
 

@@ -9,7 +9,6 @@ from lib.config import paths, ranges
 from lib.config.literals import short
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
-from lib.core.metrics import BEST_BY
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.rgb import ALPHAS
@@ -17,6 +16,7 @@ from lib.dataset.sampler import bbn, weighted
 from lib.loss import LOSSES, label_aware_smooth
 from lib.modules import CLASSIFIERS, POOLINGS
 from lib.net import mix_locations
+from lib.report.metrics import BEST_BY
 from lib.utils.errors import InputError
 from lib.utils.registry import closest
 

@@ -9,12 +9,12 @@ from torch.optim import Optimizer
 
 from lib.core.combiner import Combiner, Step
 from lib.core.failures import TRAINING, VALIDATION, during
-from lib.core.metrics import Predictions, describe
 from lib.core.optimizer import FACTOR
 from lib.core.precision import Precision
 from lib.core.runtime import Runtime, unwrap
 from lib.dataset import Batch, FileLoader, MemoryLoader
 from lib.net import Output
+from lib.report.metrics import Predictions, describe
 from lib.utils.errors import InputError
 from lib.utils.seed import seed_globals
 

@@ -10,13 +10,13 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from lib.backbone import BACKBONES
 from lib.core.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
 from lib.core.engine import EagerStep, Sums, set_rate
-from lib.core.metrics import Predictions, describe
 from lib.core.optimizer import begin_moments
 from lib.core.precision import TorchAmp
 from lib.data_transform import TRANSFORMS, normalize
 from lib.dataset import Batch
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Mix, Network, class_activation_maps, foreground, scale_maps
+from lib.report.metrics import Predictions, describe
 from lib.utils.seed import Stream
 
 CUDA, LAZY = torch.device("cuda"), torch.device("lazy")

@@ -160,7 +160,7 @@ def test_a_report_that_cannot_be_written_is_one_message(tiny, first, monkeypatch
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("lib.core.report.write_text_atomically", fail)
+    monkeypatch.setattr("lib.report.report.write_text_atomically", fail)
     assert valid.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny, "TEST.MODEL_FILE", str(first / "models/last.pth")]) == 1
     told = "".join(capsys.readouterr())
     assert re.search(r"error: cannot write to .*run \(No space left on device\); the same command validates again", told)

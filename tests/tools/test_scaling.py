@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.core.metrics import measure
+from lib.report.metrics import measure
 from lib.utils.seed import shared_generator
 from tools.benchmark import main
 from tools.measure import scaling

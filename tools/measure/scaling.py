@@ -31,9 +31,9 @@ import torch
 from matplotlib.figure import Figure
 
 from lib.core.environment import environment, git_state
-from lib.core.figures import save_figure
-from lib.core.metrics import Predictions, confusion, describe, measure
 from lib.dataset import SAMPLERS, Draw, EpochBatches
+from lib.report.figures import save_figure
+from lib.report.metrics import Predictions, confusion, describe, measure
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.seed import shared_generator

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from lib.core.metrics import Predictions, class_table, confusion, describe, measure, summary
+from lib.report.metrics import Predictions, class_table, confusion, describe, measure, summary
 
 
 def random_case(size=700, classes=12, seed=0):

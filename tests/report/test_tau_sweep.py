@@ -4,8 +4,8 @@ import json
 import pytest
 import torch
 
-from lib.core.metrics import Predictions, measure
-from lib.core.tau_sweep import WARNING, sweep_figure, sweep_table, write_sweep
+from lib.report.metrics import Predictions, measure
+from lib.report.tau_sweep import WARNING, sweep_figure, sweep_table, write_sweep
 
 COUNTS = torch.tensor([200, 150, 3])   # many, many, few: no medium class
 

@@ -4,8 +4,8 @@ import json
 
 import torch
 
-from lib.core.metrics import Predictions, measure
-from lib.core.report import write_report
+from lib.report.metrics import Predictions, measure
+from lib.report.report import write_report
 
 
 def test_files_and_their_numbers(tmp_path):

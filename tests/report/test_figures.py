@@ -4,8 +4,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from lib.core.figures import class_counts_figure, confusion_figure, recall_figure, save_figure, training_curves
-from lib.core.metrics import Predictions, confusion, measure
+from lib.report.figures import class_counts_figure, confusion_figure, recall_figure, save_figure, training_curves
+from lib.report.metrics import Predictions, confusion, measure
 
 
 def validation(classes: int, per_class: int = 3, seed: int = 0):

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from lib.core.metrics import BEST_BY, FEW, MANY, Confusion, Metrics
+from lib.report.metrics import BEST_BY, FEW, MANY, Confusion, Metrics
 from lib.utils.files import write_bytes_atomically
 from lib.utils.text import printable
 
