@@ -24,7 +24,7 @@ from lib.core.run import Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, enlarge, fingerprint
 from lib.dataset.enlarged import read_added
-from lib.report.figures import save_figure
+from lib.report.style import save_figure
 from lib.utils.errors import InputError
 from lib.utils.progress import Counter
 from lib.utils.text import shell_line

@@ -33,9 +33,12 @@ from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet, absent_classes, shorten_names
-from lib.report.figures import class_counts_figure, save_figure, training_curves
-from lib.report.metrics import BEST_BY, Predictions, measure, summary
+from lib.report.figures import class_counts_figure, training_curves
+from lib.report.metrics import BEST_BY, measure
+from lib.report.predictions import Predictions
 from lib.report.report import write_report
+from lib.report.style import save_figure
+from lib.report.tables import summary
 from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
 from lib.utils.text import shell_line

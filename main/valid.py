@@ -30,8 +30,10 @@ from lib.core.identity import Identity, align_to_checkpoint
 from lib.core.run import LAST
 from lib.core.runtime import Runtime, to_device
 from lib.dataset import ImageSet
-from lib.report.metrics import Predictions, class_table, measure, summary
+from lib.report.metrics import measure
+from lib.report.predictions import Predictions
 from lib.report.report import write_report
+from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
 from main.command import make_parser, run_command
 from main.evaluation import Evaluation, identify

@@ -31,8 +31,11 @@ from lib.config import load_config
 from lib.core import build
 from lib.core.runtime import Runtime
 from lib.dataset import SAMPLERS, ImageSet
-from lib.report.figures import class_counts_figure, confusion_figure, recall_figure, save_figure
-from lib.report.metrics import Predictions, confusion, describe, measure
+from lib.report.figures import class_counts_figure
+from lib.report.metrics import measure
+from lib.report.predictions import Predictions, confusion, describe
+from lib.report.style import save_figure
+from lib.report.validation_figures import confusion_figure, recall_figure
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.seed import shared_generator

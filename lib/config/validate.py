@@ -64,6 +64,9 @@ def combinations(cfg: Config) -> Iterator[str]:
     yield from cam_sampling(cfg)
     yield from losses(cfg)
     yield from mixing(cfg)
+    if cfg.TEST.FEW_SHOT > cfg.TEST.MANY_SHOT:
+        yield (f"TEST.FEW_SHOT: {cfg.TEST.FEW_SHOT} is above TEST.MANY_SHOT {cfg.TEST.MANY_SHOT}, so that a class "
+               "with a number of images between them would be both")
     if cfg.BACKBONE.TYPE in BACKBONES and not any(ranges.sides(cfg.INPUT_SIZE)):
         yield from fits(cfg)
 

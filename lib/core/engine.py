@@ -14,7 +14,7 @@ from lib.core.precision import Precision
 from lib.core.runtime import Runtime, unwrap
 from lib.dataset import Batch, FileLoader, MemoryLoader
 from lib.net import Output
-from lib.report.metrics import Predictions, describe
+from lib.report.predictions import Predictions, describe
 from lib.utils.errors import InputError
 from lib.utils.seed import seed_globals
 

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lib.report.figures import confusion_figure, recall_figure, save_figure
-from lib.report.metrics import Metrics, Predictions, confusion
+from lib.report.metrics import Metrics
+from lib.report.predictions import Predictions, confusion
+from lib.report.style import save_figure
+from lib.report.validation_figures import confusion_figure, recall_figure
 from lib.utils.files import write_text_atomically
 from lib.utils.text import csv_text
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lib.report.figures import CRITERION_COLORS, FULL, GREEN, GREY, PURPLE, SHOT_COLORS, save_figure
 from lib.report.metrics import BEST_BY, Metrics
+from lib.report.style import CRITERION_COLORS, FULL, GREEN, GREY, PURPLE, SHOT_COLORS, save_figure
 from lib.utils.files import write_text_atomically
 
 WARNING = ("choosing tau by these numbers is selection on the validation set: "

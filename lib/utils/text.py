@@ -48,9 +48,9 @@ def name_some(names: Sequence[object], most: int = NAMED) -> str:
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """"1 image", "1,000 images"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

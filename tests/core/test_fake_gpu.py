@@ -16,7 +16,7 @@ from lib.data_transform import TRANSFORMS, normalize
 from lib.dataset import Batch
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Mix, Network, class_activation_maps, foreground, scale_maps
-from lib.report.metrics import Predictions, describe
+from lib.report.predictions import Predictions, describe
 from lib.utils.seed import Stream
 
 CUDA, LAZY = torch.device("cuda"), torch.device("lazy")

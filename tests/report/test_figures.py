@@ -4,8 +4,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from lib.report.figures import class_counts_figure, confusion_figure, recall_figure, save_figure, training_curves
-from lib.report.metrics import Predictions, confusion, measure
+from lib.report.figures import class_counts_figure, training_curves
+from lib.report.metrics import measure
+from lib.report.predictions import confusion
+from lib.report.style import save_figure
+from lib.report.validation_figures import confusion_figure, recall_figure
+from tests.report.validations import made
 
 
 def validation(classes: int, per_class: int = 3, seed: int = 0):
@@ -13,8 +17,7 @@ def validation(classes: int, per_class: int = 3, seed: int = 0):
     labels = torch.arange(classes).repeat_interleave(per_class)
     wrong = torch.rand(len(labels), generator=generator) < 0.4
     predicted = torch.where(wrong, torch.randint(classes, labels.shape, generator=generator), labels)
-    confidence, nll = torch.full(labels.shape, 0.7), torch.ones(labels.shape)
-    predictions = Predictions(labels, predicted, (labels != predicted).long(), confidence, nll)
+    predictions = made(labels, predicted, 0.7, 1.0)
     counts = (1000 * 0.002 ** (torch.arange(classes) / max(classes - 1, 1))).long().clamp_min(1)
     return predictions, measure(predictions, counts), [f"class {c}" for c in range(classes)], counts
 

@@ -5,9 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn import metrics as reference
 
-from lib.report.metrics import Predictions, class_table, confusion, describe, measure, summary
+from lib.report.metrics import USUAL, ShotBounds, measure
+from lib.report.predictions import Predictions, confusion, describe
+from lib.report.tables import class_table, headline, summary
+from tests.report.validations import made
 
 
 def random_case(size=700, classes=12, seed=0):
@@ -17,11 +21,9 @@ def random_case(size=700, classes=12, seed=0):
     return logits, labels, torch.randint(1, 300, (classes,), generator=generator)
 
 
-def case(labels, predicted, counts, confidence=1.0):
-    labels, predicted = torch.tensor(labels), torch.tensor(predicted)
-    rank = (labels != predicted).long() * 4
-    return measure(Predictions(labels, predicted, rank, torch.full((len(labels),), confidence), torch.zeros(len(labels))),
-                   torch.tensor(counts))
+def case(labels, predicted, counts, confidence=1.0, bounds=USUAL):
+    rank = 4 * (torch.tensor(labels) != torch.tensor(predicted))
+    return measure(made(labels, predicted, confidence, rank=rank), torch.tensor(counts), bounds)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -96,7 +98,8 @@ def test_a_group_is_the_mean_over_its_classes_and_absent_without_any():
     found = case([0, 0, 0, 0, 1], [0, 0, 1, 1, 1], [500, 300])
     assert found.shots == {"many": 0.75}
     assert found.top1 == 0.6
-    assert set(found.history_entry()) == {"valid_loss", "valid_accuracy", "balanced", "macro_f1", "many", "recall"}
+    assert set(found.history_entry()) == {"valid_loss", "valid_accuracy", "balanced", "balanced_interval", "macro_f1", "many",
+                                          "recall"}
 
 
 def test_a_class_without_validation_images_counts_nowhere():
@@ -113,8 +116,7 @@ def test_calibration_error_in_closed_form():
 
 def test_calibration_error_of_two_bins():
     """Two images at .6 (both right), two at .9 (both wrong): (2 · .4 + 2 · .9) / 4."""
-    predictions = Predictions(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 1]),
-                              torch.tensor([0.6, 0.6, 0.9, 0.9]), torch.zeros(4))
+    predictions = made([0, 0, 0, 0], [0, 0, 1, 1], torch.tensor([0.6, 0.6, 0.9, 0.9]))
     assert measure(predictions, torch.tensor([5, 5])).ece == pytest.approx(0.65)
 
 
@@ -130,7 +132,60 @@ def test_dictionary_is_json_without_nan():
 
 def test_summary_reads_as_promised():
     text = summary(case([0, 0, 1, 1], [0, 1, 1, 1], [500, 5]))
-    assert text == "Top1: 75.00%  Top2: 75.00%  Balanced: 75.00%\nMany: 50.00% (1 of 2 classes)  Few: 100.00% (1 of 2 classes)"
+    assert text.splitlines() == [
+        "Top1: 75.00%  Top2: 75.00%  Balanced: 75.00%",
+        "Many: 50.00% (1 of 2 classes)  Few: 100.00% (1 of 2 classes)",
+        "Balanced: 75.0 % (95 %: 30.1 to 95.4; 4 images, 2 classes), too few images to compare",
+        "Many-shot: 50.0 % (95 %: 9.5 to 90.5; 2 images, 1 class), too few images to compare",
+        "Few-shot: 100.0 % (95 %: 34.2 to 100.0; 2 images, 1 class), too few images to compare"]
+
+
+def test_headline_of_enough_images():
+    """The digits: 360 images, ten classes."""
+    labels = [c for c in range(10) for _ in range(36)]
+    predicted = [0 if place % 9 == 8 else label for place, label in enumerate(labels)]   # four of each class, but class 0's
+    found = headline(case(labels, predicted, [500] * 10))
+    assert found == ["Balanced: 90.0 % (95 %: 85.6 to 92.7; 360 images, 10 classes)",
+                     "Many-shot: 90.0 % (95 %: 85.6 to 92.7; 360 images, 10 classes)"]
+
+
+def test_bounds_of_the_shot_groups_can_be_chosen():
+    bounds = ShotBounds(many=10, few=5)
+    found = case([0, 1, 2, 3], [0, 1, 2, 0], [11, 10, 5, 4], bounds=bounds)
+    assert found.shots == {"many": 1, "medium": 1, "few": 0}
+    assert found.shot_sizes == {"many": 1, "medium": 2, "few": 1}
+    assert found.to_dict()["shot_bounds"] == {"many": 10, "few": 5}
+    assert [bounds.words(name) for name in found.shots] == ["more than 10", "5 to 10", "fewer than 5"]
+
+
+def test_dictionary_has_the_images_behind_each_number():
+    """Class 2 has no images, so that nothing is said of its recall, and none of the means count it."""
+    found = case([0] * 80 + [1] * 20, [0] * 72 + [1] * 8 + [1] * 15 + [0] * 5, [200, 30, 3])
+    content = found.to_dict()
+    assert content["recall_interval"][2] is None
+    assert content["recall_interval"][0] == pytest.approx([0.814893, 0.948452], abs=1e-6)
+    assert content["shot_intervals"]["many"] == pytest.approx(content["recall_interval"][0])
+    low, high = content["balanced_accuracy_interval"]
+    assert low < content["balanced_accuracy"] < high
+    assert (content["valid_images"], content["train_images"]) == ([80, 20, 0], [200, 30, 3])
+    assert content["shot_images"] == {"many": 80, "medium": 20}
+    assert content["too_few_images"] == ["medium"]
+    assert content["top1_interval"] == pytest.approx([0.790244, 0.922236], abs=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 12])
+def test_top_five_are_those_of_topk(classes):
+    logits, _, _ = random_case(classes=12)
+    described = describe(logits[:, :classes], torch.zeros(len(logits), dtype=torch.long))
+    values, places = logits[:, :classes].softmax(1).topk(min(5, classes))
+    assert torch.equal(described.top[:, :5].long(), F.pad(places, (0, 5 - places.shape[1]), value=-1))
+    torch.testing.assert_close(described.probabilities, F.pad(values, (0, 5 - values.shape[1])))
+    assert torch.equal(described.top[:, 0].long(), described.predicted)
+
+
+def test_equal_and_infinite_logits_come_by_number_and_none_twice():
+    logits = torch.tensor([[0.0, 1, 1, 0, 0, 0], [-torch.inf, 3, -torch.inf, -torch.inf, -torch.inf, -torch.inf]])
+    assert describe(logits, torch.zeros(2, dtype=torch.long)).top.tolist() == [[1, 2, 0, 3, 4], [1, 0, 2, 3, 4]]
 
 
 def test_table_of_many_classes_is_cut():
@@ -159,7 +214,7 @@ def test_shared_cells_are_sums_of_the_whole_matrix(cells):
     assert shared.counts.sum() == len(labels)
 
 
-def test_batches_put_together_are_the_whole_at_32_bytes_an_image():
+def test_batches_put_together_are_the_whole_at_72_bytes_an_image():
     logits, labels, _ = random_case()
     whole = describe(logits, labels)
     together = Predictions.empty(len(labels), torch.device("cpu"))
@@ -167,4 +222,4 @@ def test_batches_put_together_are_the_whole_at_32_bytes_an_image():
         rows = slice(start, start + 64)
         together.put(rows, describe(logits[rows], labels[rows]))
     assert all(torch.equal(one, other) for one, other in zip(whole, together))
-    assert sum(column.nbytes for column in together) == 32 * len(labels)
+    assert sum(column.nbytes for column in together) == 72 * len(labels)

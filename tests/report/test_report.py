@@ -4,13 +4,14 @@ import json
 
 import torch
 
-from lib.report.metrics import Predictions, measure
+from lib.report.metrics import measure
 from lib.report.report import write_report
+from tests.report.validations import made
 
 
 def test_files_and_their_numbers(tmp_path):
     labels, predicted = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])
-    predictions = Predictions(labels, predicted, (labels != predicted).long(), torch.full((4,), 0.9), torch.full((4,), 0.5))
+    predictions = made(labels, predicted, 0.9, 0.5)
     counts = torch.tensor([120, 30, 4])
     names = ["=1+1", "b,c", "d\r$x_1$"]
     paths = write_report(tmp_path / "run", predictions, measure(predictions, counts), names, counts, {"epoch": 7})

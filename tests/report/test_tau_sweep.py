@@ -4,16 +4,15 @@ import json
 import pytest
 import torch
 
-from lib.report.metrics import Predictions, measure
+from lib.report.metrics import measure
 from lib.report.tau_sweep import WARNING, sweep_figure, sweep_table, write_sweep
+from tests.report.validations import made
 
 COUNTS = torch.tensor([200, 150, 3])   # many, many, few: no medium class
 
 
 def metrics(*predicted: int):
-    labels, predicted = torch.tensor([0, 1, 2, 2]), torch.tensor(predicted)
-    half = torch.full((4,), 0.5)
-    return measure(Predictions(labels, predicted, (labels != predicted).long(), half, half), COUNTS)
+    return measure(made([0, 1, 2, 2], predicted, 0.5, 0.5), COUNTS)
 
 
 SWEEP = {0.0: metrics(0, 1, 0, 0), 0.5: metrics(0, 1, 2, 0), 1.0: metrics(0, 0, 2, 2)}
@@ -47,8 +46,7 @@ def test_figure_shows_the_numbers():
 
 def imbalanced(*predicted: int):
     """Ten images of class 0, one of class 1, one of class 2."""
-    labels, predicted, same = torch.tensor([0] * 10 + [1, 2]), torch.tensor(predicted), torch.full((12,), 0.5)
-    return measure(Predictions(labels, predicted, (labels != predicted).long(), same, same), COUNTS)
+    return measure(made([0] * 10 + [1, 2], predicted, 0.5, 0.5), COUNTS)
 
 
 IMBALANCED = {0.0: imbalanced(*[0] * 12), 1.0: imbalanced(*[0] * 7, 1, 2, 1, 1, 2)}

@@ -32,8 +32,9 @@ from matplotlib.figure import Figure
 
 from lib.core.environment import environment, git_state
 from lib.dataset import SAMPLERS, Draw, EpochBatches
-from lib.report.figures import save_figure
-from lib.report.metrics import Predictions, confusion, describe, measure
+from lib.report.metrics import measure
+from lib.report.predictions import Predictions, confusion, describe
+from lib.report.style import save_figure
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.seed import shared_generator
@@ -90,12 +91,17 @@ def random_predictions(labels: torch.Tensor) -> Predictions:
     right = torch.rand(len(labels), generator=generator) < 0.5
     predicted = torch.where(right, labels, labels.roll(1))
     confidence = torch.rand(len(labels), generator=generator)
-    return Predictions(labels, predicted, (predicted != labels).long(), confidence, -confidence.log())
+    predictions = Predictions.empty(len(labels), torch.device("cpu"))
+    for column, values in zip(predictions, (labels, predicted, (predicted != labels).long(), confidence, -confidence.log())):
+        column.copy_(values)
+    predictions.top.copy_(predicted[:, None])
+    predictions.probabilities.copy_(confidence[:, None] / 5)
+    return predictions
 
 
 def bytes_per_image() -> int:
     """What evaluation keeps of a validation image, whatever the number of classes."""
-    return sum(column.element_size() for column in Predictions.empty(1, torch.device("cpu")))
+    return sum(column.nbytes for column in Predictions.empty(1, torch.device("cpu")))
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:

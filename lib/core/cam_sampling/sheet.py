@@ -12,7 +12,7 @@ from lib.core.cam_sampling.generation import Made
 from lib.core.cam_sampling.geometry import KINDS, Moves
 from lib.core.cam_sampling.plan import Plan
 from lib.net import foreground
-from lib.report.figures import ORANGE, plain_text
+from lib.report.style import ORANGE, plain_text
 
 ROWS = 6
 CANDIDATES = 20   # images looked at for one that its move changed; where the box fills the image, translation has no room

@@ -1,0 +1,156 @@
+"""Which mistakes a report shows as pictures, and the contact sheet of them."""
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lib.report.metrics import Metrics
+from lib.report.pictures import is_small
+from lib.report.predictions import Predictions
+from lib.report.style import BLUE, GREY, RED, fit_text
+from lib.utils.text import count
+
+CONFIDENT = 24              # mistakes, the most confident ones
+RARE_CLASSES, EACH = 12, 6  # that are shown, and pictures of each
+COLUMNS = 8                 # of the sheet; a class's name takes two of them
+CELL, CAPTION = 1.4, 0.52   # inches: side of a cell, height of the text below it
+TITLE, GAP = 0.55, 0.12     # inches: a heading, and the room around a picture
+LETTERS = 22                # that a cell has room for
+
+
+class Mistake(NamedTuple):
+    """An image that was taken for another class."""
+
+    index: int
+    label: int
+    predicted: int
+    confidence: float
+
+
+class RareClass(NamedTuple):
+    """What the images of a rare class were taken for."""
+
+    label: int
+    hits: int
+    images: int                          # for validation
+    mistakes: list[Mistake]              # some of them, the most confident ones
+    taken_for: list[tuple[int, int]]     # other class, and how many images of this one were taken for it
+    taken_from: list[tuple[int, int]]    # other class, and how many of its images were taken for this one
+
+
+class Mistakes(NamedTuple):
+    """What is shown, and of how many."""
+
+    confident: list[Mistake]
+    total: int                # mistakes
+    images: int
+    rare: list[RareClass]     # the rarest first
+    rare_total: int           # rare classes of which images were mistaken
+    rare_kind: str            # which classes these are, in words
+
+    def indices(self) -> list[int]:
+        shown = [*self.confident, *(mistake for rare in self.rare for mistake in rare.mistakes)]
+        return list(dict.fromkeys(mistake.index for mistake in shown))
+
+
+def find_mistakes(predictions: Predictions, metrics: Metrics, left_out: Collection[int] = ()) -> Mistakes:
+    """The most confident mistakes, and those in rare classes: the few-shot classes, else the rarest fifth.
+
+    Args:
+        left_out: images that are not shown, since another was evaluated in their place.
+    """
+    labels, predicted = predictions.labels.numpy(), predictions.predicted.numpy()
+    confidence = np.nan_to_num(predictions.confidence.numpy(), nan=0.0)
+    wrong = np.flatnonzero(labels != predicted)
+    shown = wrong[~np.isin(wrong, list(left_out))] if left_out else wrong
+    shown = shown[np.argsort(-confidence[shown], kind="stable")]
+
+    def mistakes(indices: np.ndarray) -> list[Mistake]:
+        return [Mistake(i, int(labels[i]), int(predicted[i]), float(confidence[i])) for i in indices.tolist()]
+
+    rare, kind = rare_classes(metrics)
+    with_mistakes = rare[np.isin(rare, labels[wrong])]
+    found = []
+    for label in with_mistakes[:RARE_CLASSES].tolist():
+        own, others = wrong[labels[wrong] == label], wrong[predicted[wrong] == label]
+        found.append(RareClass(label, int(metrics.hits[label]), int(metrics.valid_images[label]),
+                               mistakes(shown[labels[shown] == label][:EACH]), tally(predicted[own]), tally(labels[others])))
+    return Mistakes(mistakes(shown[:CONFIDENT]), len(wrong), len(labels), found, len(with_mistakes), kind)
+
+
+def rare_classes(metrics: Metrics) -> tuple[np.ndarray, str]:
+    """Classes with validation images, the rarest first, and what they are."""
+    order = np.argsort(metrics.train_images, kind="stable")
+    order = order[metrics.valid_images[order] > 0]
+    few = metrics.train_images[order] < metrics.shot_bounds.few
+    if few.any():
+        return order[few], f"few-shot classes (fewer than {metrics.shot_bounds.few} training images)"
+    return order[:max(1, len(order) // 5)], "classes with the fewest training images"
+
+
+def tally(classes: np.ndarray) -> list[tuple[int, int]]:
+    """Each class with its number, the most frequent first."""
+    values, numbers = np.unique(classes, return_counts=True)
+    order = np.argsort(-numbers, kind="stable")
+    return list(zip(values[order].tolist(), numbers[order].tolist()))
+
+
+def mistakes_figure(mistakes: Mistakes, pictures: Mapping[int, Image.Image], class_names: Sequence[str],
+                    train_images: np.ndarray) -> Figure:
+    """A sheet of pictures: the most confident mistakes, then a row for each rare class."""
+    rows = -(-len(mistakes.confident) // COLUMNS)
+    height = 2 * TITLE + (rows + len(mistakes.rare)) * (CELL + CAPTION) + GAP
+    figure = Figure(figsize=(COLUMNS * CELL, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, COLUMNS * CELL), ylim=(height, 0), aspect="equal")
+    axes.set_axis_off()
+    some = f"the {len(mistakes.confident)} most confident of " if len(mistakes.confident) < mistakes.total else ""
+    heading(axes, 0, f"Mistakes: {some}{mistakes.total:,} in {count(mistakes.images, 'image')}")
+    for place, mistake in enumerate(mistakes.confident):
+        row, column = divmod(place, COLUMNS)
+        draw(axes, column * CELL, TITLE + row * (CELL + CAPTION), mistake, pictures, class_names)
+    top = TITLE + rows * (CELL + CAPTION)
+    part = f"{len(mistakes.rare)} of {mistakes.rare_total:,} " if len(mistakes.rare) < mistakes.rare_total else ""
+    heading(axes, top, f"Rare classes: {part}{mistakes.rare_kind} of which images were taken for others" if mistakes.rare else
+            f"Rare classes: no image of the {mistakes.rare_kind} was taken for another")
+    for row, rare in enumerate(mistakes.rare):
+        y = top + TITLE + row * (CELL + CAPTION)
+        axes.text(GAP, y + GAP, describe_rare(rare, class_names, train_images), va="top", fontsize=8, linespacing=1.4)
+        for column, mistake in enumerate(rare.mistakes, start=COLUMNS - EACH):
+            draw(axes, column * CELL, y, mistake, pictures, class_names)
+    return figure
+
+
+def heading(axes: Axes, y: float, text: str) -> None:
+    axes.text(GAP, y + TITLE / 2, text, va="center", fontsize=11, weight="bold")
+
+
+def describe_rare(rare: RareClass, class_names: Sequence[str], train_images: np.ndarray) -> str:
+    lines = [fit_text(class_names[rare.label], 2 * LETTERS - 4), count(int(train_images[rare.label]), "training image"),
+             f"{rare.hits} of {count(rare.images, 'validation image')} right", "taken for:"]
+    lines += [f"    {fit_text(class_names[other], 2 * LETTERS - 12)}  {number} ×" for other, number in rare.taken_for[:3]]
+    left_out = len(rare.taken_for) - 3
+    return "\n".join([*lines, f"    and {count(left_out, 'other class')}" * (left_out > 0)]).rstrip()
+
+
+def draw(axes: Axes, left: float, top: float, mistake: Mistake, pictures: Mapping[int, Image.Image],
+         class_names: Sequence[str]) -> None:
+    """A picture on grey, whole and with its proportions, and below it what it is, what it was taken for, and how surely."""
+    side = CELL - 2 * GAP
+    box = (left + GAP, left + CELL - GAP, top + CELL - GAP, top + GAP)
+    axes.fill_between(box[:2], box[3], box[2], color="#EEEEEE", linewidth=0)
+    picture = pictures.get(mistake.index)
+    if picture is None:
+        axes.text(left + CELL / 2, top + CELL / 2, "cannot be read", ha="center", va="center", color=GREY, fontsize=7)
+    else:
+        width, height = (side * length / max(picture.size) for length in picture.size)
+        x, y = left + (CELL - width) / 2, top + (CELL - height) / 2
+        axes.imshow(np.asarray(picture), extent=(x, x + width, y + height, y), aspect="equal",
+                    interpolation="nearest" if is_small(picture) else None)
+    for line, (text, color) in enumerate(((fit_text(class_names[mistake.label], LETTERS), BLUE),
+                                          (f"→ {fit_text(class_names[mistake.predicted], LETTERS - 8)}  "
+                                           f"{100 * mistake.confidence:.0f} %", RED))):
+        axes.text(left + GAP, top + CELL - 0.04 + 0.19 * line, text, va="top", fontsize=7.5, color=color)

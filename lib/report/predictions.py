@@ -1,0 +1,80 @@
+"""What evaluation keeps of each image, and the confusion matrix of it."""
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TOP = 5           # classes of each image that are kept, the most probable ones
+MAX_CELLS = 100   # rows of a confusion matrix before classes share a row
+
+
+class Predictions(NamedTuple):
+    """What evaluation keeps of each image: 72 bytes, whatever the number of classes."""
+
+    labels: Tensor       # int64, (N,), as the next four
+    predicted: Tensor    # int64, argmax of the logits
+    rank: Tensor         # int64, classes ahead of the true one: 0 where it is the predicted one
+    confidence: Tensor   # float32, probability of the predicted class
+    nll: Tensor          # float32, −log probability of the true class
+    top: Tensor          # int32, (N, 5), the most probable classes, most probable first; −1 where there are fewer classes
+    probabilities: Tensor   # float32, (N, 5), theirs; 0 where there are fewer classes
+
+    @classmethod
+    def empty(cls, num_images: int, device: torch.device) -> "Predictions":
+        """Room for so many images. Batch after batch is put into it, since small tensors that are kept between the large ones of
+        each batch would break memory up, and a CPU's would grow by a batch's logits (B, C) every time."""
+        kinds = (torch.long, torch.long, torch.long, torch.float, torch.float)
+        single = (torch.empty(num_images, dtype=kind, device=device) for kind in kinds)
+        return cls(*single, *(torch.empty(num_images, TOP, dtype=kind, device=device) for kind in (torch.int32, torch.float)))
+
+    def put(self, rows: slice, part: "Predictions") -> None:
+        for column, values in zip(self, part):
+            column[rows] = values
+
+
+def describe(logits: Tensor, labels: Tensor) -> Predictions:
+    """(B, C) logits and (B,) labels; stays on the device. Among equal logits the lowest class comes first, as in argmax; where
+    the true class's logit is NaN, it comes last."""
+    logits = logits.float()
+    log_probabilities = logits.log_softmax(dim=1)
+    true = logits.gather(1, labels[:, None])
+    top = top_classes(logits)
+    before = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+    behind = (logits < true) | ((logits == true) & ~before)   # itself among them, unless it is NaN
+    rank = (~behind).sum(dim=1)
+    nll = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
+    probabilities = log_probabilities.gather(1, top).exp()
+    room = (0, TOP - top.shape[1])
+    return Predictions(labels, top[:, 0], rank, log_probabilities.max(dim=1).values.exp(), nll,
+                       F.pad(top, room, value=-1).int(), F.pad(probabilities, room))
+
+
+def top_classes(logits: Tensor) -> Tensor:
+    """The classes of the largest logits, (B, min(5, C)), since ``topk`` orders equal ones as it likes."""
+    logits = logits.clamp(min=torch.finfo(logits.dtype).min)   # a copy, in which what was taken is below all others
+    places = []
+    for _ in range(min(TOP, logits.shape[1])):
+        places.append(logits.argmax(dim=1, keepdim=True))
+        logits.scatter_(1, places[-1], -torch.inf)
+    return torch.cat(places, dim=1)
+
+
+class Confusion(NamedTuple):
+    """Counts, true classes down and predicted ones across, ordered by training images; many classes share cells."""
+
+    counts: np.ndarray   # (R, R)
+    order: np.ndarray    # (C,), classes from frequent to rare
+    edges: np.ndarray    # (R + 1,), positions in ``order`` where each row begins
+
+
+def confusion(predictions: Predictions, class_counts: Tensor, max_cells: int = MAX_CELLS) -> Confusion:
+    """The confusion matrix with at most ``max_cells`` rows: memory is O(N + C + R²), never C²."""
+    order = np.argsort(-class_counts.numpy(), kind="stable")
+    rows = min(len(order), max_cells)
+    edges = np.linspace(0, len(order), rows + 1).round().astype(int)
+    cell = np.empty(len(order), dtype=int)
+    cell[order] = np.repeat(np.arange(rows), np.diff(edges))
+    flat = cell[predictions.labels.numpy()] * rows + cell[predictions.predicted.numpy()]
+    return Confusion(np.bincount(flat, minlength=rows * rows).reshape(rows, rows), order, edges)
