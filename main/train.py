@@ -45,6 +45,7 @@ from lib.utils.text import shell_line
 from main.claim import RESUME, TEACHER, Claim, check_images, check_length, claim, log_changes, log_choice
 from main.command import make_parser, run_command
 from main.generate import generate
+from main.reporting import shot_bounds
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
 
 log = logging.getLogger("main.train")
@@ -168,7 +169,8 @@ def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtim
     chosen.clear(cfg, run)
     run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE)
     run.record_indices(train_set.indices)
-    save_figure(class_counts_figure(train_set.class_counts, train_set.class_names), run.figures / "class_counts.png")
+    save_figure(class_counts_figure(train_set.class_counts, train_set.class_names, shot_bounds(cfg)),
+                run.figures / "class_counts.png")
     images = int(train_set.class_counts.sum())
     log.info("%s: %d images, %d classes, %d to %d per class", train_set.name, images, train_set.num_classes,
              train_set.class_counts.max(), train_set.class_counts.min())
@@ -206,7 +208,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
                     predictions = evaluate(parts.network, valid_loader, parts.precision, runtime,
                                            lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None)
             if predictions is not None:
-                metrics = measure(predictions, parts.criterion.class_counts.cpu())
+                metrics = measure(predictions, parts.criterion.class_counts.cpu(), shot_bounds(cfg))
                 entry |= metrics.history_entry()
                 point = point.judge(entry["epoch"], metrics.score(cfg.TEST.BEST_BY))
                 is_best = point.best_epoch == entry["epoch"]
@@ -265,7 +267,7 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
            train_set: ImageSet) -> None:
     """Writes the figures and tables of the last epoch, and says where they are and what to try next."""
     draw_curves(cfg, run)
-    metrics = measure(predictions, train_set.class_counts)
+    metrics = measure(predictions, train_set.class_counts, shot_bounds(cfg))
     paths = write_report(run.directory, predictions, metrics, train_set.class_names, train_set.class_counts,
                          {"epoch": point.epoch, "checkpoint": LAST})
     log.info("Epoch %d (last):\n%s", point.epoch, summary(metrics))

@@ -37,6 +37,7 @@ from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
 from main.command import make_parser, run_command
 from main.evaluation import Evaluation, identify
+from main.reporting import shot_bounds
 
 log = logging.getLogger("main.valid")
 
@@ -66,16 +67,16 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
         with run.writing("the same command validates again once there is room"):
             predictions = dict(zip(heads, by_head))
             title = f"{path}, epoch {state.get('epoch') or 'unknown'}"
-            report(evaluation, title, predictions, valid_set, train_set.class_counts)
+            report(cfg, evaluation, title, predictions, valid_set, train_set.class_counts)
             if cfg.TEST.TAU_NORM.SWEEP:
                 report_sweep(cfg, evaluation, predictions, train_set.class_counts)
 
 
-def report(evaluation: Evaluation, title: str, predictions: dict[float | None, Predictions], valid_set: ImageSet,
+def report(cfg: Config, evaluation: Evaluation, title: str, predictions: dict[float | None, Predictions], valid_set: ImageSet,
            class_counts: Tensor) -> None:
     """Reports the first of the predictions."""
     tau, headline = next(iter(predictions.items()))
-    metrics = measure(headline, class_counts)
+    metrics = measure(headline, class_counts, shot_bounds(cfg))
     about = evaluation.about | ({} if tau is None else {"tau": tau})
     paths = write_report(evaluation.directory(tau), headline, metrics, valid_set.class_names, class_counts, about)
     log.info("%s%s:\n%s", title, "" if tau is None else f", tau-normalized with tau = {tau:g}", summary(metrics))
@@ -85,7 +86,7 @@ def report(evaluation: Evaluation, title: str, predictions: dict[float | None, P
 
 def report_sweep(cfg: Config, evaluation: Evaluation, predictions: dict[float | None, Predictions], class_counts: Tensor) -> None:
     taus = sorted(set(map(float, cfg.TEST.TAU_NORM.SWEEP)))
-    sweep = {tau: measure(predictions[tau], class_counts) for tau in taus}
+    sweep = {tau: measure(predictions[tau], class_counts, shot_bounds(cfg)) for tau in taus}
     paths = write_sweep(evaluation.base, sweep, cfg.TEST.TAU_NORM.TAU, evaluation.about, cfg.TEST.BEST_BY)
     log.info("By tau (%s):\n%s", WARNING, sweep_table(sweep, cfg.TEST.BEST_BY))
     log_written(paths)
