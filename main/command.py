@@ -47,6 +47,11 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config,
     return load_config(args.cfg, args.words), args
 
 
+def warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        log.warning("%s", line)
+
+
 def run_command(command: Callable[[Config, argparse.Namespace], None], parser: argparse.ArgumentParser,
                 argv: Sequence[str]) -> int:
     """Runs a script's command on its configuration; returns its exit status."""

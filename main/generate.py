@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lib.config import Config
+from lib.config import Config, add_to_name
 from lib.config.files import files_of
 from lib.config.preparation import preprocessing
 from lib.core import build, checkpoint
@@ -144,6 +144,7 @@ def annotations(cfg: Config, job: Job, sizes: Tensor) -> dict[str, Any]:
 
 def next_command(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Trains on the enlarged set, from the same network; words that come later win."""
-    return ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words, "NAME", f"{cfg.NAME}_trained",
+    return ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,
+            "NAME", add_to_name(cfg.NAME, "_trained"),
             "DATASET.GENERATE_CAM_BASED_DATASET", "False", "DATASET.USE_CAM_BASED_DATASET", "True",
             "TRAIN.SAMPLER.TYPE", "weighted sampler"]

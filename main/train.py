@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from lib.config import Config, doubt_steps, doubts
+from lib.config import Config, add_to_name, doubt_steps, doubts
 from lib.config.preparation import preprocessing
 from lib.core import build
 from lib.core.batchnorm import check_batches
@@ -43,7 +43,7 @@ from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
 from lib.utils.text import shell_line
 from main.claim import RESUME, TEACHER, Claim, check_images, check_length, claim, log_changes, log_choice
-from main.command import make_parser, run_command
+from main.command import make_parser, run_command, warn
 from main.generate import generate
 from main.reporting import shot_bounds
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
@@ -97,11 +97,6 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         if runtime.is_main:
             with run.writing():
                 report(cfg, args, run, predictions, point, train_set)
-
-
-def warn(lines: Sequence[str]) -> None:
-    for line in lines:
-        log.warning("%s", line)
 
 
 def assemble(cfg: Config, run: Run, chosen: Claim, identity: Identity, runtime: Runtime,
@@ -283,7 +278,7 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
         same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]
     validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words, *same_report]
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
-             "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", f"{cfg.NAME}_bsce"]
+             "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", add_to_name(cfg.NAME, "_bsce")]
     plain = cfg.LOSS.LOSS_TYPE == "CrossEntropy" and not cfg.RESUME_MODEL   # which may be a name in this run's models/
     commands = [validation, *[trick] * plain]
     log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in commands))

@@ -21,7 +21,7 @@ from contextlib import closing
 
 from torch import Tensor
 
-from lib.config import Config
+from lib.config import Config, data_doubts
 from lib.config.preparation import preprocessing
 from lib.core import build, checkpoint
 from lib.core.engine import evaluate_heads
@@ -35,7 +35,7 @@ from lib.report.predictions import Predictions
 from lib.report.report import write_report
 from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
-from main.command import make_parser, run_command
+from main.command import make_parser, run_command, warn
 from main.evaluation import Evaluation, identify
 from main.reporting import shot_bounds
 
@@ -46,6 +46,8 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
     with Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime:
         run = build.run_directory(cfg)
         path = run.find_model(cfg.TEST.MODEL_FILE or LAST)
+        if runtime.is_main:
+            warn(data_doubts(cfg))
         with runtime.agree():
             state = checkpoint.load(path, "TEST.MODEL_FILE")
             train_set, valid_set = build.build_datasets(cfg, added=False)

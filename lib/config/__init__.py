@@ -3,13 +3,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.config.default import TREE
-from lib.config.doubts import doubt_steps, doubts
+from lib.config.doubts import data_doubts, doubt_steps, doubts
 from lib.config.node import Config, ConfigError, merge
+from lib.config.paths import add_to_name
 from lib.config.resolve import resolve
 from lib.config.validate import validate
 
-__all__ = ["TREE", "Config", "ConfigError", "divide_words", "doubt_steps", "doubts", "gather_words", "load_config", "split_words",
-           "validate"]
+__all__ = ["TREE", "Config", "ConfigError", "add_to_name", "data_doubts", "divide_words", "doubt_steps", "doubts", "gather_words",
+           "load_config", "split_words", "validate"]
 
 
 def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:

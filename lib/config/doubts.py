@@ -5,17 +5,24 @@ from collections.abc import Iterator
 from lib.config.node import Config
 from lib.config.paths import PATHS
 from lib.dataset import DATASETS
+from lib.utils.system import cpu_count
 from lib.utils.text import count
 
 FEW_STEPS = 5         # of an epoch
 HIGH_RATE = 100.0
+MANY_WORKERS, WORKERS_PER_CORE = 16, 4   # fewer than that are never too many; published recipes have 16
 STEPWISE = ("multistep", "warmup")   # schedules with LR_STEP
 RANDOM = ("random", "jitter")        # in the names of transforms that differ from time to time
 
 
 def doubts(cfg: Config) -> list[str]:
-    """A line each, beginning with the full key."""
-    return [*rates(cfg), *validation(cfg), *unread_data(cfg), *unread_checkpoints(cfg), *variables(cfg)]
+    """A line each, beginning with the full key. Weights that are not loaded are told where the others are loaded."""
+    return [*rates(cfg), *teacher(cfg), *machine(cfg), *data_doubts(cfg)]
+
+
+def data_doubts(cfg: Config) -> list[str]:
+    """Those that matter to validation as well."""
+    return [*validation(cfg), *unread_data(cfg), *variables(cfg)]
 
 
 def doubt_steps(cfg: Config, steps: int, images: int, processes: int) -> list[str]:
@@ -76,15 +83,22 @@ def unread_data(cfg: Config) -> Iterator[str]:
         yield f"DATASET.CAM_DATA_JSON_SAVE_PATH: {added} is not read, since DATASET.USE_CAM_BASED_DATASET is False"
 
 
-def unread_checkpoints(cfg: Config) -> Iterator[str]:
-    whole, backbone, combiner = cfg.NETWORK.PRETRAINED_MODEL, cfg.BACKBONE.PRETRAINED_MODEL, cfg.TRAIN.COMBINER
-    if whole and not cfg.NETWORK.PRETRAINED:
-        yield f"NETWORK.PRETRAINED_MODEL: {whole} is not read, since NETWORK.PRETRAINED is False"
-    if backbone and cfg.NETWORK.PRETRAINED:
-        yield f"BACKBONE.PRETRAINED_MODEL: {backbone} is not read, since the whole network comes from NETWORK.PRETRAINED_MODEL"
-    if combiner.DIVE.TEACHER_MODEL and combiner.TYPE != "dive":
-        yield (f"TRAIN.COMBINER.DIVE.TEACHER_MODEL: {combiner.DIVE.TEACHER_MODEL} is not read, since TRAIN.COMBINER.TYPE is "
-               f"{combiner.TYPE}")
+def teacher(cfg: Config) -> Iterator[str]:
+    options = cfg.TRAIN.COMBINER
+    if options.DIVE.TEACHER_MODEL and options.TYPE != "dive":
+        yield (f"TRAIN.COMBINER.DIVE.TEACHER_MODEL: {options.DIVE.TEACHER_MODEL} is not read, since TRAIN.COMBINER.TYPE is "
+               f"{options.TYPE}")
+
+
+def machine(cfg: Config) -> Iterator[str]:
+    cores, threads = cpu_count(), cfg.TRAIN.NUM_THREADS
+    if threads > cores:
+        yield (f"TRAIN.NUM_THREADS: {threads} threads on {count(cores, 'core')} slow each other down; 0 takes as many as there "
+               "are cores")
+    for key in ("TRAIN.NUM_WORKERS", "TEST.NUM_WORKERS"):
+        workers = cfg.flat()[key]
+        if workers > max(MANY_WORKERS, WORKERS_PER_CORE * cores):
+            yield f"{key}: {workers} processes on {count(cores, 'core')} take memory and time from each other"
 
 
 def variables(cfg: Config) -> Iterator[str]:

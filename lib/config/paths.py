@@ -78,6 +78,13 @@ def lengths(key: str, path: str) -> Iterator[str]:
         yield f"{key}: has {num_bytes(path):,} bytes, and a path {LONGEST_PATH:,} at most, got {short(path)}"
 
 
+def add_to_name(text: str, addition: str) -> str:
+    """A NAME made of another one, which is cut where both are too long for a folder."""
+    while num_bytes(text + addition) > LONGEST_NAME:
+        text = text[:-1]
+    return text + addition
+
+
 def num_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from lib.config import ConfigError, doubt_steps, doubts, load_config
-from main import train
+from lib.utils.system import cpu_count
+from lib.utils.text import count
+from main import train, valid
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = "configs/test/digits_lt.yaml"
@@ -37,9 +39,10 @@ def told(*words: object) -> list[str]:
      "DATASET.ROOT: /data is not read, since the images of IMBALANCEDIGITS (DATASET.DATASET) are not files"),
     (("DATASET.CAM_DATA_JSON_SAVE_PATH", "cam.json"),
      "DATASET.CAM_DATA_JSON_SAVE_PATH: cam.json is not read, since DATASET.USE_CAM_BASED_DATASET is False"),
-    (("NETWORK.PRETRAINED_MODEL", "./a.pth"), "NETWORK.PRETRAINED_MODEL: ./a.pth is not read, since NETWORK.PRETRAINED is False"),
-    (("NETWORK.PRETRAINED_MODEL", "./a.pth", "NETWORK.PRETRAINED", True, "BACKBONE.PRETRAINED_MODEL", "./b.pth"),
-     "BACKBONE.PRETRAINED_MODEL: ./b.pth is not read, since the whole network comes from NETWORK.PRETRAINED_MODEL"),
+    (("TRAIN.NUM_THREADS", 1024),
+     f"TRAIN.NUM_THREADS: 1024 threads on {count(cpu_count(), 'core')} slow each other down; 0 takes as many as there are cores"),
+    (("TEST.NUM_WORKERS", 1024),
+     f"TEST.NUM_WORKERS: 1024 processes on {count(cpu_count(), 'core')} take memory and time from each other"),
     (("TRAIN.COMBINER.DIVE.TEACHER_MODEL", "./a.pth"),
      "TRAIN.COMBINER.DIVE.TEACHER_MODEL: ./a.pth is not read, since TRAIN.COMBINER.TYPE is default"),
     (("OUTPUT_DIR", "$HOME/runs"),
@@ -111,3 +114,7 @@ def test_a_training_says_it_once(tiny, tmp_path, capsys):
                      "TRAIN.BATCH_SIZE: an epoch has only 1 step, of 562 images in batches of 1,000, which makes 2 in 2 epochs"):
             assert text.count(line) == 1, text
     assert log.count("WARNING") == 4   # and one of the warm-up
+    assert valid.main(["--cfg", str(ROOT / DIGITS), "--gpus", "cpu", *tiny, *words]) == 0
+    told = capsys.readouterr().out
+    assert told.count("DATASET.ROOT: /data is not read") == 1
+    assert "LR_STEP" not in told   # with which a validation has nothing to do

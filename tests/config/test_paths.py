@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.config import TREE, ConfigError, load_config
+from lib.config import TREE, ConfigError, add_to_name, load_config
 from lib.config.paths import LONGEST_PATH, MODELS, PATHS
 from main.command import make_parser, run_command
 
@@ -128,6 +128,13 @@ def test_data_may_be_in_folders_of_any_name():
 def test_names_that_a_file_system_takes(name):
     assert name == load_config(DIGITS, ["NAME", name]).NAME
     os.fsencode(name)
+
+
+@pytest.mark.parametrize(("name", "longer"), [("a", "a_bsce"), ("a" * 250, "a" * 250 + "_bsce"), ("a" * 255, "a" * 250 + "_bsce"),
+                                              ("猫" * 85, "猫" * 83 + "_bsce")])
+def test_a_name_that_is_added_to_stays_one(name, longer):
+    assert add_to_name(name, "_bsce") == longer
+    assert longer == load_config(DIGITS, ["NAME", longer]).NAME
 
 
 def commands(*argv: str) -> tuple:

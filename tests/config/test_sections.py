@@ -5,6 +5,9 @@ import pytest
 
 from lib.backbone import BACKBONES
 from lib.config import TREE
+from lib.config.paths import PATHS
+from lib.config.ranges import RANGES
+from lib.config.validate import CHOICES, REGISTRIES
 from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
@@ -17,6 +20,7 @@ FAMILIES = {
     "BACKBONE": (BACKBONES, TREE.BACKBONE), "CLASSIFIER": (CLASSIFIERS, TREE.CLASSIFIER), "MODULE": (POOLINGS, TREE.MODULE),
     "TRANSFORMS.PROCESS_DETAIL": (TRANSFORMS, TREE.TRANSFORMS.PROCESS_DETAIL),
 }
+WITH_ONE_TYPE = ("TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "BACKBONE.TIMM.MODEL")   # texts that are checked where that is chosen
 COMPONENTS = [(family, name) for family, (registry, _) in FAMILIES.items() for name in registry]
 
 
@@ -39,3 +43,11 @@ def test_defaults_agree_where_both_have_one(family, name):
             value = section.get(key, node.get(key))
             default = list(parameter.default) if isinstance(value, list) else parameter.default
             assert value == (default if isinstance(default, str) else pytest.approx(default, rel=1e-6))
+
+
+def test_every_number_and_text_has_the_place_where_it_is_checked():
+    """A new key belongs into ranges.RANGES, validate.CHOICES or REGISTRIES, or paths.PATHS; a list into test_ranges.py."""
+    leaves = TREE.flat()
+    assert sorted(key for key, value in leaves.items() if type(value) in (int, float)) == sorted(RANGES)
+    texts = [*REGISTRIES, *CHOICES, *PATHS, *WITH_ONE_TYPE, "NAME"]
+    assert sorted(key for key, value in leaves.items() if isinstance(value, str)) == sorted(texts)
