@@ -7,6 +7,7 @@ from unicodedata import combining, east_asian_width
 import numpy as np
 from matplotlib.figure import Figure
 
+from lib.report.fonts import silent_boxes, use_fonts
 from lib.utils.files import write_bytes_atomically
 from lib.utils.text import printable
 
@@ -22,9 +23,11 @@ NARROW, WIDE = 0.085, 0.14   # inches of a letter and of a Chinese, Japanese or 
 
 
 def save_figure(figure: Figure, path: Path) -> bytes:
-    """Writes a PNG; returns what is in it."""
+    """Writes a PNG; returns what is in it. Texts may be of any script that an installed font has."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    use_fonts(figure)
+    with silent_boxes():
+        figure.savefig(buffer, format="png", dpi=DPI)
     write_bytes_atomically(path, buffer.getvalue())
     return buffer.getvalue()
 
