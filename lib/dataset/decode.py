@@ -21,6 +21,7 @@ from lib.dataset.rgb import Picture
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.exif import TURNS, UPRIGHT, read_orientation
 from lib.utils.image_header import DAMAGED, FORMATS, Header, read_header
+from lib.utils.system import LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ def open_image(path: Path, entry: str, options: ReadOptions = USUAL) -> Source:
     except FileNotFoundError as error:
         raise MissingPathError(f"{entry}: no file {path}") from error
     except OSError as error:
+        if error.errno in LIMITS:
+            raise   # the image is not to blame, and another must not take its place
         raise InputError(f"{entry}: {path} cannot be read ({error.strerror})") from error
     return ImageFile(data, f"{entry}: {path}", options)
 

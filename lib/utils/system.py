@@ -23,6 +23,7 @@ except ImportError:   # Windows
     resource = None
 
 LOCKED_BYTE = 2**30   # of a file on Windows, where others cannot read what is locked; far behind all that is read
+LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)   # of a process or the machine, whatever file it met them at
 TAKEN = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 

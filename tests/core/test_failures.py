@@ -4,16 +4,20 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from lib.core.failures import GENERATION, TRAINING, VALIDATION, during, explain, lost_contact
 from lib.dataset.base import ArraySet
+from lib.dataset.reader import Reader
 from lib.utils.errors import RunFailedError
 from main import train
 from main.command import exit_status
+from tests.dataset.file_set import FileSet
 
 DIGITS = "configs/test/digits_lt.yaml"
 # as torch 2.14 says it
@@ -151,6 +155,21 @@ def test_a_set_that_does_not_fit_into_memory(tiny, monkeypatch, capsys, tmp_path
     monkeypatch.setattr(ArraySet, "pixels", lambda self, read: torch.empty(2**50))
     assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny]) == 1
     assert "DATASET.IN_MEMORY never" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_limit_of_the_machine_makes_no_image_unreadable(monkeypatch, tmp_path, skip):
+    """Else DATASET.ON_BAD_IMAGE skip would train on other images than there are."""
+    def too_many(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    images = FileSet([tmp_path / "a.png"] * 2)
+    assert Reader(images, (), skip)[0, 0].image.shape == (3, 8, 8)
+    monkeypatch.setattr(Path, "read_bytes", too_many)
+    with pytest.raises(OSError, match="Too many open files") as raised:
+        Reader(images, (), skip)[0, 0]
+    assert "too many open files in training" in explain(raised.value, TRAINING)
 
 
 LIMITED = """
