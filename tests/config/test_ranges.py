@@ -35,7 +35,7 @@ LISTS = {   # values that are refused
 NEEDED = {   # other keys that must be set for a key to be of use
     "TEST.TAU_NORM.SWEEP": {"TEST.TAU_NORM.USE_TAU_NORM": True},
     "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": {"TRAIN.COMBINER.TYPE": "manifold_mix_up"},
-    "BACKBONE.TIMM.MODEL": {"BACKBONE.TYPE": "timm"},
+    "BACKBONE.TIMM.MODEL": {"BACKBONE.TYPE": "timm"}, "TEST.FEW_SHOT": {"TEST.MANY_SHOT": 10**9},
 }
 
 
