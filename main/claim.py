@@ -27,6 +27,7 @@ log = logging.getLogger("main.train")
 STARTS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL")   # read once, where a training begins
 TEACHER = "TRAIN.COMBINER.DIVE.TEACHER_MODEL"   # read at every start
 RESUME = STARTS[0]
+SPLIT = "DATASET.FOLDER.SPLIT"   # read where a training begins, which keeps it as its own split.csv
 
 
 class Claim(NamedTuple):
@@ -35,6 +36,11 @@ class Claim(NamedTuple):
     goes_on: bool = False                # --ar: from its newest checkpoint
     replaces: bool = False               # --overwrite
     rewinds_to: Position | None = None   # RESUME_MODEL is a checkpoint of this run
+
+    @property
+    def keeps(self) -> bool:
+        """The run that is there goes on, with its own data."""
+        return self.goes_on or self.rewinds_to is not None
 
     def lost(self, run: Run) -> list[Path]:
         """What is deleted."""
@@ -109,10 +115,10 @@ def check_reads(cfg: Config, args: argparse.Namespace, run: Run, chosen: Claim) 
     check_spared([pair for pair in named if pair[0] != RESUME or chosen.rewinds_to is None] + files, lost,
                  "deleted by --overwrite")
     written = own_files.replaced_by_training(run.directory, cfg.SAVE_STEP, cfg.TRAIN.MAX_EPOCH)
-    begins = not (chosen.goes_on or chosen.rewinds_to)   # else the run's own checkpoint is read, and its config.yaml is its own
+    begins = not chosen.keeps   # else the run's own checkpoint is read, and its config.yaml is its own
     if (run.directory / own_files.ENVIRONMENT).exists() or not begins:
         files = [pair for pair in files if not same_file(pair[1], run.directory / own_files.CONFIG)]
-    unused = {*STARTS} if not begins else set()
+    unused = {*STARTS, SPLIT} if not begins else set()
     unused |= {TEACHER} if cfg.TRAIN.COMBINER.TYPE != "dive" else set()
     check_spared([pair for pair in named if pair[0] not in unused] + files, written, "written over in the course of training")
 
@@ -130,7 +136,9 @@ def reads(cfg: Config, run: Run) -> Iterator[tuple[str, Path]]:
     root = Path(data.ROOT)
     if data.ROOT:
         yield "DATASET.ROOT", root
-    for key in ("TRAIN_JSON", "VALID_JSON"):
+    if data.FOLDER.SPLIT:
+        yield SPLIT, Path(data.FOLDER.SPLIT)
+    for key in ("TRAIN_JSON", "VALID_JSON", "TEST_JSON"):
         if data[key]:
             yield f"DATASET.{key}", root / data[key]
     for key in ("CAM_DATA_JSON_SAVE_PATH", "CAM_DATA_SAVE_PATH"):

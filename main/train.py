@@ -45,12 +45,14 @@ from lib.utils.text import shell_line
 from main.claim import RESUME, TEACHER, Claim, check_images, check_length, claim, log_changes, log_choice
 from main.command import make_parser, run_command, warn
 from main.generate import generate
+from main.look import look
 from main.reporting import shot_bounds
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
 
 log = logging.getLogger("main.train")
 
-LOCAL_KEYS = ("OUTPUT_DIR", "DATASET.ROOT", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS")   # a machine's own
+LOCAL_KEYS = ("OUTPUT_DIR", "DATASET.ROOT", "DATASET.FOLDER.CACHE", "DATASET.FOLDER.SPLIT", "TRAIN.NUM_WORKERS",
+              "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS")   # a machine's own
 REDRAW_SECONDS = 60   # training curves are drawn again when SAVE_STEP and this have passed
 
 
@@ -67,8 +69,9 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
                 chosen = claim(cfg, args, run, runtime)
                 warn(doubts(cfg))
         # 2. data
+        seen = look(cfg, run, chosen.keeps, runtime)
         with runtime.agree():
-            train_set, valid_set = build.build_datasets(cfg)
+            train_set, valid_set = build.build_datasets(cfg, assignment=seen.assignment)
             if runtime.is_main:
                 check_images(chosen.lost(run), (train_set, valid_set))
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)
@@ -91,6 +94,7 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
             if runtime.is_main:
                 with run.writing():
                     open_run(cfg, run, chosen, point, runtime, train_set)
+                    seen.write(run)
         # 5. epochs
         predictions, point = fit(cfg, run, parts, point, loaders, runtime)
         # 6. report

@@ -11,15 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from lib.dataset.folder import Look, look_at
+from lib.dataset.folder import THREADS, Look, look_at
 from lib.utils.errors import DONE, INTERRUPTED, MISTAKE, InputError, MissingPathError
 from lib.utils.files import write_text_atomically
 from lib.utils.log import take_all_text
-from lib.utils.system import cpu_count
 from lib.utils.text import NAMED, count, printable, shell_line
 
 ROOT = Path(__file__).resolve().parents[1]
-THREADS = min(16, 4 * cpu_count())   # some of which wait for a disk
 LONGEST_RUN_NAME = 80
 
 

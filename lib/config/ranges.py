@@ -38,12 +38,15 @@ PROCESSES = Range(0, 1024)        # or threads
 SHARE, BELOW_ONE, POWER = Range(0, 1), Range(0, 1, without_high=True), Range(0, 10)
 TAU = Range(0, 10)
 SIDE = Range(1, 8192)             # of INPUT_SIZE; an image file may have 100 megapixels
-MOST_MILESTONES, MOST_TAUS = 1000, 100
+MOST_MILESTONES, MOST_TAUS, MOST_FOLDS = 1000, 100, 1000
 
 RANGES = {
     "SEED": Range(0, LARGEST), "VALID_STEP": STEPS, "SAVE_STEP": STEPS, "SHOW_STEP": STEPS,
     "DATASET.CAM_NUMBER_THRES": Range(0, MANY), "DATASET.IMBALANCECIFAR.RATIO": Range(0, 1, without_low=True),
     "DATASET.IMBALANCECIFAR.RANDOM_SEED": Range(0, 2**32 - 1),   # numpy's
+    "DATASET.FOLDER.VALID_SHARE": BELOW_ONE, "DATASET.FOLDER.TEST_SHARE": BELOW_ONE, "DATASET.FOLDER.MIN_VALID": Range(1, MANY),
+    "DATASET.FOLDER.SEED": Range(0, LARGEST), "DATASET.FOLDER.FOLDS": Range(0, MOST_FOLDS),
+    "DATASET.FOLDER.FOLD": Range(1, MOST_FOLDS),
     "LOSS.CostSensitiveCE.GAMMA": POWER, "LOSS.ClassBalanceCE.BETA": BELOW_ONE, "LOSS.ClassBalanceFocal.BETA": BELOW_ONE,
     "LOSS.ClassBalanceFocal.GAMMA": Range(0, 20), "LOSS.CrossEntropyLabelSmooth.EPSILON": BELOW_ONE,
     "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD": BELOW_ONE, "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL": BELOW_ONE,

@@ -5,12 +5,13 @@ Whether files exist is checked where they are opened.
 from collections.abc import Iterator
 
 from lib.backbone import BACKBONES, Backbone, on_meta
-from lib.config import paths, ranges
+from lib.config import data_sets, paths, ranges
 from lib.config.literals import short
 from lib.config.node import Config
 from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
+from lib.dataset.folder import LAYOUTS
 from lib.dataset.rgb import ALPHAS
 from lib.dataset.sampler import bbn, weighted
 from lib.loss import LOSSES, label_aware_smooth
@@ -26,9 +27,9 @@ REGISTRIES = {
 }
 CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
-    "DATASET.ON_BAD_IMAGE": ("error", "skip"), "DATASET.ALPHA": ALPHAS,
+    "DATASET.ON_BAD_IMAGE": ("error", "skip"), "DATASET.ALPHA": ALPHAS, "DATASET.FOLDER.LAYOUT": LAYOUTS,
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
-    "TEST.BEST_BY": tuple(BEST_BY),
+    "TEST.BEST_BY": tuple(BEST_BY), "TEST.PART": ("valid", "test"),
     "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM", "ADAMW"),
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine", "warmup_cosine"),
     "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
@@ -56,12 +57,13 @@ def names(cfg: Config) -> Iterator[str]:
 
 
 def combinations(cfg: Config) -> Iterator[str]:
-    yield from annotations(cfg)
+    yield from data_sets.annotations(cfg)
+    yield from data_sets.folders(cfg)
     yield from checkpoints(cfg)
     yield from stages(cfg)
     yield from schedules(cfg)
     yield from classifiers(cfg)
-    yield from cam_sampling(cfg)
+    yield from data_sets.cam_sampling(cfg)
     yield from losses(cfg)
     yield from mixing(cfg)
     if cfg.TEST.FEW_SHOT > cfg.TEST.MANY_SHOT:
@@ -69,16 +71,6 @@ def combinations(cfg: Config) -> Iterator[str]:
                "with a number of images between them would be both")
     if cfg.BACKBONE.TYPE in BACKBONES and not any(ranges.sides(cfg.INPUT_SIZE)):
         yield from fits(cfg)
-
-
-def annotations(cfg: Config) -> Iterator[str]:
-    """Files that DATASET.DATASET would leave unread, which has probably been forgotten."""
-    name = cfg.DATASET.DATASET
-    for option in ("TRAIN_JSON", "VALID_JSON"):
-        able = [other for other in DATASETS if option in DATASETS.options(other)]
-        if name in DATASETS and name not in able and cfg.DATASET[option]:
-            yield (f"DATASET.{option}: is given, and DATASET.DATASET {name} does not read it; {' and '.join(able)} do, "
-                   f"and '' leaves it out")
 
 
 def fits(cfg: Config) -> Iterator[str]:
@@ -173,23 +165,3 @@ def stages(cfg: Config) -> Iterator[str]:
         yield "TRAIN.TWO_STAGE.DRS: cannot begin a 'bbn sampler', whose batches have two rows; take 'weighted sampler'"
     if not cfg.TRAIN.SHUFFLE and (sampler != "default" or stage.DRS):
         yield f"TRAIN.SHUFFLE: False keeps the order of the data set, which TRAIN.SAMPLER.TYPE {sampler!r} does not have"
-
-
-def cam_sampling(cfg: Config) -> Iterator[str]:
-    generate, use = "DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET"
-    makes, uses, classifier = cfg.flat()[generate], cfg.flat()[use], cfg.CLASSIFIER.TYPE
-    if makes and uses:
-        yield f"{generate}: makes images and does not train, {use} trains with them; set one of the two"
-    if (makes or uses) and not cfg.DATASET.CAM_DATA_JSON_SAVE_PATH:
-        yield f"{generate if makes else use}: is True, so DATASET.CAM_DATA_JSON_SAVE_PATH must name the file of annotations"
-    if not makes:
-        return
-    if not cfg.DATASET.CAM_DATA_SAVE_PATH:
-        yield f"{generate}: is True, so DATASET.CAM_DATA_SAVE_PATH must name the folder of the new images"
-    if not cfg.NETWORK.PRETRAINED:
-        yield f"{generate}: needs a trained network; set NETWORK.PRETRAINED True, and NETWORK.PRETRAINED_MODEL to its checkpoint"
-    if cfg.MODULE.TYPE != "GAP":
-        yield f"{generate}: class activation maps need MODULE.TYPE GAP, got {cfg.MODULE.TYPE}"
-    able = [name for name in CLASSIFIERS if hasattr(CLASSIFIERS[name], "class_vectors")]
-    if classifier in CLASSIFIERS and classifier not in able:
-        yield f"{generate}: CLASSIFIER.TYPE {classifier} has no vector per class, of which maps are made; {', '.join(able)} have"

@@ -1,4 +1,4 @@
-"""From the config to objects. The only module of lib/core that reads it."""
+"""From the config to objects; with build_data, the only modules of lib/core that read it."""
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,11 @@ from yacs.config import CfgNode as Config
 
 from lib.backbone import BACKBONES, Backbone, named
 from lib.core import checkpoint
+from lib.core.build_data import build_dataset as build_dataset
+from lib.core.build_data import build_datasets as build_datasets
+from lib.core.build_data import build_survey as build_survey
+from lib.core.build_data import build_test_set as build_test_set
+from lib.core.build_data import has_survey as has_survey
 from lib.core.cam_sampling import Generation, Plan, make_plan
 from lib.core.checkpoint import Start, read_start
 from lib.core.combiner import COMBINERS, Combiner
@@ -23,7 +28,7 @@ from lib.core.resume import newest_start
 from lib.core.run import Run
 from lib.core.runtime import Runtime, compiled
 from lib.data_transform import TRANSFORMS, Transform, normalize
-from lib.dataset import DATASETS, SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, align, enlarge, make_loader
+from lib.dataset import SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, make_loader
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Network
@@ -42,24 +47,6 @@ def run_directory(cfg: Config) -> Run:
 
 def memory_format(cfg: Config) -> torch.memory_format:
     return MEMORY_FORMATS[cfg.TRAIN.MEMORY_FORMAT]
-
-
-def build_datasets(cfg: Config, added: bool = True) -> tuple[ImageSet, ImageSet]:
-    """The training set and the validation set.
-
-    Args:
-        added: with the images of CAM-based sampling, where the configuration trains on them; validation can do without.
-    """
-    train_set, valid_set = (build_dataset(cfg, train) for train in (True, False))
-    align(valid_set, train_set.class_names, train_set.name)
-    if cfg.DATASET.USE_CAM_BASED_DATASET and added:
-        train_set = enlarge(train_set, Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH), cfg.DATASET.ROOT)
-    return train_set, valid_set
-
-
-def build_dataset(cfg: Config, train: bool) -> ImageSet:
-    """The images that the data set itself consists of."""
-    return DATASETS.build(cfg.DATASET.DATASET, cfg.DATASET, train, cfg.DATASET.ROOT, tuple(cfg.INPUT_SIZE))
 
 
 def build_network(cfg: Config, num_classes: int) -> Network:
@@ -206,13 +193,21 @@ def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime
         build_draw(cfg, train_set), cfg.TRAIN.BATCH_SIZE, first_stage=build_first_draw(cfg, train_set),
         deferred=Deferred(cfg.TRAIN.TWO_STAGE.START_EPOCH) if cfg.TRAIN.TWO_STAGE.DRS else None,
         seed=cfg.SEED, rank=runtime.rank, world_size=runtime.world_size)
-    valid_batches = EvalBatches(len(valid_set.labels), valid_batch_size(cfg, runtime.device), runtime.rank, runtime.world_size)
-    parts = ((train_set, train_batches, cfg.TRANSFORMS.TRAIN_TRANSFORMS, cfg.TRAIN.NUM_WORKERS),
-             (valid_set, valid_batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS))
-    return tuple(make_loader(images, batches, build_transforms(cfg, names), build_normalize(cfg, images, runtime.device),
-                             runtime.device, in_memory=cfg.DATASET.IN_MEMORY, num_workers=workers, pin_memory=cfg.PIN_MEMORY,
-                             skip_unreadable=cfg.DATASET.ON_BAD_IMAGE == "skip")
-                 for images, batches, names, workers in parts)
+    return (build_loader(cfg, train_set, train_batches, cfg.TRANSFORMS.TRAIN_TRANSFORMS, cfg.TRAIN.NUM_WORKERS, runtime),
+            build_eval_loader(cfg, valid_set, runtime))
+
+
+def build_eval_loader(cfg: Config, images: ImageSet, runtime: Runtime) -> Loader:
+    """The loader that gives this rank's images once, in order, as validation sees them."""
+    batches = EvalBatches(len(images.labels), valid_batch_size(cfg, runtime.device), runtime.rank, runtime.world_size)
+    return build_loader(cfg, images, batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS, runtime)
+
+
+def build_loader(cfg: Config, images: ImageSet, batches: EpochBatches | EvalBatches, names: list[str], workers: int,
+                 runtime: Runtime) -> Loader:
+    return make_loader(images, batches, build_transforms(cfg, names), build_normalize(cfg, images, runtime.device),
+                       runtime.device, in_memory=cfg.DATASET.IN_MEMORY, num_workers=workers, pin_memory=cfg.PIN_MEMORY,
+                       skip_unreadable=cfg.DATASET.ON_BAD_IMAGE == "skip")
 
 
 def valid_batch_size(cfg: Config, device: torch.device) -> int:

@@ -14,9 +14,10 @@ from lib.utils.files import UNFINISHED, write_bytes_atomically
 LAST, BEST = "last.pth", "best_model.pth"
 PREVIOUS, PART = "previous.pth", "mid_epoch.pth"   # last.pth of the epoch before; what an epoch that is not over has come to
 EPOCH = re.compile(r"epoch_(\d+)\.pth")
-MODELS, EVALUATIONS, TAU_NORM = "models", "evaluations", "tau_norm"
+MODELS, EVALUATIONS, TAU_NORM, TEST = "models", "evaluations", "tau_norm", "test"
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
-RECORDS = (CONFIG, ENVIRONMENT, "uncommitted.diff", "log.txt", "history.jsonl", "indices.json")
+DATA = ("split.csv", "data.txt", "data.json")   # of a look at pictures in folders
+RECORDS = (CONFIG, ENVIRONMENT, "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", *DATA)
 METRICS, SWEEP = "metrics.json", "tau_sweep.json"
 REPORT = (METRICS, "per_class.csv", "figures/confusion_matrix.png", "figures/recall_by_class.png")   # of one validation
 SWEEP_REPORT = (SWEEP, "figures/tau_sweep.png")
@@ -40,7 +41,7 @@ def written(directory: Path) -> Iterator[Path]:
     yield from named(directory, (*RECORDS, *REPORT, *SWEEP_REPORT, *FIGURES))
     yield from whole_or_link(directory / MODELS, checkpoints(directory / MODELS))
     yield from whole_or_link(directory / "tensorboard", sorted((directory / "tensorboard").glob(EVENTS)))
-    yield from (path for path in (directory / TAU_NORM, directory / EVALUATIONS) if os.path.lexists(path))
+    yield from (path for name in (TAU_NORM, EVALUATIONS, TEST) if os.path.lexists(path := directory / name))
 
 
 def named(directory: Path, names: Iterable[str]) -> Iterator[Path]:
@@ -64,9 +65,10 @@ def after(directory: Path, position: Position) -> Iterator[Path]:
         number = EPOCH.fullmatch(path.name)
         if ((int(number[1]), 0) if number else checkpoint.position(checkpoint.peek(path))) > position:
             yield path
-    for content, names in ((METRICS, REPORT), (SWEEP, SWEEP_REPORT)):
-        if reported_epoch(directory / content) > epoch:
-            yield from named(directory, names)
+    for folder, content, names in ((directory, METRICS, REPORT), (directory, SWEEP, SWEEP_REPORT),
+                                   (directory / TEST, METRICS, REPORT)):
+        if reported_epoch(folder / content) > epoch:
+            yield from named(folder, names)
     yield from (path.parent for path in sorted((directory / TAU_NORM).glob(f"*/{METRICS}")) if reported_epoch(path) > epoch)
 
 
@@ -116,7 +118,7 @@ def remove_unfinished(directory: Path) -> None:
     ours = (path for folder in (directory, directory / "figures") for path in folder.glob(f".*{UNFINISHED}")
             if path.name.startswith(names))
     models = (path for path in (directory / MODELS).glob(f".*{UNFINISHED}") if ".pth." in path.name)
-    reports = (path for name in (TAU_NORM, EVALUATIONS) for path in (directory / name).rglob(f".*{UNFINISHED}"))
+    reports = (path for name in (TAU_NORM, EVALUATIONS, TEST) for path in (directory / name).rglob(f".*{UNFINISHED}"))
     for path in (*ours, *models, *reports):
         path.unlink(missing_ok=True)
 

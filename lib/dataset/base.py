@@ -66,7 +66,8 @@ class ImageSet:
 
     def files(self) -> Iterator[str]:
         """Paths of the files that are read image by image."""
-        yield from ()
+        paths = (self.path(index) for index in range(len(self.labels)))
+        return (path for path in paths if path is not None)
 
     def content(self) -> str | None:
         """Digest of what the images are, whatever folder they are in and whatever INPUT_SIZE is; None where the set has none."""
@@ -77,6 +78,10 @@ class ImageSet:
         """Memory of all images as uint8, where they are of one size."""
         height, width = self.image_size or (0, 0)
         return len(self.labels) * 3 * height * width
+
+    def path(self, index: int) -> str | None:
+        """The file of image number ``index``; None where the images lie in an array."""
+        return None
 
     def read(self, index: int) -> Tensor:
         """Image number ``index``, uint8 (3, H, W), in R, G, B."""

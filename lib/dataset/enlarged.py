@@ -2,7 +2,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,14 @@ class EnlargedSet(ImageSet):
         self.class_counts = original.class_counts
         self.original, self.sizes, self.paths, self.made_with = original, sizes, list(paths), made_with
 
-    def files(self) -> Iterator[str]:
-        yield from self.original.files()
-        yield from self.paths
-
     def added(self) -> dict[str, Any]:
         """What the added images are, in plain values that stay the same when they move to another folder."""
         return {"labels": digest(self.labels[len(self.original.labels):]), "files": Texts.of(self.paths).digest(),
                 "made_with": self.made_with}
+
+    def path(self, index: int) -> str | None:
+        place = index - len(self.original.labels)
+        return self.original.path(index) if place < 0 else self.paths[place]
 
     def read(self, index: int) -> Tensor:
         return self.original.read(index) if index < len(self.original.labels) else self.open(index).pixels()

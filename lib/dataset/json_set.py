@@ -24,21 +24,62 @@ HEADERS_AT_ONCE = 64     # of one thread's turn
 LARGE_JSON = 5_000_000    # bytes of a file, some 30,000 images, that workers are sure to read
 
 
-@DATASETS.register("iNaturalist")
-class JsonSet(ImageSet):
-    """The images of DATASET.TRAIN_JSON or DATASET.VALID_JSON.
+class JsonPart(ImageSet):
+    """The images of one JSON file.
 
     Where all images are of one size, they can lie in memory. Sizes are those of the JSON, else those of the files' headers; where
     the JSON tells one size that EXIF may turn, headers too.
 
     Args:
+        key: the config key that names the file.
+        name: the file, under ``root``.
         root: DATASET.ROOT, under which relative paths are, in the JSON and of the JSON; empty: the working directory.
-        size: INPUT_SIZE, not used: transforms bring images to it.
-        exif, alpha: see ``ReadOptions``.
-        on_bad_image: "skip": what cannot be read is nobody's concern here, since readers replace it.
+        options: how image files are read.
+        skip: what cannot be read is nobody's concern here, since readers replace it.
 
     Raises:
         InputError: see ``read_annotations``; files that are missing among the ones looked for.
+    """
+
+    def __init__(self, key: str, name: str, root: str, options: ReadOptions, skip: bool) -> None:
+        self.root, self.options = Path(root), options
+        if (self.root / name).is_file() and (self.root / name).stat().st_size > LARGE_JSON:
+            start_server()
+        self.annotations = read_annotations(self.root / name, key)
+        check_inside(self.annotations, self.root)
+        check_files(self.annotations, self.root, skip)
+        super().__init__(str(self.annotations.file), self.annotations.labels, self.annotations.class_names, MEAN, STD,
+                         common_size(self.annotations, self.root, options.exif, skip))
+        announce_decoder()
+
+    def content(self) -> str:
+        return self.annotations.paths.digest()
+
+    def path(self, index: int) -> str:
+        return os.path.join(self.root, self.annotations.paths[index])
+
+    def read(self, index: int) -> Tensor:
+        return self.open(index).pixels()
+
+    def open(self, index: int) -> Source:
+        image = open_image(Path(self.path(index)), self.annotations.entry(index), self.options)
+        if self.image_size not in (None, image.size):
+            raise wrong_size(f"{self.annotations.entry(index)}: {self.path(index)}", image.size, self.image_size)
+        return image
+
+    def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
+        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
+        return read_into(pixels, 0, read or self.read, self.name)
+
+
+@DATASETS.register("iNaturalist")
+class JsonSet(JsonPart):
+    """The images of DATASET.TRAIN_JSON or DATASET.VALID_JSON.
+
+    Args:
+        size: INPUT_SIZE, not used: transforms bring images to it.
+        exif, alpha: see ``ReadOptions``.
+        on_bad_image: skip or error.
     """
 
     def __init__(self, train: bool, root: str, size: tuple[int, int], *, train_json: str, valid_json: str, exif: bool = True,
@@ -47,38 +88,7 @@ class JsonSet(ImageSet):
         if not name:
             raise InputError(f"{key}: is empty; name the annotations of the {'training' if train else 'validation'} images, "
                              "such as tools/convert_from_*.py write")
-        self.root, self.options = Path(root), ReadOptions(exif, alpha)
-        if (self.root / name).is_file() and (self.root / name).stat().st_size > LARGE_JSON:
-            start_server()
-        self.annotations = read_annotations(self.root / name, key)
-        check_inside(self.annotations, self.root)
-        skip = on_bad_image == "skip"
-        check_files(self.annotations, self.root, skip)
-        super().__init__(str(self.annotations.file), self.annotations.labels, self.annotations.class_names, MEAN, STD,
-                         common_size(self.annotations, self.root, exif, skip))
-        announce_decoder()
-
-    def files(self) -> Iterator[str]:
-        return (os.path.join(self.root, self.annotations.paths[index]) for index in range(len(self.labels)))
-
-    def content(self) -> str:
-        return self.annotations.paths.digest()
-
-    def path(self, index: int) -> Path:
-        return self.root / self.annotations.paths[index]
-
-    def read(self, index: int) -> Tensor:
-        return self.open(index).pixels()
-
-    def open(self, index: int) -> Source:
-        image = open_image(self.path(index), self.annotations.entry(index), self.options)
-        if self.image_size not in (None, image.size):
-            raise wrong_size(f"{self.annotations.entry(index)}: {self.path(index)}", image.size, self.image_size)
-        return image
-
-    def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
-        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
-        return read_into(pixels, 0, read or self.read, self.name)
+        super().__init__(key, name, root, ReadOptions(exif, alpha), on_bad_image == "skip")
 
 
 @DATASETS.register("CIFAR")

@@ -69,10 +69,20 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 def safe_cell(text: str) -> str:
     """The text with a single quote before it where a spreadsheet would take it for a formula: OWASP, CSV Injection.
 
-    So does text that is such a text with single quotes before it. To read it back, drop one.
+    So does text that is such a text with single quotes before it; ``plain_cell`` drops one.
     """
     text = without_surrogates(text).replace("\0", UNKNOWN)
     return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
+def plain_cell(text: str) -> str:
+    """What ``safe_cell`` was given, apart from what no text file takes."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
+
+
+def readable_name(path: str) -> str:
+    """A file name or path as text: bytes that are no UTF-8 become \\xe9, so that different names stay different."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def shell_line(words: Iterable[str]) -> str:

@@ -87,7 +87,7 @@ def test_a_size_that_the_json_has_wrong_names_the_entry(tmp_path):
 def test_paths_are_below_the_root_else_in_the_working_directory_or_absolute(tmp_path, monkeypatch):
     file = write_set(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    assert open_set("data").path(0) == Path("data/images/0.png")
+    assert open_set("data").path(0) == "data/images/0.png"
     assert open_set("data", train_json=file).read(0).shape == (3, 6, 8)
     with pytest.raises(MissingPathError, match=r"DATASET.TRAIN_JSON: no file .*/train.json"):
         open_set("")

@@ -1,9 +1,18 @@
-"""Images that are equal to the last pixel: in two classes, on both sides of a split, or copies within a class."""
+"""Images that are equal, or nearly so: in two classes, on both sides of a split, or copies within a class."""
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from lib.utils.text import NAMED, count, printable
+
+
+class Pair(NamedTuple):
+    """Two images that are nearly equal, by their numbers or names, and how they correlate."""
+
+    one: int | str
+    other: int | str
+    likeness: float
 
 
 def number_groups(digests: Sequence[bytes]) -> np.ndarray:
@@ -44,3 +53,20 @@ def examples(sets: Sequence[np.ndarray], kinds: np.ndarray, name: Callable[[int]
     pairs = [(members[0], next(member for member in members if kinds[member] != kinds[members[0]])) for members in sets[:NAMED]]
     shown = ", ".join(f"'{printable(name(one))}' = '{printable(name(other))}'" for one, other in pairs)
     return shown + f" and {len(sets) - NAMED:,} more" * (len(sets) > NAMED)
+
+
+def describe_near(pairs: Sequence[Pair], labels: np.ndarray, parts: np.ndarray, name: Callable[[int], str]) -> list[str]:
+    """The same for images that are nearly equal; the most similar pairs first."""
+    ordered = sorted(pairs, key=lambda pair: -pair.likeness)
+    between = [pair for pair in ordered if labels[pair.one] != labels[pair.other]]
+    across = [pair for pair in ordered if parts[pair.one] != parts[pair.other]]
+    copies = [pair for pair in ordered if labels[pair.one] == labels[pair.other] and parts[pair.one] == parts[pair.other]]
+    kinds = {"in several classes": between,
+             "in several parts, so that it is not measured on new images only": across, "within their class": copies}
+    lines = []
+    for what, found in kinds.items():
+        if found:
+            shown = ", ".join(f"'{printable(name(one))}' ≈ '{printable(name(other))}'" for one, other, _ in found[:NAMED])
+            shown += f" and {len(found) - NAMED:,} more" * (len(found) > NAMED)
+            lines.append(f"{what}: {count(len(found), 'pair')}, {shown}")
+    return lines

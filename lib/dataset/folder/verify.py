@@ -1,35 +1,40 @@
 """Whether images can be read to their last row, and what is in them."""
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lib.dataset.decode import ReadOptions, open_image
+from lib.dataset.folder.near import thumbnail
 from lib.utils.errors import InputError
+from lib.utils.system import cpu_count
 from lib.utils.threads import map_ranges
 
 log = logging.getLogger(__name__)
 
 STORED = ReadOptions(exif=False)
-AT_ONCE = 8         # images of one thread's turn
-DIGEST_BYTES = 16   # two of 10^9 images are equal by chance with a probability of 10^-21
+AT_ONCE = 8        # images of one thread's turn
+THREADS = min(16, 4 * cpu_count())   # some of which wait for a disk
+DIGEST_BYTES = 16  # two of 10^9 images are equal by chance with a probability of 10^-21
 
 
 class Look(NamedTuple):
     """What is known of an image file after it was read."""
 
-    size: tuple[int, int]   # height, width of the stored pixels, whatever EXIF says of them
-    file: bytes             # digest of the file
-    pixels: bytes           # digest of height, width and pixels; empty where they were not decoded
-    mistake: str            # what keeps it from being read; the rest is empty then
+    size: tuple[int, int]           # height, width
+    file: bytes                     # digest of the file
+    pixels: bytes                   # digest of height, width and pixels; empty where they were not decoded
+    mistake: str                    # what keeps it from being read; the rest is empty then
+    thumbnail: bytes = b""          # see ``near.thumbnail``; empty where the pixels were not decoded
+    remarks: tuple[str, ...] = ()   # see ``Source.remarks``
 
 
 def look_at(paths: Sequence[Path], entries: Sequence[str], advance: Callable[[int], None], num_threads: int,
             decode: bool = True) -> list[Look]:
-    """Reads all images, by several threads; decoding releases the GIL.
+    """Reads all images, as they are stored, whatever EXIF says of them.
 
     Args:
         entries: where the paths come from, for messages.
@@ -37,20 +42,28 @@ def look_at(paths: Sequence[Path], entries: Sequence[str], advance: Callable[[in
         decode: False reads headers only, and does not notice a file that is cut short.
     """
     looks: list[Look] = []
-
-    def look_at_turn(turn: range) -> list[Look]:
-        return [look(paths[index], entries[index], decode) for index in turn]
-
-    for part in map_ranges(look_at_turn, len(paths), AT_ONCE, num_threads):
+    for part in look_in_turns(paths, entries, num_threads, decode, STORED):
         looks += part
         advance(len(part))
     return looks
 
 
-def look(path: Path, entry: str, decode: bool) -> Look:
+def look_in_turns(paths: Sequence[Path | str], entries: Sequence[str], num_threads: int, decode: bool,
+                  options: ReadOptions) -> Iterator[list[Look]]:
+    """The looks at all images in their order, some at a time, by several threads; decoding releases the GIL."""
+    def look_at_turn(turn: range) -> list[Look]:
+        return [look(Path(paths[index]), entries[index], decode, options) for index in turn]
+
+    yield from map_ranges(look_at_turn, len(paths), AT_ONCE, num_threads)
+
+
+def look(path: Path, entry: str, decode: bool, options: ReadOptions) -> Look:
     try:
-        image = open_image(path, entry, STORED)
-        return Look(image.size, digest(image.data), digest_pixels(image.pixels().numpy()) if decode else b"", "")
+        image = open_image(path, entry, options)
+        if not decode:
+            return Look(image.size, digest(image.data), b"", "")
+        rows = np.ascontiguousarray(image.pixels().numpy().transpose(1, 2, 0))   # most are decoded in this order
+        return Look(image.size, digest(image.data), digest_pixels(rows), "", thumbnail(rows), tuple(sorted(image.remarks)))
     except InputError as error:
         return Look((0, 0), b"", b"", str(error))
 
@@ -59,7 +72,6 @@ def digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def digest_pixels(pixels: np.ndarray) -> bytes:
-    """Of an image (3, H, W); the shape is in it, so that a picture of one colour is not equal to its transpose."""
-    rows = np.ascontiguousarray(pixels.transpose(1, 2, 0))   # no copy of most, which were decoded in this order
+def digest_pixels(rows: np.ndarray) -> bytes:
+    """Of an image (H, W, 3); the shape is in it, so that a picture of one colour is not equal to its transpose."""
     return digest(rows.shape[0].to_bytes(4, "little") + digest(memoryview(rows).cast("B")))

@@ -1,0 +1,53 @@
+"""What keys of data sets must agree with."""
+from collections.abc import Iterator
+
+from lib.config.node import Config
+from lib.config.ranges import MOST_FOLDS
+from lib.dataset import DATASETS
+from lib.modules import CLASSIFIERS
+
+
+def annotations(cfg: Config) -> Iterator[str]:
+    """Files that DATASET.DATASET would leave unread, which has probably been forgotten."""
+    name = cfg.DATASET.DATASET
+    for option in ("TRAIN_JSON", "VALID_JSON"):
+        able = [other for other in DATASETS if option in DATASETS.options(other)]
+        if name in DATASETS and name not in able and cfg.DATASET[option]:
+            yield (f"DATASET.{option}: is given, and DATASET.DATASET {name} does not read it; {' and '.join(able)} do, "
+                   f"and '' leaves it out")
+    able = [other for other in DATASETS if "VALID_JSON" in DATASETS.options(other)]
+    if cfg.DATASET.TEST_JSON and name in DATASETS and name not in able:
+        yield f"DATASET.TEST_JSON: is given, and DATASET.DATASET {name} does not read it; {' and '.join(able)} do"
+
+
+def folders(cfg: Config) -> Iterator[str]:
+    """Shares and folds of DATASET.FOLDER."""
+    options = cfg.DATASET.FOLDER
+    if max(options.VALID_SHARE, options.TEST_SHARE) < 1 <= options.VALID_SHARE + options.TEST_SHARE:
+        yield (f"DATASET.FOLDER.VALID_SHARE: and TEST_SHARE leave nothing to train on, {options.VALID_SHARE} + "
+               f"{options.TEST_SHARE}")
+    if options.FOLDS == 1:
+        yield "DATASET.FOLDER.FOLDS: must be 0, or 2 and more, got 1"
+    if max(options.FOLDS, 1) < options.FOLD <= MOST_FOLDS:
+        yield f"DATASET.FOLDER.FOLDS: must be at least FOLD, which is {options.FOLD}, got {options.FOLDS}"
+
+
+def cam_sampling(cfg: Config) -> Iterator[str]:
+    """What making images by class activation maps, and training with them, needs."""
+    generate, use = "DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET"
+    makes, uses, classifier = cfg.flat()[generate], cfg.flat()[use], cfg.CLASSIFIER.TYPE
+    if makes and uses:
+        yield f"{generate}: makes images and does not train, {use} trains with them; set one of the two"
+    if (makes or uses) and not cfg.DATASET.CAM_DATA_JSON_SAVE_PATH:
+        yield f"{generate if makes else use}: is True, so DATASET.CAM_DATA_JSON_SAVE_PATH must name the file of annotations"
+    if not makes:
+        return
+    if not cfg.DATASET.CAM_DATA_SAVE_PATH:
+        yield f"{generate}: is True, so DATASET.CAM_DATA_SAVE_PATH must name the folder of the new images"
+    if not cfg.NETWORK.PRETRAINED:
+        yield f"{generate}: needs a trained network; set NETWORK.PRETRAINED True, and NETWORK.PRETRAINED_MODEL to its checkpoint"
+    if cfg.MODULE.TYPE != "GAP":
+        yield f"{generate}: class activation maps need MODULE.TYPE GAP, got {cfg.MODULE.TYPE}"
+    able = [name for name in CLASSIFIERS if hasattr(CLASSIFIERS[name], "class_vectors")]
+    if classifier in CLASSIFIERS and classifier not in able:
+        yield f"{generate}: CLASSIFIER.TYPE {classifier} has no vector per class, of which maps are made; {', '.join(able)} have"

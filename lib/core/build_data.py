@@ -1,0 +1,74 @@
+"""From the config to sets of images."""
+from collections.abc import Callable
+from pathlib import Path
+
+from yacs.config import CfgNode as Config
+
+from lib.dataset import DATASETS, FolderPart, FolderSet, ImageSet, JsonPart, align, enlarge
+from lib.dataset.decode import ReadOptions
+from lib.dataset.folder import Assignment, Options, Survey, survey
+
+
+def has_survey(cfg: Config) -> bool:
+    """Whether the images are looked at before anything is built from them."""
+    return DATASETS[cfg.DATASET.DATASET] is FolderSet
+
+
+def build_survey(cfg: Config, own: Path | None = None, start: Callable[[int], Callable[[int], None]] | None = None) -> Survey:
+    """A look at all images of DATASET.ROOT.
+
+    Args:
+        own: split.csv of a run that is resumed or validated.
+        start: see ``survey``.
+    """
+    options = {key.lower(): value for key, value in cfg.DATASET.FOLDER.items()}
+    if options["cache"]:
+        options["cache"] = str(Path(cfg.OUTPUT_DIR) / options["cache"])
+    return survey(cfg.DATASET.ROOT, Options(**options, read=read_options(cfg), own=str(own or "")), start)
+
+
+def read_options(cfg: Config) -> ReadOptions:
+    return ReadOptions(cfg.DATASET.EXIF, cfg.DATASET.ALPHA)
+
+
+def build_datasets(cfg: Config, added: bool = True, assignment: Assignment | None = None) -> tuple[ImageSet, ImageSet]:
+    """The training set and the validation set.
+
+    Args:
+        added: with the images of CAM-based sampling, where the configuration trains on them; validation can do without.
+        assignment: what a look at the images has found, where they are looked at.
+    """
+    if assignment is None and has_survey(cfg):
+        assignment = build_survey(cfg).assignment   # once for both
+    train_set, valid_set = (build_dataset(cfg, train, assignment) for train in (True, False))
+    align(valid_set, train_set.class_names, train_set.name)
+    if cfg.DATASET.USE_CAM_BASED_DATASET and added:
+        train_set = enlarge(train_set, Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH), cfg.DATASET.ROOT)
+    return train_set, valid_set
+
+
+def build_dataset(cfg: Config, train: bool, assignment: Assignment | None = None) -> ImageSet:
+    """The images that the data set itself consists of."""
+    options = dict(cfg.DATASET)
+    if has_survey(cfg):
+        options["FOLDER"] = {**cfg.DATASET.FOLDER, "SPLIT": assignment or build_survey(cfg).assignment}
+    return DATASETS.build(cfg.DATASET.DATASET, options, train, cfg.DATASET.ROOT, tuple(cfg.INPUT_SIZE))
+
+
+def build_test_set(cfg: Config, train_set: ImageSet, assignment: Assignment | None = None) -> ImageSet | None:
+    """The test images, which are looked at once, at the end; None where there are none.
+
+    Args:
+        train_set: whose classes they have.
+    """
+    if assignment is not None:
+        has_test = bool(assignment.members("test"))
+        test_set = FolderPart(assignment, cfg.DATASET.ROOT, "test", read_options(cfg)) if has_test else None
+    elif cfg.DATASET.TEST_JSON:
+        test_set = JsonPart("DATASET.TEST_JSON", cfg.DATASET.TEST_JSON, cfg.DATASET.ROOT, read_options(cfg),
+                            cfg.DATASET.ON_BAD_IMAGE == "skip")
+    else:
+        return None
+    if test_set is not None:
+        align(test_set, train_set.class_names, train_set.name)
+    return test_set

@@ -1,0 +1,95 @@
+"""What a look at a folder of pictures found, as text to read, as data for pages, and as the files of a run."""
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.dataset.folder.assignment import Assignment
+from lib.dataset.folder.layout import PARTS, TEST, TRAIN, VALID
+from lib.dataset.folder.survey import Survey
+from lib.dataset.folder.table import IGNORE
+from lib.utils.files import write_text_atomically
+from lib.utils.text import NAMED, count, printable
+
+SPLIT, TEXT, DATA = FILES = ("split.csv", "data.txt", "data.json")   # of a run
+TITLES = {TRAIN: "train", VALID: "validation", TEST: "test"}
+ROWS = 20   # of the table of classes in a log
+
+
+def write_files(found: Survey, folder: Path) -> None:
+    found.assignment.write(folder / SPLIT)
+    write_text_atomically(folder / TEXT, "\n".join(whole_text(found)) + "\n")
+    write_text_atomically(folder / DATA, json.dumps(to_json(found), indent=1) + "\n")
+
+
+def whole_text(found: Survey) -> Iterator[str]:
+    yield class_table(found.assignment, None)
+    yield from found.remarks
+    if found.unreadable:
+        yield unreadable_text(found.unreadable, None)
+    yield from found.warnings
+    yield from copy_rows(found)
+
+
+def class_table(assignment: Assignment, most: int | None = ROWS) -> str:
+    """Numbers of the whole, and of each class, from frequent to rare; of many, the first and the last ones.
+
+    Args:
+        most: classes to be shown; None: all.
+    """
+    return "\n".join([headline(assignment), *class_rows(assignment, most)])
+
+
+def unreadable_text(lines: Sequence[str], most: int | None = NAMED) -> str:
+    shown = lines if most is None else lines[:most]
+    more = [f"and {len(lines) - len(shown):,} more, all in {TEXT}"] * (len(shown) < len(lines))
+    return "\n    ".join([f"left out, since they cannot be read: {len(lines):,}", *map(printable, shown), *more])
+
+
+def headline(assignment: Assignment) -> str:
+    counts = {part: assignment.counts(part) for part in PARTS}
+    total = sum(counts.values())
+    parts = ", ".join(f"{counts[part].sum():,} {title}" for part, title in TITLES.items())
+    sizes = np.array([entry.size for entry in assignment.entries if entry.part != IGNORE])
+    height, width = np.median(sizes, axis=0).astype(int)
+    return (f"{assignment.root}: {count(int(total.sum()), 'image')} ({parts}) of {len(total):,} classes, {total.max():,} to "
+            f"{total.min():,} per class, {height} × {width} pixels in the middle")
+
+
+def class_rows(assignment: Assignment, most: int | None) -> Iterator[str]:
+    columns = [assignment.counts(part) for part in TITLES]
+    table = np.stack([sum(columns), *columns], axis=1)
+    order = np.argsort(-table[:, 0], kind="stable").tolist()
+    hidden = 0 if most is None else max(0, len(order) - most)
+    shown = order[:most // 2] + order[-(most // 2):] if hidden else order
+    names = {label: printable(assignment.class_names[label], 40) for label in shown}
+    width = max(len("class"), *(len(name) for name in names.values()))
+    yield f"{'class':<{width}}  {'images':>8}  " + "  ".join(f"{title:>10}" for title in TITLES.values())
+    for place, label in enumerate(shown):
+        if hidden and place == most // 2:
+            yield f"… {hidden:,} classes more, all in {TEXT} …"
+        yield f"{names[label]:<{width}}  {table[label, 0]:>8,}  " + "  ".join(f"{number:>10,}" for number in table[label, 1:])
+
+
+def copy_rows(found: Survey) -> Iterator[str]:
+    if found.equal:
+        yield "equal images:"
+        yield from ("    " + " = ".join(map(printable, names)) for names in found.equal)
+    if found.near:
+        yield "nearly equal images, and how they correlate:"
+        yield from (f"    {printable(one)} ≈ {printable(other)}  {likeness:.3f}" for one, other, likeness in found.near)
+
+
+def to_json(found: Survey) -> dict[str, Any]:
+    assignment = found.assignment
+    counts = {part: assignment.counts(part).tolist() for part in PARTS}
+    return {
+        "root": assignment.root,
+        "classes": [{"name": name, **{part: counts[part][label] for part in PARTS}}
+                    for label, name in enumerate(assignment.class_names)],
+        "images": {part: sum(counts[part]) for part in PARTS},
+        "remarks": found.remarks, "warnings": found.warnings, "unreadable": found.unreadable,
+        "equal": found.equal, "near": [list(pair) for pair in found.near],
+    }
