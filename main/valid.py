@@ -37,6 +37,7 @@ from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
 from main.command import make_parser, run_command, warn
 from main.evaluation import Evaluation, identify
+from main.look import look
 from main.reporting import shot_bounds
 
 log = logging.getLogger("main.valid")
@@ -50,7 +51,9 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             warn(data_doubts(cfg))
         with runtime.agree():
             state = checkpoint.load(path, "TEST.MODEL_FILE")
-            train_set, valid_set = build.build_datasets(cfg, added=False)
+        seen = look(cfg, run, True, runtime)
+        with runtime.agree():
+            train_set, valid_set = build.build_datasets(cfg, added=False, assignment=seen.assignment)
             align_to_checkpoint(state, (train_set, valid_set), f"TEST.MODEL_FILE {path}")
             network = build.build_network(cfg, valid_set.num_classes)
             checkpoint.load_network(network, state, f"TEST.MODEL_FILE {path}")

@@ -1,5 +1,4 @@
 """Image files named by a JSON file: CIFAR-LT of Cui et al., ImageNet-LT, iNaturalist 2018, or a folder of one's own."""
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -56,7 +55,7 @@ class JsonPart(ImageSet):
         return self.annotations.paths.digest()
 
     def path(self, index: int) -> str:
-        return os.path.join(self.root, self.annotations.paths[index])
+        return str(self.root / self.annotations.paths[index])
 
     def read(self, index: int) -> Tensor:
         return self.open(index).pixels()
