@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import yaml
 
-from lib.config import Config, divide_words, gather_words, load_config
+from lib.config import Config, divide_words, gather_words, load_config, split_files
 from lib.core.build import run_directory
 from lib.core.gpus import find_gpus
 from lib.core.run import LAST, Run
@@ -92,7 +92,7 @@ def stacks(word: str) -> list[list[str]]:
     with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
         content = yaml.safe_load(Path(word).read_text(encoding="utf-8"))
     if not isinstance(content, list):
-        return [[part for part in word.split(",") if part]]
+        return [split_files(word)]
     listed = [[item] if isinstance(item, str) else item for item in content]
     if not all(isinstance(files, list) and all(isinstance(file, str) for file in files) for files in listed):
         raise InputError(f"{word}: a chain is a list of stages, each a yaml file or a list of them")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
-from lib.config import divide_words
+from lib.config import divide_words, split_files
 from lib.core.gpus import find_gpus
 from lib.utils.errors import InputError
 from lib.utils.text import shell_line
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Adds ``stacks`` and ``pairs``: KEY VALUE words may follow any option that takes several words."""
     args = make_parser().parse_intermixed_args(argv)
     named, more = divide_words(args.configs)
-    args.stacks = [[part for part in word.split(",") if part] for word in named]
+    args.stacks = [split_files(word) for word in named]
     words, args.seeds = args.seeds, []
     for option in words:
         numbers = list(takewhile(str.isdecimal, option))

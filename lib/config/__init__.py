@@ -10,7 +10,7 @@ from lib.config.resolve import resolve
 from lib.config.validate import validate
 
 __all__ = ["TREE", "Config", "ConfigError", "add_to_name", "data_doubts", "divide_words", "doubt_steps", "doubts", "gather_words",
-           "load_config", "split_words", "validate"]
+           "load_config", "split_files", "split_words", "validate"]
 
 
 def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
@@ -39,7 +39,12 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def gather_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
     """``split_words`` of an option that is given several times: the files of all, and the pairs of all."""
     named, pairs = divide_words(options)
-    return [part for word in named for part in word.split(",") if part], pairs
+    return [file for word in named for file in split_files(word)], pairs
+
+
+def split_files(word: str) -> list[str]:
+    """Yaml files that are joined by commas; a word without any is itself what is looked for, and not nothing."""
+    return [part for part in word.split(",") if part] or [word]
 
 
 def divide_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:

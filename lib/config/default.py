@@ -1,7 +1,8 @@
 """THE configuration tree: every key there is, with its default, meaning, choices and unit.
 
 A section named after a registered component holds that component's options and reaches its constructor as lower-case
-keyword arguments: ``LOSS.LDAMLoss.MAX_MARGIN`` is ``LDAMLoss(..., max_margin=...)``.
+keyword arguments: ``LOSS.LDAMLoss.MAX_MARGIN`` is ``LDAMLoss(..., max_margin=...)``. The range of each number is in ranges.py,
+choices are in validate.py, keys that are paths in paths.py.
 """
 from lib.config.node import Config as Node
 

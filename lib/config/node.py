@@ -10,10 +10,12 @@ from yacs.config import CfgNode
 
 from lib.config.literals import HOME, NOTHING, Dumper, Loader, Scalar, coerce, expand_home, read_number, shown
 from lib.utils.errors import InputError
+from lib.utils.text import printable
 
 BASE = "_BASE_"
 BEFORE = "{BEFORE}"
 COMMAND_LINE = "command line"
+LONGEST_KEY = 200   # characters of an unknown one, in a message
 
 
 class ConfigError(InputError):
@@ -145,9 +147,10 @@ def merge_leaves(tree: Config, values: dict[str, Any], kinds: dict[str, Any]) ->
     for key, value in values.items():
         if key not in kinds:
             inside = [name for name in kinds if name.startswith(f"{key}.")]
-            what = f"{key} is a section, with {', '.join(inside[:3])}…" if inside else f"unknown key {key}; {nearest(key, kinds)}"
-            if not inside or value != {}:
-                problems.append(what)
+            if not inside:
+                problems.append(f"unknown key {printable(key, LONGEST_KEY) or repr(key)}; {nearest(key[:LONGEST_KEY], kinds)}")
+            elif value != {}:
+                problems.append(f"{key} is a section, with {', '.join(inside[:3])}…")
             continue
         try:
             tree.put(key, coerce(value, kinds[key]))

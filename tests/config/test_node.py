@@ -201,3 +201,17 @@ def test_yaml_makes_plain_values_only(write, tmp_path, monkeypatch, tag):
     with pytest.raises(ConfigError, match=r"TRAIN\.MAX_EPOCH"):
         load_config(write("b.yaml", "NAME: x\n"), ["TRAIN.MAX_EPOCH", tag])
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("word", ["", ",", ",,"])
+def test_an_empty_configuration_is_not_the_default_one(word):
+    """As from a variable of the shell that is not set."""
+    assert split_words([word, "NAME", "x"]) == ([word], ["NAME", "x"])
+    assert "cannot be read" in problems(split_words([word])[0])[0] or "no such file" in problems(split_words([word])[0])[0]
+
+
+@pytest.mark.parametrize(("key", "shown"), [("", "''"), ("a\x1b[2J", "a\\x1b[2J"), ("x" * 1000, "x" * 199 + "…")])
+def test_an_unknown_key_can_be_shown(write, key, shown):
+    found, = problems(write("a.yaml", f'"{key}": 1\n'.replace("\x1b", "\\x1b")))
+    assert f"a.yaml: unknown key {shown}; " in found
+    assert problems(write("b.yaml", ""), [key, "1"]) == [f"command line: unknown key {shown}; --show prints all keys"]
