@@ -39,6 +39,8 @@ class Watch:
             signal.signal(number, handler)
         if kind is None:
             self.verdict()   # leaves no vote on its way
+        else:   # this process ends; SIGTERM, which launchers send to all that are left, would break into the end of its readers
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def note(self, number: int, frame: FrameType | None) -> None:
         if number == self.noted == signal.SIGINT:
