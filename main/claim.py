@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.config import Config
+from lib.config.auto import usual
 from lib.config.effects import NO_RESULT, changed
 from lib.config.files import files_of
 from lib.core import checkpoint, own_files
@@ -114,7 +115,7 @@ def check_reads(cfg: Config, args: argparse.Namespace, run: Run, chosen: Claim) 
     lost = chosen.lost(run)
     check_spared([pair for pair in named if pair[0] != RESUME or chosen.rewinds_to is None] + files, lost,
                  "deleted by --overwrite")
-    written = own_files.replaced_by_training(run.directory, cfg.SAVE_STEP, cfg.TRAIN.MAX_EPOCH)
+    written = own_files.replaced_by_training(run.directory, cfg.SAVE_STEP, usual(cfg).TRAIN.MAX_EPOCH)
     begins = not chosen.keeps   # else the run's own checkpoint is read, and its config.yaml is its own
     if (run.directory / own_files.ENVIRONMENT).exists() or not begins:
         files = [pair for pair in files if not same_file(pair[1], run.directory / own_files.CONFIG)]

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -24,15 +25,16 @@ from lib.utils.errors import (
 )
 from lib.utils.log import output_is_lost, start_logging
 from lib.utils.text import shell_line
+from main.front_door import expand
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def make_parser(description: str, needs_cfg: bool = True) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cfg", nargs="+", action="append", required=True, metavar="YAML",
+    parser.add_argument("--cfg", nargs="+", action="append", required=needs_cfg, default=[], metavar="YAML",
                         help="one or several yaml files, later ones win; words after the last yaml are KEY VALUE pairs")
     parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
     parser.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
@@ -42,8 +44,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config, argparse.Namespace]:
     args = parser.parse_intermixed_args(argv)
+    args.started = time.monotonic()
     args.cfg, words = gather_words(args.cfg)
     args.words = [*words, *args.overrides]
+    if hasattr(args, "folder"):
+        expand(args, parser)
     return load_config(args.cfg, args.words), args
 
 

@@ -1,5 +1,7 @@
 """Trains one configuration and reports accuracy, shot groups and the confusion matrix of the last epoch.
 
+    python main/train.py --folder /data/birds --gpus cpu
+    python main/train.py --folder /data/birds --weights torchvision:resnet50 --minutes 30
     python main/train.py --cfg configs/test/digits_lt.yaml --gpus cpu
     python main/train.py --cfg configs/test/digits_lt.yaml --gpus 0 LOSS.LOSS_TYPE BalancedSoftmaxCE NAME digits_bsce
     bash data_parallel_train.sh configs/test/data_parallel.yaml 0,1
@@ -20,6 +22,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from lib.config import Config, add_to_name, doubt_steps, doubts
+from lib.config.auto import complete, usual
 from lib.config.preparation import preprocessing
 from lib.core import build
 from lib.core.batchnorm import check_batches
@@ -44,10 +47,12 @@ from lib.utils.seed import seed_globals
 from lib.utils.text import shell_line
 from main.claim import RESUME, TEACHER, Claim, check_images, check_length, claim, log_changes, log_choice
 from main.command import make_parser, run_command, warn
+from main.front_door import add_options
 from main.generate import generate
 from main.look import look
 from main.reporting import shot_bounds
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
+from main.settle import settle
 
 log = logging.getLogger("main.train")
 
@@ -58,25 +63,29 @@ REDRAW_SECONDS = 60   # training curves are drawn again when SAVE_STEP and this 
 
 def train(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
-        return generate(cfg, args)
+        return generate(complete(cfg, build.run_directory(cfg).directory), args)
     with (Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime, build.run_directory(cfg) as run,
           ExitStack() as at_the_end):
         # 1. refuse what would be lost, before anything is read
         runtime.check_equal("configurations", {key: value for key, value in cfg.flat().items() if key not in LOCAL_KEYS})
-        chosen = Claim()
+        chosen, told = Claim(), []
         with runtime.agree():
             if runtime.is_main:
                 chosen = claim(cfg, args, run, runtime)
-                warn(doubts(cfg))
+                told = doubts(usual(cfg))
+                warn(told)
         # 2. data
         seen = look(cfg, run, chosen.keeps, runtime)
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg, assignment=seen.assignment)
             if runtime.is_main:
                 check_images(chosen.lost(run), (train_set, valid_set))
+        cfg = settle(cfg, run, chosen.keeps, (train_set, valid_set), runtime, args.started)
+        with runtime.agree():
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)
             if runtime.is_main:
-                warn(doubt_steps(cfg, len(loaders[0]), len(train_set.labels), runtime.world_size))
+                late = [*doubts(cfg), *doubt_steps(cfg, len(loaders[0]), len(train_set.labels), runtime.world_size)]
+                warn([line for line in late if line not in told])
         for loader in loaders:
             at_the_end.callback(loader.close)
         identity = Identity.of(train_set, valid_set, preprocessing(cfg, valid_set))
@@ -95,6 +104,8 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
                 with run.writing():
                     open_run(cfg, run, chosen, point, runtime, train_set)
                     seen.write(run)
+        if cfg.AUTO:   # what was chosen is there
+            args.cfg, args.words = [str(run.directory / "config.yaml")], []
         # 5. epochs
         predictions, point = fit(cfg, run, parts, point, loaders, runtime)
         # 6. report
@@ -289,7 +300,8 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, needs_cfg=False)
+    add_options(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--ar", type=yes_or_no, nargs="?", const=True, default=False, metavar="True",
                           help="auto resume: go on with this run from its last checkpoint")

@@ -22,6 +22,7 @@ from contextlib import closing
 from torch import Tensor
 
 from lib.config import Config, data_doubts
+from lib.config.auto import complete
 from lib.config.preparation import preprocessing
 from lib.core import build, checkpoint
 from lib.core.engine import evaluate_heads
@@ -46,6 +47,7 @@ log = logging.getLogger("main.valid")
 def validate(cfg: Config, args: argparse.Namespace) -> None:
     with Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime:
         run = build.run_directory(cfg)
+        cfg = complete(cfg, run.directory)
         path = run.find_model(cfg.TEST.MODEL_FILE or LAST)
         if runtime.is_main:
             warn(data_doubts(cfg))

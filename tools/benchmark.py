@@ -39,6 +39,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib.config import Config
+from lib.config.auto import undecided
 from lib.core.environment import environment, git_state
 from lib.core.runtime import Runtime
 from lib.utils.errors import InputError
@@ -58,6 +59,8 @@ PARTS = (*USUALLY, "cam", "run")
 
 
 def benchmark(cfg: Config, args: argparse.Namespace) -> None:
+    if undecided(cfg):
+        raise InputError("AUTO: leaves values to a training; --cfg with the config.yaml of its run has what was chosen")
     parts = choose(args.parts)
     words = ["--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
     noise = ["--random-images", str(args.random_images), "--random-classes", str(args.random_classes)]

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import yaml
 
 from lib.config import Config, divide_words, gather_words, load_config, split_files
+from lib.config.auto import as_its_run
 from lib.core.build import run_directory
 from lib.core.gpus import find_gpus
 from lib.core.run import LAST, Run
@@ -69,7 +70,7 @@ class Stage(NamedTuple):
             return NEW
         epochs = [entry["epoch"] for entry in run.history()]
         whole = (run.models / LAST).exists() and (run.directory / "metrics.json").exists()
-        return FINISHED if whole and epochs and epochs[-1] >= self.cfg.TRAIN.MAX_EPOCH else BEGUN
+        return FINISHED if whole and epochs and epochs[-1] >= as_its_run(self.cfg, run.directory).TRAIN.MAX_EPOCH else BEGUN
 
 
 class Options(NamedTuple):

@@ -130,7 +130,7 @@ def run_gallery(argv: Sequence[str]) -> int:
 
 def show(account: Sequence[Entry]) -> None:
     for entry in account:
-        epochs = f"{entry.epochs}/{entry.job.cfg.TRAIN.MAX_EPOCH} epochs"
+        epochs = f"{entry.epochs}/{entry.job.epochs} epochs"
         print(f"{entry.job.run.directory}  {entry.status}  {epochs}  {','.join(entry.job.files)}")
 
 

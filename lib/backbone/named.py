@@ -33,6 +33,7 @@ class Named(NamedTuple):
     timm_model: str            # BACKBONE.TIMM.MODEL, empty for others
     mean: tuple[float, ...]    # of the images that they were trained on, R, G, B in units of [0, 1]
     std: tuple[float, ...]
+    size: tuple[int, int]      # INPUT_SIZE of that training
 
 
 def is_named(text: str) -> bool:
@@ -47,9 +48,10 @@ def look_up(text: str) -> Named:
         weights = torchvision_weights(name)
         images = weights.transforms()
         return Named(f"{source}:{name.partition('.')[0]}.{weights.name}", TORCHVISION[name.partition(".")[0]], "",
-                     tuple(images.mean), tuple(images.std))
+                     tuple(images.mean), tuple(images.std), (224, 224))
     own = timm_weights(name)
-    return Named(f"{source}:{own.architecture}.{own.tag}", "timm", own.architecture, tuple(own.mean), tuple(own.std))
+    return Named(f"{source}:{own.architecture}.{own.tag}", "timm", own.architecture, tuple(own.mean), tuple(own.std),
+                 tuple(own.input_size[1:]))
 
 
 def torchvision_weights(name: str) -> WeightsEnum:

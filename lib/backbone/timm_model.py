@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.backbone.base import BACKBONES, Backbone, Stage
 from lib.utils.errors import InputError
@@ -133,6 +134,17 @@ def measure(model: str, size: tuple[int, int]) -> Shapes:
         raise InputError(f"INPUT_SIZE: timm's {name} cannot take {list(size)} ({reason}){usual}") from error
     maps = tuple(features.shape[2:]) if averages(whole, features) else None
     return Shapes(pooled.flatten(1).shape[1], maps)
+
+
+def model_size(name: str) -> tuple[int, int]:
+    """The usual INPUT_SIZE of a model."""
+    return tuple(timm_package().get_pretrained_cfg(name).input_size[1:])
+
+
+@cache
+def has_batchnorm(name: str) -> bool:
+    with torch.device("meta"):
+        return any(isinstance(module, _BatchNorm) for module in create(name, model_size(name)).modules())
 
 
 def check_patches(model: nn.Module, size: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.config import auto
 from lib.config.default import TREE
 from lib.config.doubts import data_doubts, doubt_steps, doubts
 from lib.config.node import Config, ConfigError, merge
@@ -23,7 +24,7 @@ def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[st
     paths = [paths] if isinstance(paths, (str, Path)) else paths
     problems = merge(cfg, [Path(path) for path in paths], list(overrides))
     problems += resolve(cfg)
-    problems += validate(cfg)
+    problems += auto.problems(cfg)
     if problems:
         raise ConfigError("\n  ".join(["the configuration has mistakes:", *dict.fromkeys(problems)]))
     cfg.freeze()

@@ -9,6 +9,7 @@ from lib.config.node import Config as Node
 TREE = Node()
 TREE.NAME = "default"                 # name of the run; its files are in OUTPUT_DIR/NAME. Stacked files that set none add theirs
 TREE.OUTPUT_DIR = "./output"          # folder of all runs; {OUTPUT_DIR} in other texts is this one
+TREE.AUTO = False                     # what is 0, [0, 0] or auto (configs/own) is chosen once the data has been seen
 TREE.SEED = 42                        # of everything random but the subset (DATASET.IMBALANCECIFAR.RANDOM_SEED)
 TREE.DETERMINISTIC = True             # deterministic CUDA kernels only; False lets cuDNN search for the fastest ones
 TREE.VALID_STEP = 5                   # epochs from one validation to the next; the last epoch is always validated
@@ -112,6 +113,7 @@ TREE.LOSS.DiVEKLD.BASELOSS = "BalancedSoftmaxCE"   # a registered loss (publishe
 TREE.TRAIN = Node()
 TREE.TRAIN.BATCH_SIZE = 32            # images: per process under DDP, in total under DataParallel
 TREE.TRAIN.MAX_EPOCH = 60             # epochs; they count from 1
+TREE.TRAIN.MINUTES = 0.0              # with AUTO and MAX_EPOCH 0: as many epochs as end in about this time; 0: by the images
 TREE.TRAIN.SHUFFLE = True             # False keeps the order of the data set (default sampler only)
 TREE.TRAIN.NUM_WORKERS = 8            # processes that read images (not used when the data set is in memory)
 TREE.TRAIN.NUM_THREADS = 0            # CPU threads of one process; 0: the cores shared out among the local processes

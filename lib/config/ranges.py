@@ -37,6 +37,7 @@ BATCH = Range(1, 2**20)           # images
 PROCESSES = Range(0, 1024)        # or threads
 SHARE, BELOW_ONE, POWER = Range(0, 1), Range(0, 1, without_high=True), Range(0, 10)
 TAU = Range(0, 10)
+MINUTES = Range(0, 366 * 24 * 60)
 SIDE = Range(1, 8192)             # of INPUT_SIZE; an image file may have 100 megapixels
 MOST_MILESTONES, MOST_TAUS, MOST_FOLDS = 1000, 100, 1000
 
@@ -56,7 +57,7 @@ RANGES = {
     "LOSS.InfluenceBalancedLoss.ALPHA": Range(0, MANY, without_low=True), "LOSS.DiVEKLD.ALPHA": SHARE,
     "LOSS.DiVEKLD.POWER": Range(0, 100, without_low=True), "LOSS.DiVEKLD.TEMPERATURE": Range(0.01, 1000),
     "TRAIN.BATCH_SIZE": BATCH, "TRAIN.MAX_EPOCH": Range(1, 10**6), "TRAIN.NUM_WORKERS": PROCESSES, "TRAIN.NUM_THREADS": PROCESSES,
-    "TRAIN.CHECKPOINT_MINUTES": Range(0, 366 * 24 * 60), "TRAIN.COMBINER.ALPHA": Range(0.001, 1000),
+    "TRAIN.MINUTES": MINUTES, "TRAIN.CHECKPOINT_MINUTES": MINUTES, "TRAIN.COMBINER.ALPHA": Range(0.001, 1000),
     "TRAIN.COMBINER.REMIX.KAPPA": Range(1, MANY), "TRAIN.COMBINER.REMIX.TAU": SHARE, "TRAIN.TWO_STAGE.START_EPOCH": EPOCHS,
     "TRAIN.OPTIMIZER.BASE_LR": Range(0, 1e38, without_low=True),   # that float32 holds; a rate that is too high ends the run
     "TRAIN.OPTIMIZER.MOMENTUM": BELOW_ONE, "TRAIN.OPTIMIZER.WEIGHT_DECAY": Range(0, 10),

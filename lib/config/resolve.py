@@ -1,4 +1,5 @@
 """Values that follow from other values, once everything is merged."""
+import os
 from collections.abc import Iterator
 
 from lib.backbone import named
@@ -6,7 +7,7 @@ from lib.config.node import BEFORE, Config
 from lib.config.paths import expand_homes
 from lib.utils.errors import InputError
 
-OUTPUT_DIR = "{OUTPUT_DIR}"
+OUTPUT_DIR, ROOT = "{OUTPUT_DIR}", "{ROOT}"
 FIRST_MILESTONE = -1   # of TRAIN.TWO_STAGE.START_EPOCH
 
 
@@ -14,8 +15,9 @@ def resolve(cfg: Config) -> Iterator[str]:
     """Fills in what refers to other keys; yields what cannot be filled in, a line each.
 
     ``~`` at the beginning of a path is the home directory. ``{OUTPUT_DIR}`` in a text is the final OUTPUT_DIR, so that a later
-    stage finds the earlier one wherever both are put. START_EPOCH -1 is the first epoch of LR_STEP, so that DRW and DRS go with
-    every schedule. Weights with a name bring the mean and deviation of the images that they were trained on.
+    stage finds the earlier one wherever both are put; ``{ROOT}`` is the name of the folder DATASET.ROOT. START_EPOCH -1 is the
+    first epoch of LR_STEP, so that DRW and DRS go with every schedule. Weights with a name bring the mean and deviation of the
+    images that they were trained on.
     """
     yield from expand_homes(cfg)
     for key, value in cfg.flat().items():
@@ -23,20 +25,32 @@ def resolve(cfg: Config) -> Iterator[str]:
             continue
         if BEFORE in value:
             yield f"{key}: {BEFORE} names the files before a yaml file, so it can stand in yaml files only; got {value!r}"
-        if OUTPUT_DIR in value and key == "OUTPUT_DIR":
+        if (OUTPUT_DIR in value and key == "OUTPUT_DIR") or (ROOT in value and key == "DATASET.ROOT"):
             yield f"{key}: cannot refer to itself, got {value!r}"
-        elif OUTPUT_DIR in value:
-            cfg.put(key, value.replace(OUTPUT_DIR, cfg.OUTPUT_DIR.rstrip("/")))
-    steps, schedule = cfg.TRAIN.LR_SCHEDULER.LR_STEP, cfg.TRAIN.LR_SCHEDULER.TYPE
+            continue
+        cfg.put(key, value.replace(OUTPUT_DIR, cfg.OUTPUT_DIR.rstrip("/")).replace(ROOT, root_name(cfg.DATASET.ROOT)))
     if cfg.TRAIN.TWO_STAGE.START_EPOCH == FIRST_MILESTONE:
-        if steps and not schedule.endswith("cosine"):
-            cfg.TRAIN.TWO_STAGE.START_EPOCH = steps[0]
-        else:
-            yield ("TRAIN.TWO_STAGE.START_EPOCH: -1 is the first epoch of TRAIN.LR_SCHEDULER.LR_STEP, "
-                   f"which TYPE {schedule} with LR_STEP {steps} does not have; name the epoch")
-            cfg.TRAIN.TWO_STAGE.START_EPOCH = 0   # so that validate() does not complain once more
+        yield from fill_in_stage(cfg)
     if named.is_named(cfg.BACKBONE.PRETRAINED_MODEL):
         yield from fill_in_named(cfg)
+
+
+def root_name(root: str) -> str:
+    """What a folder, or a file without its suffix, is called; the working directory where none is named."""
+    name = os.path.basename(os.path.abspath(root))
+    return os.path.splitext(name)[0] if os.path.isfile(root) else name
+
+
+def fill_in_stage(cfg: Config) -> Iterator[str]:
+    steps, schedule, last = cfg.TRAIN.LR_SCHEDULER.LR_STEP, cfg.TRAIN.LR_SCHEDULER.TYPE, cfg.TRAIN.MAX_EPOCH
+    if schedule == "warmup_cosine":   # the share of the published schedules, once MAX_EPOCH is known
+        cfg.TRAIN.TWO_STAGE.START_EPOCH = max(1, last * 4 // 5) if last > 0 else FIRST_MILESTONE
+    elif steps and schedule != "cosine":
+        cfg.TRAIN.TWO_STAGE.START_EPOCH = steps[0]
+    else:
+        yield ("TRAIN.TWO_STAGE.START_EPOCH: -1 is the first epoch of TRAIN.LR_SCHEDULER.LR_STEP, "
+               f"which TYPE {schedule} with LR_STEP {steps} does not have; name the epoch")
+        cfg.TRAIN.TWO_STAGE.START_EPOCH = 0   # so that validate() does not complain once more
 
 
 def fill_in_named(cfg: Config) -> Iterator[str]:
@@ -49,6 +63,8 @@ def fill_in_named(cfg: Config) -> Iterator[str]:
     cfg.BACKBONE.PRETRAINED_MODEL = weights.name   # in full, so that a run's config.yaml says which it was
     if not cfg.DATASET.MEAN and not cfg.DATASET.STD:
         cfg.DATASET.MEAN, cfg.DATASET.STD = list(weights.mean), list(weights.std)
+    if cfg.AUTO and cfg.BACKBONE.TYPE == "auto":
+        cfg.BACKBONE.TYPE = weights.backbone
     if cfg.BACKBONE.TYPE == weights.backbone == "timm" and not cfg.BACKBONE.TIMM.MODEL:
         cfg.BACKBONE.TIMM.MODEL = weights.timm_model
     wrong = named.mismatch(weights, cfg.BACKBONE.TYPE, cfg.BACKBONE.TIMM.MODEL)

@@ -47,7 +47,8 @@ def caches(monkeypatch, tmp_path):
 
 def test_a_name_without_a_tag_is_the_package_s_own_choice():
     weights = named.look_up("torchvision:resnet18")
-    assert weights == ("torchvision:resnet18.IMAGENET1K_V1", "res18", "", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert weights == ("torchvision:resnet18.IMAGENET1K_V1", "res18", "", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225),
+                       (224, 224))
     assert named.look_up("torchvision:resnet50").name == "torchvision:resnet50.IMAGENET1K_V2"
     assert named.look_up("torchvision:resnet50.IMAGENET1K_V1").name == "torchvision:resnet50.IMAGENET1K_V1"
     assert named.look_up("timm:convnext_tiny.fb_in22k")[:3] == ("timm:convnext_tiny.fb_in22k", "timm", "convnext_tiny")

@@ -3,6 +3,7 @@ import os
 from collections.abc import Iterator
 
 from lib.config import TREE, Config
+from lib.config.auto import as_its_run
 from lib.config.node import read_flat
 from lib.core.run import Run
 
@@ -14,7 +15,7 @@ def changes(cfg: Config, run: Run) -> Iterator[str]:
     """What differs between the run that is there and ``cfg``, a line per key."""
     file = run.directory / "config.yaml"
     old = read_flat(file, TREE.flat()) if file.exists() else {}
-    for key, (new, before) in cfg.differences(old).items():
+    for key, (new, before) in as_its_run(cfg, run.directory).differences(old).items():
         if key in old and key not in NO_MATTER and as_path(new) != as_path(before):
             yield f"{key} was {before!r}, is {new!r}"
 

@@ -42,7 +42,7 @@ def describe(entry: Entry) -> str:
     """What has just become of a run."""
     job = entry.job
     if entry.status == RUNNING:
-        return f"{job.name}: started on {entry.where} with epoch {entry.epochs + 1} of {job.cfg.TRAIN.MAX_EPOCH}"
+        return f"{job.name}: started on {entry.where} with epoch {entry.epochs + 1} of {job.epochs}"
     if entry.status == FINISHED:
         return f"{job.name}: finished, error {100 - 100 * entry.accuracy:.2f} %, {clock(entry.ended - entry.started)}"
     return f"{job.name}: failed ({entry.failure})"
@@ -67,7 +67,7 @@ def table(account: Sequence[Entry], num_slots: int, now: float) -> list[str]:
 def row(entry: Entry, now: float) -> tuple[str, ...]:
     pace = entry.epoch_seconds
     accuracy = "" if entry.accuracy is None else f"{100 * entry.accuracy:.2f} %"
-    return (entry.job.name, entry.where, f"{entry.epochs}/{entry.job.cfg.TRAIN.MAX_EPOCH}", accuracy,
+    return (entry.job.name, entry.where, f"{entry.epochs}/{entry.job.epochs}", accuracy,
             f"{pace:.1f}" if pace else "", clock(entry.seconds_left(pace, now)) if pace else "")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.config import Config, ConfigError, load_config
+from lib.config.auto import as_its_run
 from lib.core.build import run_directory
 from lib.core.run import Run, damaged
 from lib.utils.errors import InputError
@@ -28,6 +29,16 @@ class Job(NamedTuple):
     @property
     def name(self) -> str:
         return self.cfg.NAME
+
+    @property
+    def settled(self) -> Config:
+        """With what was chosen from the data, once the run has begun."""
+        return as_its_run(self.cfg, self.run.directory)
+
+    @property
+    def epochs(self) -> int:
+        """That it takes; 0 while they are still to be chosen."""
+        return self.settled.TRAIN.MAX_EPOCH
 
     @property
     def output(self) -> Path:
@@ -91,7 +102,7 @@ def state(job: Job) -> State:
     if not history:
         return State()
     accuracies = [entry["valid_accuracy"] for entry in history if "valid_accuracy" in entry]
-    finished = history[-1]["epoch"] >= job.cfg.TRAIN.MAX_EPOCH and (job.run.directory / "metrics.json").exists()
+    finished = history[-1]["epoch"] >= job.epochs and (job.run.directory / "metrics.json").exists()
     lacking = [key for key in ("seconds", "valid_accuracy") if finished and history[-1].get(key) is None]
     if lacking:
         raise damaged(job.run.history_file, f"the last epoch has no {' and no '.join(lacking)}")

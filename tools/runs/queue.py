@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def epochs_left(self) -> int:
-        return max(self.job.cfg.TRAIN.MAX_EPOCH - self.epochs, 0) if self.status in (WAITING, RUNNING) else 0
+        return max(self.job.epochs - self.epochs, 0) if self.status in (WAITING, RUNNING) else 0
 
     @property
     def epoch_seconds(self) -> float | None:
@@ -137,7 +137,7 @@ def finish(entry: Entry, failure: str, now: float) -> None:
     entry.refresh(now)
     entry.failure = failure or entry.failure
     if not entry.failure and not state(entry.job).finished:
-        entry.failure = f"ended after {entry.epochs} of {entry.job.cfg.TRAIN.MAX_EPOCH} epochs"
+        entry.failure = f"ended after {entry.epochs} of {entry.job.epochs} epochs"
     entry.status = FAILED if entry.failure else FINISHED
 
 

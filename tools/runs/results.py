@@ -38,7 +38,7 @@ def make_rows(jobs: Sequence[Job], titles: dict[str, str], command_tail: Sequenc
 
 
 def make_row(jobs: Sequence[Job], title: str, command: Sequence[str]) -> dict[str, Any]:
-    cfg = jobs[0].cfg
+    cfg = jobs[0].settled
     finished = [job for job in jobs if is_finished(job)]
     last = [job.run.history()[-1] for job in finished]
     errors = [round(100 * (1 - entry["valid_accuracy"]), 4) for entry in last]

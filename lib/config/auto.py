@@ -1,0 +1,90 @@
+"""Values that are chosen once the data has been seen (AUTO True): what stands for them until then, and what takes their place."""
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lib.config.node import Config, ConfigError, read_flat
+from lib.config.resolve import resolve
+from lib.config.validate import validate
+from lib.dataset import DATASETS, ArraySet
+from lib.utils.errors import InputError
+
+SCALE = "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE"
+# What asks for a choice, and a usual value, with which the rest of a configuration is checked meanwhile.
+AUTO: dict[str, tuple[Any, Any]] = {
+    "BACKBONE.TYPE": ("auto", "res18"), "INPUT_SIZE": ([0, 0], [224, 224]),
+    "TRANSFORMS.TRAIN_TRANSFORMS": (["auto"], ["random_resized_crop"]),
+    "TRANSFORMS.TEST_TRANSFORMS": (["auto"], ["normal_resize"]),
+    SCALE: ([0.0, 0.0], [0.08, 1.0]), "TRAIN.BATCH_SIZE": (0, 32), "TRAIN.MAX_EPOCH": (0, 10**6),
+    "TRAIN.OPTIMIZER.TYPE": ("auto", "SGD"), "TRAIN.OPTIMIZER.BASE_LR": (0.0, 0.01),
+    "TRAIN.LR_SCHEDULER.WARM_EPOCH": (-1, 0), "VALID_STEP": (0, 1),
+    "TEST.BATCH_SIZE": (0, 32), "TRAIN.NUM_WORKERS": (-1, 0), "TEST.NUM_WORKERS": (-1, 0),
+}
+
+FOLLOWING = ("BACKBONE.TIMM.MODEL", "DATASET.MEAN", "DATASET.STD")   # what comes with weights, where it is empty
+
+
+def undecided(cfg: Config) -> list[str]:
+    """Keys that ask for a choice."""
+    values = cfg.flat()
+    return [key for key, (mark, _) in AUTO.items() if cfg.AUTO and values[key] == mark]
+
+
+def usual(cfg: Config) -> Config:
+    """The same with usual values for what is open, with which the rest can be judged."""
+    keys = undecided(cfg)
+    return with_values(cfg, {key: AUTO[key][1] for key in keys}) if keys else cfg
+
+
+def problems(cfg: Config) -> Iterator[str]:
+    """What is wrong with a configuration of which some values may still be open."""
+    closed = usual(cfg)
+    if closed is not cfg:
+        yield from resolve(closed)   # what refers to the values that are open
+    yield from validate(closed)
+    if "INPUT_SIZE" in undecided(cfg) and is_resized(cfg.DATASET.DATASET):
+        yield f"INPUT_SIZE: must be given for {cfg.DATASET.DATASET}, whose images are brought to it when they are read"
+    if cfg.TRAIN.MINUTES > 0 and "TRAIN.MAX_EPOCH" not in undecided(cfg):
+        yield (f"TRAIN.MINUTES: chooses TRAIN.MAX_EPOCH, which is given as {cfg.TRAIN.MAX_EPOCH}; AUTO True with "
+               "TRAIN.MAX_EPOCH 0 leaves it open")
+
+
+def is_resized(name: str) -> bool:
+    """Whether a data set resizes its images by itself."""
+    return name in DATASETS and isinstance(DATASETS[name], type) and issubclass(DATASETS[name], ArraySet)
+
+
+def decide(cfg: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with chosen values, complete, checked and frozen."""
+    decided = with_values(cfg, values)
+    found = [*resolve(decided), *validate(decided)]
+    if found:
+        raise ConfigError("\n  ".join(["with the values chosen from the data, the configuration has mistakes:", *found]))
+    decided.freeze()
+    return decided
+
+
+def as_its_run(cfg: Config, directory: Path) -> Config:
+    """The same, with what was chosen for the run that is in a directory; as it is where there is none, or nothing to choose."""
+    keys, file = undecided(cfg), directory / "config.yaml"
+    if not keys or not file.exists():
+        return cfg
+    known, values = read_flat(file, cfg.flat()), cfg.flat()
+    return decide(cfg, {key: known[key] for key in [*keys, *(key for key in FOLLOWING if not values[key])] if key in known})
+
+
+def complete(cfg: Config, directory: Path) -> Config:
+    """``as_its_run``, for what needs all values and trains nothing. Raises InputError where there is no such run."""
+    settled = as_its_run(cfg, directory)
+    if undecided(settled):
+        raise InputError(f"{', '.join(undecided(settled)[:3])}, …: are chosen by a training, and there is none in {directory}; "
+                         "--cfg with the config.yaml of the run that is meant has what was chosen for it")
+    return settled
+
+
+def with_values(cfg: Config, values: Mapping[str, Any]) -> Config:
+    copy = cfg.clone()
+    copy.defrost()
+    for key, value in values.items():
+        copy.put(key, value)
+    return copy

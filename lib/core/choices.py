@@ -1,0 +1,203 @@
+"""Settings for images of one's own, from what was seen of them. docs/own_folder.md has the measurements behind the numbers."""
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lib.backbone.named import Named
+from lib.backbone.timm_model import model_size
+from lib.core.recognise import Kind
+
+SMALL = 48           # side up to which pictures are trained on as they are, by the network for small images
+LEAST_SIDE = 16      # of INPUT_SIZE
+STRIDE = 4           # by which the sides of the network for small images are divisible
+SIDES = (64, 96, 128, 160, 192, 224)   # of INPUT_SIZE for photographs
+MOST_ON_CPU = 128    # where a network begins from scratch
+LONGEST = 3          # times the usual epochs, after which more time brings nothing
+FEW = 0.3            # of the usual epochs, below which a network has hardly learned
+
+
+class Weights(NamedTuple):
+    """What training begins with."""
+
+    kind: Kind | None       # None where BACKBONE.TYPE says it, and nobody else can tell
+    size: Sequence[int]     # of the images that they were trained on
+    mean: Sequence[float]   # of them; empty where that is unknown
+    std: Sequence[float]
+    config: Mapping[str, Any] = {}   # of a whole network of this project, which goes on with the same images
+
+    @classmethod
+    def of_name(cls, weights: Named) -> "Weights":
+        return cls(Kind(weights.backbone, weights.timm_model), weights.size, weights.mean, weights.std)
+
+    @classmethod
+    def of_file(cls, state: Mapping[str, Any], kind: Kind | None, whole: bool) -> "Weights":
+        """Args:
+            state: the content of the file.
+            whole: its classifier is taken too, so that its images are to be treated alike.
+        """
+        config, images = (state.get(name) if isinstance(state.get(name), Mapping) else {} for name in ("config", "preprocessing"))
+        size = images.get("input_size") or config.get("INPUT_SIZE") or usual_size(kind)
+        return cls(kind, size, images.get("mean", ()), images.get("std", ()), config if whole else {})
+
+
+def usual_size(kind: Kind | None) -> Sequence[int]:
+    """Of the images of weights that do not tell it."""
+    if kind is not None and kind.timm_model:
+        return model_size(kind.timm_model)
+    return (32, 32) if kind is not None and is_small(kind.backbone) else (224, 224)
+
+
+class Pace(NamedTuple):
+    """How fast a configuration trains, in seconds."""
+
+    step: float         # of a batch for training
+    steps: int          # of an epoch
+    valid_step: float   # of a batch for validation
+    valid_steps: int    # of a validation
+    saving: float       # of an epoch's checkpoint
+    start: float        # until the first batch
+
+    @property
+    def validation(self) -> float:
+        return self.valid_step * self.valid_steps
+
+    def of(self, epochs: int) -> float:
+        """Seconds that so many epochs take, with the validations that go with them."""
+        every = follow(epochs)["VALID_STEP"].value
+        return epochs * (self.step * self.steps + self.saving) + math.ceil(epochs / every) * self.validation
+
+
+def epochs_in(seconds: float, pace: Pace, usual: int) -> int:
+    """The most epochs that take no longer, at least one, and no more than LONGEST times the usual number."""
+    fitting = [epochs for epochs in range(1, LONGEST * usual + 1) if pace.of(epochs) <= seconds]
+    return max(fitting, default=1)
+
+
+class Facts(NamedTuple):
+    """What is known when the choices are made."""
+
+    images: int                      # for training
+    classes: int
+    side: int                        # median of the images' shorter sides, in pixels
+    one_size: tuple[int, int] | None   # height and width that all of them have
+    device: str                      # cpu | cuda
+    cores: int = 1
+    processes: int = 1
+    weights: Weights | None = None
+    mixes: bool = False              # mixup and its kin, which need longer
+    batchnorm: bool = True           # in the backbone
+    model_size: Sequence[int] = ()   # usual INPUT_SIZE of a model of timm
+
+
+class Choice(NamedTuple):
+    """A value, and why."""
+
+    value: Any
+    reason: str
+
+
+def choose(facts: Facts, given: Mapping[str, Any]) -> dict[str, Choice]:
+    """A choice for every key that may be left open.
+
+    Args:
+        given: values that are not left open, by key; the others follow from them.
+    """
+    chosen: dict[str, Choice] = {}
+
+    def value(key: str) -> Any:
+        return given[key] if key in given else chosen[key].value
+
+    chosen["BACKBONE.TYPE"] = choose_backbone(facts)
+    chosen["INPUT_SIZE"] = choose_size(facts, value("BACKBONE.TYPE"))
+    chosen |= choose_transforms(facts, value("BACKBONE.TYPE"), tuple(value("INPUT_SIZE")))
+    chosen["TRAIN.BATCH_SIZE"] = choose_batch(facts)
+    batch = value("TRAIN.BATCH_SIZE") * facts.processes
+    chosen["TRAIN.OPTIMIZER.TYPE"] = choose_optimizer(facts)
+    chosen["TRAIN.OPTIMIZER.BASE_LR"] = choose_rate(facts, value("TRAIN.OPTIMIZER.TYPE"), batch)
+    chosen["TRAIN.MAX_EPOCH"] = choose_epochs(facts, batch)
+    chosen |= follow(value("TRAIN.MAX_EPOCH"))
+    return chosen | choose_reading(facts)
+
+
+def is_small(backbone: str) -> bool:
+    return backbone.endswith("_cifar")
+
+
+def choose_backbone(facts: Facts) -> Choice:
+    if facts.weights and facts.weights.kind:
+        return Choice(facts.weights.kind.backbone, "the weights are of it")
+    if facts.side <= SMALL:
+        return Choice("res32_cifar", f"small pictures: half of them have a side of {facts.side} pixels or less")
+    return Choice("res18", "photographs, without weights")
+
+
+def choose_size(facts: Facts, backbone: str) -> Choice:
+    weights = facts.weights
+    if weights and (weights.config or backbone == "timm" or is_small(backbone)):
+        return Choice(list(weights.size), "that of the weights")
+    if backbone == "timm":
+        return Choice(list(facts.model_size), "the usual one of this model")
+    if is_small(backbone):
+        side = max(LEAST_SIDE, math.ceil(min(facts.side, SMALL) / STRIDE) * STRIDE)
+        return Choice([side, side], f"the pictures' own side, {facts.side}, in steps of {STRIDE}")
+    most = 224 if facts.device == "cuda" or weights else MOST_ON_CPU
+    side = max([side for side in SIDES if side <= min(facts.side, most)], default=SIDES[0])
+    limit = f"at most {most} on a CPU" if most < 224 else f"at most {most}"
+    return Choice([side, side], f"half of the images have a shorter side of {facts.side} pixels or less; {limit}")
+
+
+def choose_transforms(facts: Facts, backbone: str, size: tuple[int, int]) -> dict[str, Choice]:
+    train, test, scale = "TRANSFORMS.TRAIN_TRANSFORMS", "TRANSFORMS.TEST_TRANSFORMS", (
+        "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE")
+    config = facts.weights.config if facts.weights else {}
+    if all(key in config for key in (train, test, scale)):
+        return {key: Choice(config[key], "as in the network's own training") for key in (train, test, scale)}
+    crop = choose_scale(facts)
+    if is_small(backbone):
+        resize = [] if facts.one_size == size else ["normal_resize"]
+        why = "small pictures are moved by some pixels, and mirrored"
+        return {train: Choice([*resize, "random_crop", "random_horizontal_flip"], why), scale: crop,
+                test: Choice(resize, "the whole picture")}
+    return {train: Choice(["random_resized_crop", "random_horizontal_flip"], "windows of photographs, and mirrored"), scale: crop,
+            test: Choice(["shorter_resize_for_crop", "center_crop"], "the middle of a photograph")}
+
+
+def choose_scale(facts: Facts) -> Choice:
+    return Choice([0.3, 1.0], "share of the image in a window")
+
+
+def choose_batch(facts: Facts) -> Choice:
+    batch = 8
+    while batch < 64 and facts.images >= 40 * batch:
+        batch *= 2
+    own = max(1, batch // facts.processes)
+    return Choice(own, f"{facts.images // (own * facts.processes)} steps per epoch")
+
+
+def choose_optimizer(facts: Facts) -> Choice:
+    if facts.batchnorm:
+        return Choice("SGD", "the backbone has BatchNorm")
+    return Choice("ADAMW", "the backbone has no BatchNorm (ViTs, ConvNeXt and their kin)")
+
+
+def choose_rate(facts: Facts, optimizer: str, batch: int) -> Choice:
+    rate = {"SGD": 0.05, "ADAM": 5e-4, "ADAMW": 5e-4}[optimizer] * math.sqrt(batch / 32)
+    return Choice(float(f"{rate:.2g}"), f"for {optimizer} with batches of {batch}")
+
+
+def choose_epochs(facts: Facts, batch: int) -> Choice:
+    usual = min(max(round(60 * math.sqrt(1000 / facts.images)), 20), 120)
+    epochs = usual * (2 if facts.mixes else 1)
+    return Choice(epochs, f"{epochs * max(facts.images // batch, 1):,} steps")
+
+
+def follow(epochs: int) -> dict[str, Choice]:
+    """What goes with a number of epochs."""
+    warm = max(1, round(epochs / 20)) if epochs > 3 else 0
+    return {"TRAIN.LR_SCHEDULER.WARM_EPOCH": Choice(warm, "a twentieth of the epochs"),
+            "VALID_STEP": Choice(max(1, epochs // 20), "some twenty validations")}
+
+
+def choose_reading(facts: Facts) -> dict[str, Choice]:
+    workers = Choice(min(8, max(1, facts.cores // facts.processes)), f"{facts.cores} cores")
+    return {"TRAIN.NUM_WORKERS": workers, "TEST.NUM_WORKERS": workers, "TEST.BATCH_SIZE": Choice(64, "images of a forward pass")}

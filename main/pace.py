@@ -1,0 +1,104 @@
+"""How fast this configuration trains on this machine, by some steps that are forgotten afterwards."""
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from lib.config import Config
+from lib.core import build, checkpoint
+from lib.core.choices import Pace
+from lib.core.engine import EagerStep, Loader
+from lib.core.precision import ApexAmp, TorchAmp
+from lib.core.runtime import Runtime, to_device, unwrap
+from lib.dataset import Batch, ImageSet
+from lib.utils.seed import seed_globals
+
+LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0   # of steps that are measured
+SHARE = 0.03      # of the time to train in
+FIRST_STEPS = 3   # by which the number of the others is found
+REPORT = 6.0      # seconds of the figures and tables at the end
+
+
+def seconds_left(runtime: Runtime, started: float, minutes: float) -> float:
+    """Until ``minutes`` after the start, the report aside; the same on all ranks."""
+    return runtime.broadcast_object(60 * minutes - (time.monotonic() - started) - REPORT)
+
+
+def measure_pace(cfg: Config, sets: tuple[ImageSet, ImageSet], runtime: Runtime, minutes: float) -> Pace:
+    """Trains and validates some batches of the real loaders, on a network with fresh weights."""
+    begun = time.monotonic()
+    budget = min(max(60 * minutes * SHARE, LEAST_SECONDS), MOST_SECONDS)
+    with quiet(), ExitStack() as at_the_end:
+        with runtime.agree():
+            loaders = build.build_loaders(cfg, *sets, runtime)
+        for loader in loaders:
+            at_the_end.callback(loader.close)
+        seed_globals(cfg.SEED)
+        step = make_step(cfg, sets[0], runtime)
+        state = {"state_dict": unwrap(step.network).state_dict(), "optimizer": step.optimizer.state_dict()}
+        step.begin_epoch()
+        batches = endless(loaders[0])
+        step(next(batches))
+        start = time.monotonic() - begun   # to be spent once more
+        train = measure(step, batches, runtime, budget, ahead=2 * cfg.TRAIN.NUM_WORKERS)
+        step.network.eval()
+        valid = measure(lambda batch: unwrap(step.network)(batch.images), endless(loaders[1]), runtime, budget / 2,
+                        ahead=min(2 * cfg.TEST.NUM_WORKERS, len(loaders[1])))
+        begun = time.monotonic()
+        checkpoint.save(state, [])
+        return Pace(train, len(loaders[0]), valid, len(loaders[1]), 2 * (time.monotonic() - begun), start)
+
+
+def make_step(cfg: Config, train_set: ImageSet, runtime: Runtime) -> EagerStep:
+    network = to_device(build.build_network(cfg, train_set.num_classes), runtime, build.memory_format(cfg), cfg.TRAIN.SYNCBN)
+    optimizer, _ = build.build_optimizer(cfg, network)
+    precision = build.build_precision(cfg, runtime.device)
+    if isinstance(precision, ApexAmp):   # which takes hold of all of torch, and once only
+        precision = TorchAmp(runtime.device)
+    network = runtime.wrap(precision.prepare(network, optimizer))
+    criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
+    combiner = build.build_combiner(cfg, train_set.class_counts).to(runtime.device)
+    return EagerStep(network, criterion, combiner, optimizer, precision)
+
+
+def endless(loader: Loader) -> Iterator[Batch]:
+    epoch = 0
+    while True:
+        epoch += 1
+        loader.on_epoch(epoch)
+        yield from loader
+
+
+def measure(compute: Callable[[Batch], object], batches: Iterator[Batch], runtime: Runtime, seconds: float, ahead: int) -> float:
+    """Seconds of a batch; the same number of them on all ranks, who wait for each other.
+
+    Args:
+        seconds: about how long to look.
+        ahead: batches that readers may have made ready before the first one was asked for.
+    """
+    first = run(compute, batches, runtime, FIRST_STEPS)
+    run(compute, batches, runtime, ahead if ahead * first < seconds else 0)
+    return run(compute, batches, runtime, max(FIRST_STEPS, math.ceil(seconds / first)))
+
+
+def run(compute: Callable[[Batch], object], batches: Iterator[Batch], runtime: Runtime, number: int) -> float:
+    begun = time.monotonic()
+    for _ in range(number):
+        compute(next(batches))
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize(runtime.device)
+    each = (time.monotonic() - begun) / max(number, 1)
+    return max(max(runtime.gather_objects(each)), 1e-6)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What is built here is built again, and tells of itself then."""
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

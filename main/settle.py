@@ -1,0 +1,150 @@
+"""What a configuration leaves to the data (AUTO), chosen and told; and how many epochs fit into TRAIN.MINUTES."""
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from lib.backbone import named
+from lib.backbone.timm_model import has_batchnorm, model_size
+from lib.config import Config
+from lib.config.auto import as_its_run, decide, undecided
+from lib.core import checkpoint
+from lib.core.choices import FEW, LONGEST, Choice, Facts, Pace, Weights, choose, epochs_in, follow
+from lib.core.recognise import recognise
+from lib.core.run import Run
+from lib.core.runtime import Runtime
+from lib.dataset import ImageSet
+from lib.utils.errors import InputError
+from lib.utils.system import cpu_count
+from main.pace import measure_pace, seconds_left
+
+log = logging.getLogger("main.train")
+
+LOOKED_AT = 200   # images whose sizes are read
+EPOCHS, MINUTES = "TRAIN.MAX_EPOCH", "TRAIN.MINUTES"
+
+
+def settle(cfg: Config, run: Run, keeps: bool, sets: tuple[ImageSet, ImageSet], runtime: Runtime, started: float) -> Config:
+    """The configuration with nothing left open; the same one where nothing is.
+
+    Args:
+        keeps: the run that is in the directory is resumed; what was chosen for it then stays.
+        sets: for training and for validation.
+        started: when the command did, by ``time.monotonic``.
+    """
+    if not undecided(cfg):
+        return cfg
+    values, times = {}, False
+    with runtime.agree():
+        if runtime.is_main:
+            settled = as_its_run(cfg, run.directory) if keeps else cfg
+            if settled is not cfg:
+                log.info("chosen before, and taken from %s: %s", run.directory / "config.yaml", ", ".join(undecided(cfg)))
+            times = cfg.TRAIN.MINUTES > 0 and EPOCHS in undecided(settled)
+            settled = choose_by(settled, run, sets[0], runtime) if undecided(settled) else settled
+            values = {key: new for key, (new, _) in settled.differences(cfg.flat()).items()}
+    values, times = runtime.broadcast_object((values, times))
+    with runtime.agree():
+        settled = decide(cfg, values)
+    if times:
+        settled = fit_into_time(cfg, settled, sets, runtime, started)
+    return decide(settled, {MINUTES: 0.0})   # so that config.yaml trains the same epochs again
+
+
+def choose_by(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> Config:
+    """What the images say, and the log says."""
+    keys, facts = undecided(cfg), look(cfg, run, train_set, runtime)
+    given = {key: value for key, value in cfg.flat().items() if key not in keys}
+    chosen = choose(facts, given)
+    taken = {key: chosen[key] for key in keys}
+    if "BACKBONE.TYPE" in keys and facts.weights and facts.weights.kind and facts.weights.kind.timm_model:
+        taken["BACKBONE.TIMM.MODEL"] = Choice(facts.weights.kind.timm_model, "the weights are of it")
+    if facts.weights and facts.weights.mean and not cfg.DATASET.MEAN and not cfg.DATASET.STD:
+        taken |= {"DATASET.MEAN": Choice(list(facts.weights.mean), "of the images of the weights"),
+                  "DATASET.STD": Choice(list(facts.weights.std), "likewise")}
+    if cfg.TRAIN.OPTIMIZER.LR_FACTORS and facts.weights is None:
+        log.warning("TRAIN.OPTIMIZER.LR_FACTORS: %s is for weights that were learned before, and none are loaded; "
+                    "BACKBONE.PRETRAINED_MODEL names some", ", ".join(cfg.TRAIN.OPTIMIZER.LR_FACTORS))
+    log.info("Chosen from %d images of %d classes, shorter side %d pixels (median), on %s; KEY VALUE in the command replaces any:"
+             "\n%s", facts.images, facts.classes, facts.side, runtime.describe(), table(taken))
+    return decide(cfg, {key: choice.value for key, choice in taken.items()})
+
+
+def table(chosen: Mapping[str, Choice]) -> str:
+    rows = [(key, str(choice.value), choice.reason) for key, choice in chosen.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"    {key:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for key, value, reason in rows)
+
+
+def look(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> Facts:
+    sides, weights = sorted(min(size) for size in sizes(train_set)), find_weights(cfg, run)
+    of_weights = weights.kind.timm_model if weights and weights.kind and cfg.BACKBONE.TYPE == "auto" else ""
+    model = cfg.BACKBONE.TIMM.MODEL if cfg.BACKBONE.TYPE == "timm" else of_weights
+    return Facts(
+        images=int(train_set.class_counts.sum()), classes=train_set.num_classes, side=sides[len(sides) // 2],
+        one_size=train_set.image_size, device=runtime.device.type, cores=cpu_count(), processes=runtime.world_size,
+        weights=weights, mixes=cfg.TRAIN.COMBINER.TYPE not in ("default", "dive"), batchnorm=not model or has_batchnorm(model),
+        model_size=model_size(model) if model else ())
+
+
+def sizes(images: ImageSet) -> list[tuple[int, int]]:
+    """Heights and widths of some images, evenly spaced; of those that can be read."""
+    if images.image_size is not None:
+        return [images.image_size]
+    step, found, last = max(1, len(images.labels) // LOOKED_AT), [], None
+    for index in range(0, len(images.labels), step):
+        try:
+            found.append(images.open(index).size)
+        except InputError as error:   # told by name when it is read
+            last = error
+    if not found:
+        raise last
+    return found
+
+
+def find_weights(cfg: Config, run: Run) -> Weights | None:
+    """What the weights are of that training begins with.
+
+    Raises:
+        InputError: nobody can tell, and BACKBONE.TYPE does not say it.
+    """
+    name, key = cfg.BACKBONE.PRETRAINED_MODEL, named.KEY
+    if cfg.NETWORK.PRETRAINED:
+        name, key = cfg.NETWORK.PRETRAINED_MODEL, "NETWORK.PRETRAINED_MODEL"
+    elif cfg.RESUME_MODEL:
+        name, key = cfg.RESUME_MODEL, "RESUME_MODEL"
+    elif named.is_named(name):
+        return Weights.of_name(named.look_up(name))
+    if not name:
+        return None
+    path = run.find_model(name)
+    state = checkpoint.load(path, key)
+    kind = recognise(state, path)
+    if kind is None and cfg.BACKBONE.TYPE == "auto":
+        raise InputError(f"{key}: {path} does not tell which backbone it is of; BACKBONE.TYPE names it, and for a model of timm "
+                         "BACKBONE.TIMM.MODEL")
+    return Weights.of_file(state, kind, whole=key != named.KEY)
+
+
+def fit_into_time(cfg: Config, settled: Config, sets: tuple[ImageSet, ImageSet], runtime: Runtime, started: float) -> Config:
+    """As many epochs as end in TRAIN.MINUTES, by the speed of some steps, which are then forgotten."""
+    usual = settled.TRAIN.MAX_EPOCH
+    pace = measure_pace(settled, sets, runtime, cfg.TRAIN.MINUTES)
+    left = seconds_left(runtime, started, cfg.TRAIN.MINUTES) - pace.start
+    epochs = epochs_in(left, pace, usual)
+    values: dict[str, Any] = {key: choice.value for key, choice in follow(epochs).items() if key in undecided(cfg)}
+    if runtime.is_main:
+        tell(cfg.TRAIN.MINUTES, epochs, usual, pace)
+    with runtime.agree():
+        return decide(settled, {EPOCHS: epochs, **values})
+
+
+def tell(minutes: float, epochs: int, usual: int, pace: Pace) -> None:
+    log.info("%s %g: %.3f s per step, %d steps per epoch, %.2f s per epoch with its checkpoint, %.2f s per validation: "
+             "TRAIN.MAX_EPOCH %d, about %.1f minutes", MINUTES, minutes, pace.step, pace.steps, pace.of(1) - pace.validation,
+             pace.validation, epochs, (pace.of(epochs) + pace.start) / 60)
+    if epochs == LONGEST * usual:
+        log.info("%s: that is less, since more than %d times the usual %d epochs bring nothing", MINUTES, LONGEST, usual)
+    if epochs < FEW * usual:
+        log.warning("%s: %d epochs are too few to learn much; by measurement such images need about %d, which take %.0f minutes "
+                    "here. More minutes, a smaller INPUT_SIZE, a GPU or --weights help", MINUTES, epochs, usual,
+                    pace.of(usual) / 60)
