@@ -1,12 +1,17 @@
 """Which GPUs this process uses: numbers among those that CUDA_VISIBLE_DEVICES leaves visible, in whatever form it names them."""
+import logging
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from lib.utils.errors import InputError
 
+log = logging.getLogger(__name__)
+
+NVIDIA = Path("/dev/nvidia0")   # Linux's device of a first GPU, whatever torch makes of it
 KEY = "GPUS (--gpus)"
 NARROWED: dict[str, str | None] = {}   # what this process has made of the variable, to what it was before
 
@@ -35,6 +40,8 @@ def select_gpus(gpus: str, local_size: int) -> int:
         raise InputError(f"{KEY}: asked for {gpus}{shown}, but CUDA finds {found} of these {len(numbers)}; "
                          "nvidia-smi lists what is there, 'cpu' trains without")
     check_enough(found, gpus, local_size)
+    if not found:
+        warn_of_cpu(name, value)
     return found
 
 
@@ -50,6 +57,8 @@ def find_gpus(gpus: str, local_size: int = 1) -> list[str]:
     choose(numbers, name, os.environ.get(name))
     found = torch.cuda.device_count()
     check_enough(len(numbers) or found, gpus, local_size)
+    if not numbers and not found:
+        warn_of_cpu(name, os.environ.get(name))
     if not numbers:
         return [str(number) for number in range(found)] or ["cpu"]
     missing = [str(number) for number in numbers if number >= found]
@@ -57,6 +66,15 @@ def find_gpus(gpus: str, local_size: int = 1) -> list[str]:
         there = {0: "no GPU", 1: "one GPU, which is 0"}.get(found, f"{found} GPUs, numbered from 0")
         raise InputError(f"{KEY}: asked for {gpus}, but CUDA finds {there}; nvidia-smi lists what is there, 'cpu' trains without")
     return [str(number) for number in numbers]
+
+
+def warn_of_cpu(name: str, value: str | None) -> None:
+    """Says that "auto" is the CPU where GPUs are there or meant."""
+    built = f"torch {torch.__version__}, built for " + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA")
+    if value is not None and visible_entries(value):
+        log.warning("GPUS auto: the CPU, although %s is %r; %s, finds no GPU", name, value, built)
+    elif value is None and NVIDIA.exists():
+        log.warning("GPUS auto: the CPU, although there is an NVIDIA GPU; %s, does not find it", built)
 
 
 def parse_numbers(gpus: str) -> list[int]:

@@ -127,6 +127,19 @@ def test_all_visible_ones(machine):
         assert os.environ.get(VARIABLE) == value
 
 
+@pytest.mark.parametrize(("value", "device", "message"), [
+    ("6,7", False, "although CUDA_VISIBLE_DEVICES is '6,7'"), (None, True, "although there is an NVIDIA GPU"), (None, False, ""),
+    ("", True, ""), ("-1", True, "")])
+@pytest.mark.parametrize("ask", [lambda: select_gpus("auto", 1) or ["cpu"], lambda: find_gpus("auto")], ids=["select", "find"])
+def test_a_cpu_in_place_of_a_gpu_is_told(machine, monkeypatch, caplog, tmp_path, value, device, message, ask):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(gpus, "NVIDIA", tmp_path if device else tmp_path / "nvidia0")
+    machine(value)
+    with caplog.at_level("WARNING", logger="lib.core.gpus"):
+        assert ask() == ["cpu"]
+    assert (message in caplog.text) if message else not caplog.records
+
+
 def test_amds_variable_goes_first_on_its_gpus(machine, monkeypatch):
     machine(None)
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "6,7")
