@@ -20,6 +20,7 @@ from lib.core.own_files import BEST, LAST, PART, PREVIOUS
 from lib.utils.errors import InputError, RunFailedError
 from lib.utils.files import LockedError, append_line, lock_file, write_text_atomically
 from lib.utils.log import log_to_file
+from lib.utils.system import LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ class Run:
         try:
             yield
         except OSError as error:
+            if error.errno in LIMITS:
+                raise   # which no room on the disk would help
             advice = advice or f"{self.kept}; once there is room, --ar True goes on with it"
             raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {advice}") from error
 

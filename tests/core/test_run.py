@@ -175,6 +175,15 @@ def test_a_disk_that_fails_is_one_message_and_the_checkpoint_before_stays(run, m
     assert after == before
 
 
+def test_too_many_open_files_are_not_taken_for_a_full_disk(run, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Too many open files"):   # which lib.core.failures explains
+        run.save({"epoch": 1}, is_best=True, every=5)
+
+
 def test_a_directory_that_vanished_is_one_message(run):
     run.save({"epoch": 1}, is_best=False, every=5)
     shutil.rmtree(run.directory)
