@@ -80,6 +80,7 @@ def snapshot(cfg: Config, parts: Parts, point: Point, runtime: Runtime) -> dict[
         "optimizer": parts.optimizer.state_dict(),
         "precision": parts.precision.state_dict(),
         **parts.identity._asdict(),
+        "evaluation_scale": parts.criterion.evaluation_scale,
         "combiner": parts.combiner.origin(),
         "config": cfg.flat(),
         "world_size": runtime.world_size,

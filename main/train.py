@@ -216,7 +216,8 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
                 predictions, is_best = None, False
                 if entry["epoch"] % cfg.VALID_STEP == 0 or entry["epoch"] == last:
                     predictions = evaluate(parts.network, valid_loader, parts.precision, runtime,
-                                           lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None)
+                                           lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None,
+                                           parts.criterion.evaluation_scale)
             if predictions is not None:
                 metrics = measure(predictions, parts.criterion.class_counts.cpu(), shot_bounds(cfg))
                 entry |= metrics.history_entry()
@@ -235,7 +236,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader
                         draw_curves(cfg, run)
             watch.restart_clock()
     if predictions is None:   # a finished run was started again
-        predictions = evaluate(parts.network, valid_loader, parts.precision, runtime)
+        predictions = evaluate(parts.network, valid_loader, parts.precision, runtime, scale=parts.criterion.evaluation_scale)
     findings.sum_up()
     return predictions, point
 

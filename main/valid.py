@@ -65,7 +65,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             _, loader = build.build_loaders(cfg, train_set, valid_set, runtime)
             precision = build.build_precision(cfg, runtime.device)
             network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
-            heads = build.build_heads(cfg, network)
+            heads = build.build_heads(cfg, network, build.build_criterion(cfg, train_set.class_counts).evaluation_scale)
         with closing(loader):
             by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
         FindingsLog([loader], runtime).tell()

@@ -71,11 +71,12 @@ def build_backbone(cfg: Config) -> Backbone:
     return backbone
 
 
-def build_heads(cfg: Config, network: Network) -> dict[float | None, Head]:
-    """What main/valid.py evaluates, by tau: TAU first, then the others of SWEEP; None is the classifier as it was trained."""
+def build_heads(cfg: Config, network: Network, scale: float = 1.0) -> dict[float | None, Head]:
+    """What main/valid.py evaluates, by tau: TAU first, then the others of SWEEP; None is the classifier as it was trained, with
+    its logits times ``scale``."""
     options = cfg.TEST.TAU_NORM
     if not options.USE_TAU_NORM:
-        return {None: own_logits}
+        return {None: own_logits(scale)}
     return {tau: on_features(TauNormalized(network.classifier, tau)) for tau in map(float, [options.TAU, *options.SWEEP])}
 
 

@@ -155,13 +155,14 @@ def train_one_epoch(step: TrainStep, loader: Loader, after_batch: Callable[[Sums
 
 
 def evaluate(network: nn.Module, loader: Loader, precision: Precision, runtime: Runtime,
-             after_batch: Callable[[int], None] | None = None) -> Predictions:
-    """The predictions of the network's own classifier, see ``evaluate_heads``."""
-    return evaluate_heads(network, [own_logits], loader, precision, runtime, after_batch)[0]
+             after_batch: Callable[[int], None] | None = None, scale: float = 1.0) -> Predictions:
+    """The predictions of the network's own classifier, see ``evaluate_heads``; ``scale`` is ``LongTailLoss.evaluation_scale``."""
+    return evaluate_heads(network, [own_logits(scale)], loader, precision, runtime, after_batch)[0]
 
 
-def own_logits(output: Output) -> Tensor:
-    return output.logits
+def own_logits(scale: float = 1.0) -> Head:
+    """The logits of the network's own classifier, times ``scale``."""
+    return lambda output: output.logits if scale == 1 else scale * output.logits
 
 
 @during(VALIDATION)

@@ -23,6 +23,9 @@ class LongTailLoss(nn.Module):
         needs_classifier: the only classifier that the loss makes sense with, or None.
         needs_combiner: the only combiner that gives the loss all that it needs, or None.
 
+    Attributes:
+        evaluation_scale: factor of the logits with which they are log-probabilities, up to a constant; above 1 for cosines.
+
     Args:
         class_counts: training images per class, (C,); a class may be empty, not all of them.
         deferred: when re-balancing starts (DRW); None leaves it to ``rebalances``.
@@ -35,6 +38,7 @@ class LongTailLoss(nn.Module):
     deferrable = True
     needs_classifier: str | None = None
     needs_combiner: str | None = None
+    evaluation_scale: float = 1.0
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
         super().__init__()

@@ -37,6 +37,10 @@ class DiVEKLD(LongTailLoss):
         self.temperature, self.alpha = temperature, alpha
         self.base = LOSSES[baseloss](class_counts, deferred)
 
+    @property
+    def evaluation_scale(self) -> float:
+        return self.base.evaluation_scale
+
     def on_epoch(self, epoch: int) -> None:
         super().on_epoch(epoch)
         for loss in self.children():   # none yet while this one is being made

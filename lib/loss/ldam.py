@@ -24,7 +24,7 @@ class LDAMLoss(WeightedLoss):
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, max_margin: float = 0.5,
                  scale: float = 30.0) -> None:
         super().__init__(class_counts, deferred, effective_number_weights(class_counts, DRW_BETA))
-        self.scale = scale
+        self.scale = self.evaluation_scale = scale
         self.register_buffer("margins", (max_margin * rarity(class_counts, 0.25)).float(), persistent=False)
 
     def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def test_several_heads_see_the_images_once():
     images, labels = torch.randn(7, 3), torch.arange(7) % 3
     loader = Loader(Batch(images[rows], labels[rows], rows, Stream(0)) for rows in torch.arange(7).split(3))
     network = Echo()
-    plain, turned = evaluate_heads(network, [own_logits, lambda output: output.features], loader, Precision(), Runtime(CPU))
+    plain, turned = evaluate_heads(network, [own_logits(), lambda output: output.features], loader, Precision(), Runtime(CPU))
     assert network.calls == 3
     assert torch.equal(plain.predicted, images.argmax(1))
     assert torch.equal(turned.predicted, images.argmin(1))

@@ -1,0 +1,30 @@
+"""Where what is made of a trained network may be written: never over something of a run."""
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.core.own_files import CONFIG, MODELS
+from lib.utils.errors import InputError, MissingPathError
+
+
+def check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
+    """To be asked before any work.
+
+    Raises:
+        InputError: a file that is there already, without ``overwrite`` or in the folder of a run; one name for two files.
+        MissingPathError: its folder is not there.
+    """
+    for path in outputs:
+        if not path.parent.is_dir():
+            raise MissingPathError(f"{path}: no folder {path.parent}; create it before")
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; name a file in it")
+        if path.exists() and any(is_run(folder) for folder in path.absolute().parents):
+            raise InputError(f"{path}: belongs to a run, of which nothing is overwritten; name another file")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: already there; --overwrite replaces it")
+    if len({path.absolute() for path in outputs}) < len(outputs):
+        raise InputError(f"{outputs[0]}: named for two outputs; give each a file of its own")
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() and (folder / MODELS).is_dir()

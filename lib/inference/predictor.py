@@ -1,0 +1,178 @@
+"""Classes and probabilities of pictures, from a checkpoint alone."""
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lib.config.stored import stored_tree
+from lib.core import build, checkpoint
+from lib.core.own_files import LAST, MODELS
+from lib.data_transform import TRANSFORMS, normalize
+from lib.data_transform.resize import resize
+from lib.dataset.decode import ReadOptions, open_image
+from lib.net import Network
+from lib.utils.errors import InputError
+from lib.utils.system import cpu_count
+from lib.utils.threads import map_ranges
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZE = 32
+READ_AT_ONCE = 4   # images of one thread's turn
+NEEDED = ("input_size", "color_space", "mean", "std", "test_transforms", "exif", "alpha")
+
+
+class Prediction(NamedTuple):
+    """The most probable classes of a picture, the most probable one first."""
+
+    path: Path
+    classes: list[str]
+    probabilities: list[float]
+
+
+class Prepared(NamedTuple):
+    """A picture as the network takes it, or what keeps it from being one."""
+
+    path: Path
+    image: Tensor | None    # uint8, (3, H, W) of the input size, in R, G, B
+    mistake: str = ""
+
+
+class Preparation:
+    """From files to uint8 images of the input size, as in the validation of the run that a checkpoint is of.
+
+    Args:
+        settings: ``preprocessing`` of a checkpoint.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
+        self.size = tuple(settings["input_size"])
+        self.options = ReadOptions(settings["exif"], settings["alpha"])
+        self.transforms = [TRANSFORMS[step["name"]](self.size, **{name: value for name, value in step.items() if name != "name"})
+                           for step in settings["test_transforms"]]
+
+    def image(self, path: Path) -> Tensor:
+        """uint8 (3, H, W) of the input size, in R, G, B.
+
+        Raises:
+            InputError: the file is missing, or no image that can be read.
+        """
+        source, generator = open_image(path, "picture", self.options), torch.Generator().manual_seed(0)
+        if not self.transforms:
+            return resize(source.pixels(), self.size)
+        first, *others = self.transforms
+        image = first.source(source, generator)
+        for transform in others:
+            image = transform.image(image, generator)
+        return resize(image, self.size)
+
+    def images(self, paths: Sequence[Path]) -> list[Prepared]:
+        """All of them in their order, read by a thread per core."""
+        parts = map_ranges(lambda places: [self.prepare(paths[place]) for place in places], len(paths), READ_AT_ONCE, cpu_count())
+        return [prepared for part in parts for prepared in part]
+
+    def prepare(self, path: Path) -> Prepared:
+        try:
+            return Prepared(path, self.image(path))
+        except InputError as error:
+            return Prepared(path, None, str(error))
+
+
+class Predictor:
+    """A trained network with its classes and its preparation of pictures.
+
+        predictor = Predictor.load("output/birds/models/last.pth")
+        for prediction in predictor(["a.jpg", "b.jpg"]):
+            print(prediction.path, prediction.classes[0], prediction.probabilities[0])
+
+    Args:
+        network: in eval mode, on ``device``.
+        scale: factor of its logits before softmax (``LongTailLoss.evaluation_scale``).
+    """
+
+    def __init__(self, network: Network, class_names: Sequence[str], preparation: Preparation, scale: float,
+                 device: torch.device) -> None:
+        self.network, self.class_names, self.preparation = network, list(class_names), preparation
+        self.scale, self.device = scale, device
+        mean, std = (torch.tensor(preparation.settings[key], device=device) for key in ("mean", "std"))
+        self.flipped = preparation.settings["color_space"] == "BGR"
+        self.mean, self.std = (values.flip(0) if self.flipped else values for values in (mean, std))
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", others: Mapping[str, Any] | None = None) -> "Predictor":
+        """From a checkpoint, or from a run's folder, whose last epoch is taken. Nothing in the file is executed.
+
+        Args:
+            others: what the file does not tell (of an earlier version, or published), by the names of a checkpoint: "config",
+                "class_names", "preprocessing", "evaluation_scale".
+
+        Raises:
+            InputError: the file is missing, damaged, or does not tell what it takes to predict.
+        """
+        path = find_checkpoint(Path(path))
+        state = {**(others or {}), **checkpoint.load(path)}
+        lacking = [key for key in ("config", "class_names", "preprocessing") if not state.get(key)]
+        lacking += [f"preprocessing.{key}" for key in NEEDED if not lacking and key not in state["preprocessing"]]
+        if lacking:
+            raise InputError(f"{path} does not hold {', '.join(lacking)}, like files of earlier versions and of others; the "
+                             "configuration that it was trained with, and its data, tell it (--cfg)")
+        network = build.build_network(stored_tree(state["config"]), len(state["class_names"]))
+        checkpoint.load_network(network, state, f"checkpoint {path}")
+        device = torch.device(device)
+        network = network.to(device, memory_format=torch.channels_last).eval()
+        return cls(network, state["class_names"], Preparation(state["preprocessing"]), state.get("evaluation_scale", 1.0), device)
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """uint8 images (B, 3, H, W) of the input size, in R, G, B, to (B, C), float32 on the CPU."""
+        return self.logits(images).softmax(dim=1).cpu()
+
+    def logits(self, images: Tensor) -> Tensor:
+        images = images.to(self.device)
+        images = normalize(images.flip(1) if self.flipped else images, self.mean, self.std)
+        return self.scale * self.network(images).logits
+
+    def __call__(self, paths: Sequence[str | Path], top: int = 5) -> list[Prediction]:
+        """The ``top`` most probable classes of each picture.
+
+        Raises:
+            InputError: a picture that is missing or cannot be read.
+        """
+        predictions = []
+        for prepared, prediction in self.run([Path(path) for path in paths], top):
+            if prediction is None:
+                raise InputError(prepared.mistake)
+            predictions.append(prediction)
+        return predictions
+
+    def run(self, paths: Sequence[Path], top: int, batch_size: int = BATCH_SIZE) -> Iterator[tuple[Prepared, Prediction | None]]:
+        """The same for each picture in turn, with None for what cannot be read."""
+        for start in range(0, len(paths), batch_size):
+            batch = self.preparation.images(paths[start:start + batch_size])
+            yield from zip(batch, self.predict(batch, top))
+
+    def predict(self, batch: Sequence[Prepared], top: int) -> list[Prediction | None]:
+        images = [prepared.image for prepared in batch if prepared.image is not None]
+        found = iter(())
+        if images:
+            best = self.probabilities(torch.stack(images)).topk(min(top, len(self.class_names)))
+            found = zip(best.indices.tolist(), best.values.tolist())
+        predictions = []
+        for prepared in batch:
+            if prepared.image is None:
+                predictions.append(None)
+                continue
+            classes, probabilities = next(found)
+            predictions.append(Prediction(prepared.path, [self.class_names[label] for label in classes], probabilities))
+        return predictions
+
+
+def find_checkpoint(path: Path) -> Path:
+    """A checkpoint's own path, or that of the last epoch in a run's folder."""
+    if not path.is_dir():
+        return path
+    return path / MODELS / LAST if (path / MODELS).is_dir() else path / LAST

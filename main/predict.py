@@ -1,0 +1,156 @@
+"""Predicts the classes of pictures from a checkpoint alone.
+
+    python main/predict.py output/birds/models/last.pth photo.jpg more_photos/
+    python main/predict.py output/birds more_photos/ --top 3 --csv predictions.csv --sheet predictions.png --gpus 0
+
+CHECKPOINT is a file of models/, or the folder of a run, whose last epoch is taken. It holds the names of the classes and how
+pictures are prepared. Of folders all pictures are taken, those in folders below them too. A checkpoint of an earlier version, or
+of others, does not tell all that; --cfg is the configuration that it was trained with.
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from lib.config import gather_words, load_config
+from lib.config.preparation import preprocessing
+from lib.core import build
+from lib.core.runtime import Runtime
+from lib.dataset.folder.files import Finder
+from lib.inference import Prediction, Predictor
+from lib.inference.outputs import check_outputs
+from lib.inference.predictor import BATCH_SIZE, Prepared
+from lib.report.sheet import sheet_figure
+from lib.report.style import save_figure
+from lib.utils.errors import InputError, MissingPathError
+from lib.utils.files import write_text_atomically
+from lib.utils.progress import Counter
+from lib.utils.text import count, csv_text, name_some, printable
+from main.command import exit_status
+
+log = logging.getLogger("main.predict")
+
+MOST_SHOWN = 60   # pictures of a sheet
+
+
+def predict(args: argparse.Namespace) -> None:
+    outputs = [path for path in (args.csv, args.sheet) if path is not None]
+    check_outputs(outputs, args.overwrite)
+    with Runtime.start(args.gpus) as runtime:
+        predictor = Predictor.load(args.checkpoint, runtime.device, told_by(args.cfg))
+        paths = find_pictures(args.pictures)
+        classes = count(len(predictor.class_names), "class", "classes")
+        log.info("%s to predict, among %s, on %s", count(len(paths), "picture"), classes, runtime.describe())
+        done: list[tuple[Prepared, Prediction | None]] = []
+        counter = Counter("predicted:", len(paths))
+        try:
+            for prepared, prediction in predictor.run(paths, args.top, args.batch):
+                if prediction is None:
+                    log.warning("%s", prepared.mistake)
+                elif args.csv is None:
+                    print(line(prediction))
+                drawn = args.sheet is not None and len(done) < MOST_SHOWN
+                done.append((prepared if drawn else prepared._replace(image=None), prediction))
+                counter.add(1)
+        except KeyboardInterrupt:
+            write(args, predictor, done)
+            raise KeyboardInterrupt(f"{len(done)} of {len(paths)} pictures are predicted") from None
+        write(args, predictor, done)
+    unreadable = [prepared.path for prepared, prediction in done if prediction is None]
+    if len(unreadable) == len(done):
+        raise InputError(f"none of the {count(len(done), 'picture')} can be read; the log says why")
+    if unreadable:
+        log.warning("%s could not be read: %s", count(len(unreadable), "picture"), name_some(unreadable))
+
+
+def told_by(words: Sequence[Sequence[str]] | None) -> dict[str, Any] | None:
+    """What a configuration and its data tell of a network, by the names of a checkpoint."""
+    if not words:
+        return None
+    files, pairs = gather_words(words)
+    cfg = load_config(files, pairs)
+    train_set, valid_set = build.build_datasets(cfg)
+    return {"config": cfg.flat(), "class_names": train_set.class_names, "preprocessing": preprocessing(cfg, valid_set),
+            "evaluation_scale": build.build_criterion(cfg, train_set.class_counts).evaluation_scale}
+
+
+def find_pictures(places: Sequence[Path]) -> list[Path]:
+    """Files as they are named, and all pictures below folders, by name, each once; what is left out is said by kind."""
+    paths: dict[Path, None] = {}
+    for place in places:
+        if place.is_dir():
+            finder = Finder(place)
+            paths |= dict.fromkeys(sorted(finder.images(place)))
+            for kind, left_out in finder.left_out.items():
+                log.info("%s: left out %s, %s: %s", place, count(len(left_out), "entry", "entries"), kind, name_some(left_out))
+            for complaint in finder.unreadable:
+                log.warning("%s: left out, cannot be opened: %s", place, complaint)
+        elif place.exists():
+            paths[place] = None
+        else:
+            raise MissingPathError(f"no file or folder {place}")
+    if not paths:
+        raise InputError(f"no pictures in {name_some(places)}")
+    return list(paths)
+
+
+def line(prediction: Prediction) -> str:
+    pairs = zip(prediction.classes, prediction.probabilities)
+    classes = "  ".join(f"{printable(name)} {100 * probability:.1f} %" for name, probability in pairs)
+    return f"{printable(str(prediction.path))}  {classes}"
+
+
+def write(args: argparse.Namespace, predictor: Predictor, done: Sequence[tuple[Prepared, Prediction | None]]) -> None:
+    """Writes the table and the sheet that were asked for, of what is done."""
+    top = min(args.top, len(predictor.class_names))
+    if args.csv is not None:
+        columns = [f"{column}_{place}" for place in range(1, top + 1) for column in ("class", "probability")]
+        header = ["path", *columns, "unreadable"]
+        rows = [[str(prepared.path), *cells(prediction, top), prepared.mistake] for prepared, prediction in done]
+        write_text_atomically(args.csv, csv_text([header, *rows]))
+        log.info("Table: %s", args.csv)
+    if args.sheet is not None:
+        shown = [(prepared.image, prediction.path.name, list(zip(prediction.classes, prediction.probabilities)))
+                 for prepared, prediction in done if prepared.image is not None]
+        if shown:
+            save_figure(sheet_figure(shown), args.sheet)
+            log.info("Sheet: %s, %d of %s", args.sheet, len(shown), count(len(done), "picture"))
+
+
+def cells(prediction: Prediction | None, top: int) -> list[str]:
+    if prediction is None:
+        return [""] * 2 * top
+    pairs = zip(prediction.classes, prediction.probabilities)
+    return [cell for name, probability in pairs for cell in (name, f"{probability:.7g}")]
+
+
+def positive(word: str) -> int:
+    with suppress(ValueError):
+        if int(word) > 0:
+            return int(word)
+    raise argparse.ArgumentTypeError(f"{word!r} is no whole number above 0")
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .pth file, or the folder of a run")
+    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURES-OR-FOLDERS")
+    parser.add_argument("--top", type=positive, default=5, metavar="N", help="classes of a picture (default 5)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row for each picture")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help=f"draw the first {MOST_SHOWN} pictures, a .png")
+    parser.add_argument("--overwrite", action="store_true", help="replace files of --csv and --sheet that are already there")
+    parser.add_argument("--gpus", default="auto", help="cpu, or a GPU's number (default: the first one, if there is any)")
+    parser.add_argument("--batch", type=positive, default=BATCH_SIZE, help=f"pictures at once (default {BATCH_SIZE})")
+    parser.add_argument("--cfg", nargs="+", action="append", metavar="YAML",
+                        help="of a checkpoint that does not tell how it was trained")
+    return exit_status(lambda: predict(parser.parse_intermixed_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
