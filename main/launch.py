@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import argparse
 import os
 import signal
 import socket
@@ -19,7 +20,8 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from lib.utils.errors import DONE, FAILED, MISTAKE, SIGNALLED
+from lib.core.gpus import find_gpus
+from lib.utils.errors import DONE, FAILED, MISTAKE, SIGNALLED, InputError
 from lib.utils.system import cpu_count
 
 
@@ -27,6 +29,11 @@ def main(argv: list[str]) -> int:
     args = run.parse_args(argv)
     # torchrun gives each of several processes one thread; here they share the cores out
     local = int(args.nproc_per_node) if args.nproc_per_node.isdigit() else 1
+    try:
+        find_gpus(gpus_of(args.training_script_args), local)   # once, and not by each of the ranks
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // local)))
     os.environ["LAUNCH_ID"] = uuid.uuid4().hex   # by which ranks that are restarted know what they themselves began
     interface = os.environ.get("NCCL_SOCKET_IFNAME")
@@ -49,6 +56,13 @@ def main(argv: list[str]) -> int:
               f"none on a single machine, would do ({str(error).splitlines()[0]})", file=sys.stderr)
         return MISTAKE
     return DONE
+
+
+def gpus_of(words: list[str]) -> str:
+    """What a script's words say of GPUs; the CPU, for which there is nothing to look for, where they say nothing."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--gpus", default="cpu")
+    return parser.parse_known_args(words)[0].gpus
 
 
 if __name__ == "__main__":

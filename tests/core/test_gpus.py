@@ -7,6 +7,7 @@ import torch
 from lib.core import gpus
 from lib.core.gpus import find_gpus, select_gpus, visible_entries
 from lib.utils.errors import InputError
+from main import launch
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 UUIDS = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6,GPU-1b0f1a2c-0000-4106-c12f-20bd9faed9f6"
@@ -138,6 +139,21 @@ def test_a_cpu_in_place_of_a_gpu_is_told(machine, monkeypatch, caplog, tmp_path,
     with caplog.at_level("WARNING", logger="lib.core.gpus"):
         assert ask() == ["cpu"]
     assert (message in caplog.text) if message else not caplog.records
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--gpus", "0,1,2"], "has no 2"), (["--gpus=0"], "2 processes here for 1 GPUs"), (["--gpus", "auto"], ""), ([], "")])
+def test_the_launcher_tells_it_once_and_starts_no_rank(machine, monkeypatch, capsys, words, message):
+    machine("6,7")
+    started = []
+    monkeypatch.setattr(launch.run, "run", started.append)
+    for name in ("OMP_NUM_THREADS", "LAUNCH_ID"):
+        monkeypatch.setenv(name, "1")   # which the launcher changes
+    status = launch.main(["--nproc_per_node", "2", "--standalone", "main/train.py", "--cfg", "a.yaml", *words, "SEED", "1"])
+    assert (status, len(started)) == ((2, 0) if message else (0, 1))
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("error:") == bool(message)
 
 
 def test_amds_variable_goes_first_on_its_gpus(machine, monkeypatch):
