@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from lib.config import Config, gather_words, load_config
+from lib.config import TREE, Config, gather_words, load_config
 from lib.core.failures import KINDS, explain
 from lib.core.ranks import rank_or_first
 from lib.utils.errors import (
@@ -30,6 +30,7 @@ from main.front_door import expand
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
+VALUE = "\0"   # which no word of a command line has in it
 
 
 def make_parser(description: str, needs_cfg: bool = True) -> argparse.ArgumentParser:
@@ -43,13 +44,20 @@ def make_parser(description: str, needs_cfg: bool = True) -> argparse.ArgumentPa
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config, argparse.Namespace]:
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_intermixed_args(mark_values(argv))
     args.started = time.monotonic()
     args.cfg, words = gather_words(args.cfg)
-    args.words = [*words, *args.overrides]
+    args.words = [word.removeprefix(VALUE) for word in (*words, *args.overrides)]
     if hasattr(args, "folder"):
         expand(args, parser)
     return load_config(args.cfg, args.words), args
+
+
+def mark_values(argv: Sequence[str]) -> list[str]:
+    """The same words, in which values that begin with one dash, such as NAME -x, cannot be taken for options."""
+    keys = TREE.flat()
+    return [VALUE + word if before in keys and word.startswith("-") and not word.startswith("--") else word
+            for before, word in zip(("", *argv), argv)]
 
 
 def warn(lines: Sequence[str]) -> None:

@@ -138,8 +138,9 @@ def class_places(start: Start, here: Sequence[str]) -> list[int] | None:
         return None
     found = match_classes(here, names, f"{start.source} and the data")
     if found.only_here or found.only_there:
-        raise InputError(f"{start.source} was trained for other classes: {'; '.join(other_classes(names, here))}. "
-                         "CLASSIFIER.TYPE cRT trains a new classifier; BACKBONE.PRETRAINED_MODEL takes the backbone alone")
+        remedy = ("Name a checkpoint that was trained for the data's classes" if start.kind == "network" else
+                  "CLASSIFIER.TYPE cRT trains a new classifier; BACKBONE.PRETRAINED_MODEL takes the backbone alone")
+        raise InputError(f"{start.source} was trained for other classes: {'; '.join(other_classes(names, here))}. {remedy}")
     if found.places is None:
         log.info("%s: class names cannot be compared, since either it or the data has numbers only; class 0 is taken for %r, and "
                  "so on", start.source, here[0])

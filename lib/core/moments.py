@@ -58,13 +58,13 @@ def difference(optimizer: Optimizer, parameters: list[Parameter], moments: list[
         return f"there it had {len(moments)} parameters, here {len(parameters)}"
     names = SGD_MOMENTS if isinstance(optimizer, SGD) else ADAM_MOMENTS
     for number, (entry, parameter) in enumerate(zip(moments, parameters)):
-        if names == ADAM_MOMENTS and entry:
-            float(entry["step"])   # a number or a tensor of one
         for name in names if entry else ():
             if name not in entry:
                 return f"it has no {name}"
             if entry[name] is not None and tuple(entry[name].shape) != tuple(parameter.shape):
                 return f"{name} of parameter {number} is {tuple(entry[name].shape)} there, here {tuple(parameter.shape)}"
+        if names == ADAM_MOMENTS and entry:
+            float(entry["step"])   # a number or a tensor of one
     return ""
 
 

@@ -146,6 +146,14 @@ def commands(*argv: str) -> tuple:
     return seen[0]
 
 
+@pytest.mark.parametrize("name", ["-x", "-", "-h", "-1", "-x y"])
+def test_values_may_begin_with_a_dash(name):
+    """As in the command that is printed for a run whose yaml file calls it so."""
+    cfg, args = commands("--cfg", str(DIGITS), "NAME", name, "--gpus", "cpu", "SEED", "7", "OUTPUT_DIR", "-out")
+    assert (name, 7, "-out") == (cfg.NAME, cfg.SEED, cfg.OUTPUT_DIR)
+    assert args.words == ["NAME", name, "SEED", "7", "OUTPUT_DIR", "-out"]
+
+
 def test_several_cfg_options_add_up(tmp_path):
     one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
     one.write_text("SEED: 1\nSHOW_STEP: 3\n")

@@ -68,6 +68,12 @@ def test_another_optimizer_is_refused(saved):
         resume(optimizer, saved())
 
 
+def test_what_another_optimizer_lacks_is_named():
+    optimizer = torch.optim.Adam(small().parameters())
+    with pytest.raises(InputError, match="than Adam of this run \\(it has no exp_avg\\)"):
+        resume(optimizer, stepped(torch.optim.SGD, small(), momentum=0.9))
+
+
 @pytest.mark.parametrize("saved", [{}, {"state": {}, "param_groups": 3}, {"state": {0: 1}, "param_groups": []}])
 def test_what_no_optimizer_made_is_refused(saved):
     optimizer = torch.optim.SGD(small().parameters(), lr=0.1, momentum=0.9)

@@ -133,7 +133,8 @@ def test_a_teacher_that_numbers_the_classes_otherwise_follows_the_data(tmp_path,
     identity = Identity(["a", "b", "c"], COUNTS, {}, {})
     combiner = build.build_combiner(cfg, COUNTS, identity)
     torch.testing.assert_close(combiner.teacher(IMAGES).logits, teacher(IMAGES).logits[:, [1, 2, 0]])
-    with pytest.raises(InputError, match=rf"{KEY}.* was trained for other classes: the checkpoint has 'c'; the data have 'd'"):
+    told = rf"{KEY}.* was trained for other classes: the checkpoint has 'c'; the data have 'd'\. Name a checkpoint"
+    with pytest.raises(InputError, match=told):
         build.build_combiner(cfg, COUNTS, identity._replace(class_names=["a", "b", "d"]))
 
 

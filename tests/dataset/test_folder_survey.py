@@ -305,10 +305,10 @@ def test_a_run_whose_pictures_are_gone_or_damaged_is_not_resumed(tmp_path):
     own = Options(own=str(tmp_path / "split.csv"))
     assert [line for line in survey(str(root), own).remarks if "not in split.csv: 2 ('new folder/x/0.jpg'" in line]
     (root / "ant/1.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(InputError, match=r"--ar: .*split.csv lists 1 image that cannot be read any more, such as .*ant/1.jpg"):
+    with pytest.raises(InputError, match=r"the run's own images: .*csv lists 1 image that cannot be read any more, .*ant/1.jpg"):
         survey(str(root), own)
     (root / "ant/1.jpg").unlink()
-    with pytest.raises(InputError, match=r"--ar: .*split.csv has mistakes:\n  row 3: no file ant/1.jpg in"):
+    with pytest.raises(InputError, match=r"the run's own images: .*split.csv has mistakes:\n  row 3: no file ant/1.jpg in"):
         survey(str(root), own)
 
 

@@ -23,6 +23,7 @@ from lib.utils.errors import InputError
 from lib.utils.text import count, name_some
 
 SPLIT_KEY = "DATASET.FOLDER.SPLIT"
+OWN = "the run's own images"   # as its split.csv lists them
 FEW_TRAIN = 5   # training images of a class below which it is named
 
 Advance = Callable[[int], None]   # told the number of images that were read since the last time
@@ -115,7 +116,7 @@ def find_split(source: Source, options: Options) -> Iterator[str]:
     """Takes over what a file says of the source's images."""
     file = options.own or options.split
     if file:
-        key = "--ar" if options.own else SPLIT_KEY
+        key = OWN if options.own else SPLIT_KEY
         table = read_table(Path(file), key, ("path", "split"))
         yield f"the split is that of {file}"
         yield from table.remarks
@@ -148,7 +149,7 @@ def check_readable(mistakes: Sequence[str], total: int, options: Options) -> Non
     if len(mistakes) == total:
         raise InputError(f"{KEY}: none of {count(total, 'image')} can be read: {mistakes[0]}")
     if mistakes and options.own:
-        raise InputError(f"--ar: {options.own} lists {count(len(mistakes), 'image')} that cannot be read any more, such as "
+        raise InputError(f"{OWN}: {options.own} lists {count(len(mistakes), 'image')} that cannot be read any more, such as "
                          f"{mistakes[0]}; restore what is missing")
 
 
