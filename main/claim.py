@@ -28,6 +28,7 @@ log = logging.getLogger("main.train")
 STARTS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL")   # read once, where a training begins
 TEACHER = "TRAIN.COMBINER.DIVE.TEACHER_MODEL"   # read at every start
 RESUME = STARTS[0]
+WRITTEN_OVER = "written over in the course of training"
 SPLIT = "DATASET.FOLDER.SPLIT"   # read where a training begins, which keeps it as its own split.csv
 
 
@@ -115,13 +116,18 @@ def check_reads(cfg: Config, args: argparse.Namespace, run: Run, chosen: Claim) 
     lost = chosen.lost(run)
     check_spared([pair for pair in named if pair[0] != RESUME or chosen.rewinds_to is None] + files, lost,
                  "deleted by --overwrite")
-    written = own_files.replaced_by_training(run.directory, cfg.SAVE_STEP, usual(cfg).TRAIN.MAX_EPOCH)
+    written = replaced(cfg, run)
     begins = not chosen.keeps   # else the run's own checkpoint is read, and its config.yaml is its own
     if (run.directory / own_files.ENVIRONMENT).exists() or not begins:
         files = [pair for pair in files if not same_file(pair[1], run.directory / own_files.CONFIG)]
     unused = {*STARTS, SPLIT} if not begins else set()
     unused |= {TEACHER} if cfg.TRAIN.COMBINER.TYPE != "dive" else set()
-    check_spared([pair for pair in named if pair[0] not in unused] + files, written, "written over in the course of training")
+    check_spared([pair for pair in named if pair[0] not in unused] + files, written, WRITTEN_OVER)
+
+
+def replaced(cfg: Config, run: Run) -> list[Path]:
+    """What is there already and would be written over."""
+    return own_files.replaced_by_training(run.directory, cfg.SAVE_STEP, usual(cfg).TRAIN.MAX_EPOCH)
 
 
 def same_file(path: Path, other: Path) -> bool:
@@ -147,8 +153,8 @@ def reads(cfg: Config, run: Run) -> Iterator[tuple[str, Path]]:
             yield f"DATASET.{key}", Path(data[key])
 
 
-def check_images(lost: Sequence[Path], sets: Iterable[ImageSet]) -> None:
-    """Raises InputError where an image is among what would be deleted."""
+def check_images(lost: Sequence[Path], sets: Iterable[ImageSet], what: str = "deleted by --overwrite") -> None:
+    """Raises InputError where an image is among what would be lost, see ``check_spared``."""
     near: dict[str, bool] = {}   # folder of images to whether what would be lost is there; of images there are too many to follow
     places = {place for path in lost for place in own_files.places(path)}
     homes = {place.parent for place in places}
@@ -161,7 +167,7 @@ def check_images(lost: Sequence[Path], sets: Iterable[ImageSet]) -> None:
 
     for images in sets if lost else ():
         files = ((images.name, Path(file)) for file in images.files() if is_near(os.path.dirname(file)))
-        check_spared(files, lost, "deleted by --overwrite")
+        check_spared(files, lost, what)
 
 
 def log_choice(cfg: Config, run: Run, chosen: Claim, start: Start) -> None:

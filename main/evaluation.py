@@ -3,7 +3,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,16 @@ from lib.config import Config
 from lib.config.effects import changed_for_validation
 from lib.core import own_files
 from lib.core.identity import KEYS, TRAINING, UNTOLD, VALIDATION, Difference, Identity, compare_data, compare_preprocessing
-from lib.core.own_files import EVALUATIONS, METRICS, SWEEP, TAU_NORM
+from lib.core.own_files import EVALUATIONS, METRICS, REPORT, SWEEP, SWEEP_REPORT, TAU_NORM, check_spared
 from lib.core.run import Run
+from lib.dataset import ImageSet
 from lib.dataset.fingerprint import digest_names
+from main.claim import check_images, reads
 
 log = logging.getLogger("main.valid")
 
 DATA_KEYS = ("DATASET.DATASET", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.IMBALANCECIFAR.")   # compared by the images
+WRITTEN_OVER = "written over by the report"
 NAMED_KEYS = 3    # in the name of a folder
 LONGEST = 80      # characters of it, before what makes it unique
 
@@ -83,6 +86,14 @@ def reports(cfg: Config, evaluation: Evaluation) -> list[Path]:
     options = cfg.TEST.TAU_NORM
     directory = evaluation.directory(float(options.TAU) if options.USE_TAU_NORM else None)
     return [directory / METRICS, *[evaluation.base / SWEEP] * bool(options.SWEEP)]
+
+
+def check_report(cfg: Config, run: Run, evaluation: Evaluation, sets: Sequence[ImageSet]) -> None:
+    """Raises InputError where a report would be written over data that it is made of."""
+    numbers, *sweep = reports(cfg, evaluation)
+    written = [*own_files.named(numbers.parent, REPORT), *(own_files.named(evaluation.base, SWEEP_REPORT) if sweep else ())]
+    check_spared((pair for pair in reads(cfg, run) if pair[0].startswith("DATASET.")), written, WRITTEN_OVER)
+    check_images(written, sets, WRITTEN_OVER)
 
 
 def is_of(report: Path, about: dict[str, Any]) -> bool:

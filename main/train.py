@@ -45,7 +45,18 @@ from lib.report.tables import summary
 from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
 from lib.utils.text import shell_line
-from main.claim import RESUME, TEACHER, Claim, check_images, check_length, claim, log_changes, log_choice
+from main.claim import (
+    RESUME,
+    TEACHER,
+    WRITTEN_OVER,
+    Claim,
+    check_images,
+    check_length,
+    claim,
+    log_changes,
+    log_choice,
+    replaced,
+)
 from main.command import make_parser, run_command, warn
 from main.front_door import add_options
 from main.generate import generate
@@ -80,6 +91,7 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
             train_set, valid_set = build.build_datasets(cfg, assignment=seen.assignment)
             if runtime.is_main:
                 check_images(chosen.lost(run), (train_set, valid_set))
+                check_images(replaced(cfg, run), (train_set, valid_set), WRITTEN_OVER)
         cfg = settle(cfg, run, chosen.keeps, (train_set, valid_set), runtime, args.started)
         with runtime.agree():
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)

@@ -37,7 +37,7 @@ from lib.report.report import write_report
 from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
 from main.command import make_parser, run_command, warn
-from main.evaluation import Evaluation, identify
+from main.evaluation import Evaluation, check_report, identify
 from main.look import look
 from main.reporting import shot_bounds
 
@@ -62,6 +62,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             evaluation = None
             if runtime.is_main:
                 evaluation = identify(cfg, run, path, state, Identity.of(train_set, valid_set, preprocessing(cfg, valid_set)))
+                check_report(cfg, run, evaluation, (train_set, valid_set))
             _, loader = build.build_loaders(cfg, train_set, valid_set, runtime)
             precision = build.build_precision(cfg, runtime.device)
             network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)

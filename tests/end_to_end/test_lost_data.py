@@ -273,6 +273,39 @@ def test_images_that_lie_among_what_is_cleared(copied, tiny, capsys, link):
     assert files(copied) == before
 
 
+@pytest.mark.parametrize("script", ["train", "valid"])
+@pytest.mark.parametrize("read", ["run/figures/confusion_matrix.png", "run/per_class.csv"])
+def test_data_that_a_report_would_replace(tmp_path, trained, tiny, capsys, script, read):
+    """In a directory without a run: an image that is called as a figure, and annotations that are called as a table."""
+    for name in ("train", "valid"):
+        write_set(tmp_path, name, NAMES)
+    place, data = tmp_path / read, words(tmp_path)
+    place.parent.mkdir(parents=True)
+    if place.suffix == ".csv":
+        shutil.copy(tmp_path / "valid.json", place)
+        data += ["DATASET.VALID_JSON", str(place)]
+    else:
+        shutil.copy(tmp_path / "valid/cat_0.png", place)
+        file = tmp_path / "valid.json"
+        file.write_text(file.read_text().replace("valid/cat_0.png", read))
+    before = files(tmp_path)
+    if script == "train":
+        assert run(tiny, *data, "TRAIN.BATCH_SIZE", "4") == 2
+    else:
+        checkpoint_of_names(tmp_path / "other.pth", trained)
+        before = files(tmp_path)
+        assert valid.main([*SHARED, *tiny, *data, "TEST.MODEL_FILE", str(tmp_path / "other.pth")]) == 2
+    assert f"{Path(read).name} is read by this run, and would be written over" in capsys.readouterr().err
+    assert files(tmp_path) == before
+
+
+def checkpoint_of_names(path: Path, trained: Path) -> None:
+    """The run's weights, for the three classes of the written sets."""
+    weights = {name: value[:len(NAMES)] if name.startswith("classifier") else value
+               for name, value in checkpoint.load(trained / "run/models/last.pth")["state_dict"].items()}
+    checkpoint.save({"state_dict": weights, "epoch": 4}, [path])
+
+
 def test_an_unfinished_file_of_somebody_else_is_left_alone(copied, tiny):
     other = copied / "run/data/.picture.tmp"
     other.parent.mkdir()
