@@ -71,10 +71,11 @@ def claim(cfg: Config, args: argparse.Namespace, run: Run, runtime: Runtime) -> 
         run.lock()
     if runtime.restarts:
         log.warning("restarted by the launcher, time %d", runtime.restarts)
-    if not args.ar and cfg.RESUME_MODEL and not run.find_model(cfg.RESUME_MODEL).is_file():
-        checkpoint.load(run.find_model(cfg.RESUME_MODEL), RESUME)   # says what is there instead
     if args.ar or (runtime.restarts > 0 and (run.begun_by_this_launch() or not args.overwrite)):
         chosen = Claim(goes_on=True)
+    elif cfg.RESUME_MODEL and not run.find_model(cfg.RESUME_MODEL).is_file():
+        chosen = Claim()
+        checkpoint.load(run.find_model(cfg.RESUME_MODEL), RESUME)   # raises, and says what is there instead
     elif is_own(cfg, run) and (cfg.RESUME_MODE == "all" or not args.overwrite):
         chosen = Claim(rewinds_to=own_position(cfg, run, args.overwrite))
     else:
@@ -105,7 +106,7 @@ def own_position(cfg: Config, run: Run, overwrite: bool) -> Position:
         newer = f"epochs up to {epochs[-1]}" if epochs else ", ".join(later)
         raise InputError(f"{RESUME}: {path} is of epoch {here[0]}, and the run in {run.directory} has {newer}. --ar True goes on "
                          f"with the newest; --overwrite rewinds the run to {path.name}, that is keeps it, earlier ones and their "
-                         "history, and deletes what came after; another NAME begins with it and leaves this run as it is")
+                         f"history, and deletes what came after; another NAME with {RESUME} {path} leaves this run as it is")
     return here
 
 
@@ -179,8 +180,8 @@ def log_choice(cfg: Config, run: Run, chosen: Claim, start: Start) -> None:
         return
     epoch = peek(path).get("epoch")
     other = f"{path}" + f" (epoch {epoch})" * isinstance(epoch, int)
-    remedy = ("--overwrite in the place of --ar rewinds this run to it, another NAME begins with it" if is_own(cfg, run)
-              else "another NAME begins with it")
+    remedy = "--overwrite in the place of --ar rewinds this run to it; " * is_own(cfg, run)
+    remedy += f"another NAME with {RESUME} {path} begins with it"
     log.warning("--ar: goes on with %s (epoch %d), the newest checkpoint of this run, and not with %s %s; %s",
                 start.source.removeprefix("--ar "), here[0], RESUME, other, remedy)
 

@@ -64,7 +64,7 @@ def identify(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: 
     elif epoch != last:
         reasons.append(f"the checkpoint is of epoch {epoch}, and the run's last one is {last}")
     for difference in differences:
-        log.warning("differs from the checkpoint: %s", difference)
+        log.warning("another way than in training: %s", difference)
     if "data" not in state:
         log.info(UNTOLD, path)
     own = Evaluation({"epoch": epoch, "checkpoint": path.name}, run.directory)
@@ -77,7 +77,8 @@ def identify(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: 
     name = folder_name(path, inside, epoch, [difference.key for difference in differences])
     unique = digest_names(map(repr, (os.path.realpath(path), epoch, reasons, here.preprocessing, here.facts())))[:8]
     other = Evaluation(about, run.directory / EVALUATIONS / f"{name}_{unique}")
-    log.info("This is not the run's own report, which stays as it is: %s. It goes to %s", "; ".join(reasons), other.base)
+    log.info("the run's own report stays as it is, since %s; this one goes to %s", reasons[-1] if not differences else
+             "data or settings are not those of the training", other.base)
     return other
 
 

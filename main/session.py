@@ -63,7 +63,7 @@ class Point(NamedTuple):
         if self.best_epoch == 0 or (self.best_by == best_by and self.best_epoch == held):
             return self._replace(best_by=best_by)
         log.warning("best epoch: was %d by %s%s; the comparison starts over with the next validation, by %s", self.best_epoch,
-                    BEST_BY[self.best_by].title if self.best_by in BEST_BY else self.best_by,
+                    BEST_BY[self.best_by].title if str(self.best_by) in BEST_BY else self.best_by,
                     "" if self.best_epoch == held else f", and no {BEST} of this run holds it", BEST_BY[best_by].title)
         return self._replace(best_result=-1.0, best_epoch=0, best_by=best_by)
 

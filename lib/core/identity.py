@@ -82,13 +82,13 @@ def compare_preprocessing(state: Mapping[str, Any], here: Identity) -> list[Diff
     there = state.get("preprocessing")
     there = there if isinstance(there, Mapping) else {}
     return [Difference(KEYS.get(name, name), there[name], value) for name, value in here.preprocessing.items()
-            if name in there and there[name] != value]
+            if name in there and repr(there[name]) != repr(value)]   # nobody knows what others have under that name
 
 
 def compare_data(state: Mapping[str, Any], here: Identity, sets: Sequence[str] = SETS) -> list[Difference]:
     """Which sets are others than those of a checkpoint, and in what; nothing where it does not tell."""
     there, found = state.get("data"), []
-    if not isinstance(there, Mapping):
+    if not isinstance(there, Mapping) or TRAINING not in there:
         counts = state.get("class_counts")   # all that checkpoints of an earlier version tell
         other = isinstance(counts, Tensor) and counts.tolist() != here.class_counts.tolist()
         return [Difference(TRAINING, counts.tolist(), FACTS["class_counts"])] if other and TRAINING in sets else []
