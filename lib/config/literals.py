@@ -42,7 +42,7 @@ class Scalar(str):
 
 
 def coerce(value: Any, default: Any) -> Any:
-    """What ``value`` is for a key with this default; raises TypeError, whose message goes on from the key."""
+    """What ``value`` is for a key with this default; raises TypeError, whose message follows the key."""
     kind = type(default)
     if kind is list:
         elements = read_list(value) if isinstance(value, Scalar) else value
