@@ -39,7 +39,7 @@ from lib.dataset import ImageSet, absent_classes, shorten_names
 from lib.report.figures import class_counts_figure, training_curves
 from lib.report.metrics import BEST_BY, measure
 from lib.report.predictions import Predictions
-from lib.report.report import write_report
+from lib.report.report import Evaluated, write_report
 from lib.report.style import save_figure
 from lib.report.tables import summary
 from lib.utils.progress import Throttle
@@ -61,7 +61,7 @@ from main.command import make_parser, run_command, warn
 from main.front_door import add_options
 from main.generate import generate
 from main.look import look
-from main.reporting import shot_bounds
+from main.reporting import background, shot_bounds
 from main.session import Parts, Pause, Point, epoch_rate, snapshot
 from main.settle import settle
 
@@ -69,6 +69,7 @@ log = logging.getLogger("main.train")
 
 LOCAL_KEYS = ("OUTPUT_DIR", "DATASET.ROOT", "DATASET.FOLDER.CACHE", "DATASET.FOLDER.SPLIT", "TRAIN.NUM_WORKERS",
               "TRAIN.NUM_THREADS", "TEST.NUM_WORKERS")   # a machine's own
+VALID = 1             # place of the validation set's loader
 REDRAW_SECONDS = 60   # training curves are drawn again when SAVE_STEP and this have passed
 
 
@@ -119,11 +120,13 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         if cfg.AUTO:   # what was chosen is there
             args.cfg, args.words = [str(run.directory / "config.yaml")], []
         # 5. epochs
-        predictions, point = fit(cfg, run, parts, point, loaders, runtime)
+        findings = FindingsLog(loaders, runtime)
+        predictions, point = fit(cfg, run, parts, point, findings, runtime)
         # 6. report
         if runtime.is_main:
+            metrics = measure(predictions, train_set.class_counts, shot_bounds(cfg))
             with run.writing():
-                report(cfg, args, run, predictions, point, train_set)
+                report(cfg, args, run, Evaluated(predictions, metrics, valid_set, findings.unreadable(VALID)), point)
 
 
 def assemble(cfg: Config, run: Run, chosen: Claim, identity: Identity, runtime: Runtime,
@@ -210,15 +213,14 @@ def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtim
     log.info("%s; global batch %d; files in %s", runtime.describe(), cfg.TRAIN.BATCH_SIZE * runtime.world_size, run.directory)
 
 
-def fit(cfg: Config, run: Run, parts: Parts, point: Point, loaders: tuple[Loader, Loader],
+def fit(cfg: Config, run: Run, parts: Parts, point: Point, findings: FindingsLog,
         runtime: Runtime) -> tuple[Predictions, Point]:
     """Trains the epochs that are left; returns the predictions of the last one."""
-    train_loader, valid_loader = loaders
+    train_loader, valid_loader = findings.loaders
     last = cfg.TRAIN.MAX_EPOCH
     progress = Progress(point.epoch + point.batch / len(train_loader), last, cfg.SHOW_STEP)
     redraw = Throttle(REDRAW_SECONDS)
     shared = min(runtime.gather_objects(len(valid_loader)))   # batches of validation that every rank has
-    findings = FindingsLog(loaders, runtime)
     findings.tell()   # of images that are in memory
     predictions = None
     with Watch(runtime, cfg.TRAIN.CHECKPOINT_MINUTES) as watch:
@@ -286,14 +288,14 @@ def draw_curves(cfg: Config, run: Run) -> None:
     save_figure(training_curves(run.history(), begins, cfg.TEST.BEST_BY), run.figures / "training_curves.png")
 
 
-def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predictions, point: Point,
-           train_set: ImageSet) -> None:
+def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated, point: Point) -> None:
     """Writes the figures and tables of the last epoch, and says where they are and what to try next."""
     draw_curves(cfg, run)
-    metrics = measure(predictions, train_set.class_counts, shot_bounds(cfg))
-    paths = write_report(run.directory, predictions, metrics, train_set.class_names, train_set.class_counts,
-                         {"epoch": point.epoch, "checkpoint": LAST})
-    log.info("Epoch %d (last):\n%s", point.epoch, summary(metrics))
+    commands = next_commands(cfg, args)
+    subject = f"{evaluated.images.name}; epoch {point.epoch} of {cfg.TRAIN.MAX_EPOCH}, {LAST}"
+    known = background(cfg, run, run.models / LAST, subject, commands)
+    paths = write_report(run.directory, evaluated, {"epoch": point.epoch, "checkpoint": LAST}, known)
+    log.info("Epoch %d (last):\n%s", point.epoch, summary(evaluated.metrics))
     if point.best_epoch:
         log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
                  BEST_BY[cfg.TEST.BEST_BY].title, 100 * point.best_result, BEST)
@@ -301,6 +303,12 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
         log.info("Best epoch: none by %s, since it was compared by before; %s is of that, if it is there",
                  BEST_BY[cfg.TEST.BEST_BY].title, run.models / BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
+    log.info("Report: %s", paths["page"])
+    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in commands.values()))
+
+
+def next_commands(cfg: Config, args: argparse.Namespace) -> dict[str, list[str]]:
+    """What can be done next, and the command: the same report again, and a trick, if the run was plain."""
     same_report = ["TEST.MODEL_FILE", LAST]
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
         same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]
@@ -308,8 +316,7 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, predictions: Predict
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", add_to_name(cfg.NAME, "_bsce")]
     plain = cfg.LOSS.LOSS_TYPE == "CrossEntropy" and not cfg.RESUME_MODEL   # which may be a name in this run's models/
-    commands = [validation, *[trick] * plain]
-    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in commands))
+    return {"Validate again:": validation} | ({"Try a trick:": trick} if plain else {})
 
 
 def main(argv: Sequence[str]) -> int:

@@ -30,16 +30,16 @@ from lib.core.findings import FindingsLog
 from lib.core.identity import Identity, align_to_checkpoint
 from lib.core.run import LAST
 from lib.core.runtime import Runtime, to_device
-from lib.dataset import ImageSet
 from lib.report.metrics import measure
+from lib.report.page import Background
 from lib.report.predictions import Predictions
-from lib.report.report import write_report
+from lib.report.report import Evaluated, write_report
 from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
 from main.command import make_parser, run_command, warn
 from main.evaluation import Evaluation, check_report, identify
 from main.look import look
-from main.reporting import shot_bounds
+from main.reporting import background, shot_bounds
 
 log = logging.getLogger("main.valid")
 
@@ -69,26 +69,27 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             heads = build.build_heads(cfg, network, build.build_criterion(cfg, train_set.class_counts).evaluation_scale)
         with closing(loader):
             by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
-        FindingsLog([loader], runtime).tell()
+        findings = FindingsLog([loader], runtime)
+        findings.tell()
         if not runtime.is_main:
             return
         with run.writing("the same command validates again once there is room"):
             predictions = dict(zip(heads, by_head))
             title = f"{path}, epoch {state.get('epoch') or 'unknown'}"
-            report(cfg, evaluation, title, predictions, valid_set, train_set.class_counts)
+            tau, headline = next(iter(predictions.items()))
+            metrics = measure(headline, train_set.class_counts, shot_bounds(cfg))
+            tau_note = "" if tau is None else f", tau-normalized with tau = {tau:g}"
+            about = background(cfg, run, path, f"{valid_set.name}; {title}{tau_note}", {})
+            report(evaluation, title + tau_note, tau, Evaluated(headline, metrics, valid_set, findings.unreadable(0)), about)
             if cfg.TEST.TAU_NORM.SWEEP:
                 report_sweep(cfg, evaluation, predictions, train_set.class_counts)
 
 
-def report(cfg: Config, evaluation: Evaluation, title: str, predictions: dict[float | None, Predictions], valid_set: ImageSet,
-           class_counts: Tensor) -> None:
-    """Reports the first of the predictions."""
-    tau, headline = next(iter(predictions.items()))
-    metrics = measure(headline, class_counts, shot_bounds(cfg))
+def report(evaluation: Evaluation, title: str, tau: float | None, evaluated: Evaluated, known: Background) -> None:
     about = evaluation.about | ({} if tau is None else {"tau": tau})
-    paths = write_report(evaluation.directory(tau), headline, metrics, valid_set.class_names, class_counts, about)
-    log.info("%s%s:\n%s", title, "" if tau is None else f", tau-normalized with tau = {tau:g}", summary(metrics))
-    log.info("By class:\n%s", class_table(metrics, valid_set.class_names))
+    paths = write_report(evaluation.directory(tau), evaluated, about, known)
+    log.info("%s:\n%s", title, summary(evaluated.metrics))
+    log.info("By class:\n%s", class_table(evaluated.metrics, evaluated.images.class_names))
     log_written(paths)
 
 

@@ -42,6 +42,10 @@ class FindingsLog:
             for remark in sorted(remark for remark, number in said.items() if len(known.remarks[remark]) > number):
                 self.say(loader, remark, known, said)
 
+    def unreadable(self, number: int) -> dict[int, str]:
+        """What is wrong with images of a loader in whose place others came; on rank 0 those of all ranks."""
+        return self.known[number].unreadable
+
     def say(self, loader: MemoryLoader | FileLoader, remark: str, known: Findings, said: dict[str, int]) -> None:
         said[remark] = len(known.remarks[remark])
         if self.runtime.is_main:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lib.core import checkpoint
+from lib.report.report import FILES
 from lib.utils.errors import InputError
 from lib.utils.files import UNFINISHED, write_bytes_atomically
 
@@ -18,8 +19,8 @@ MODELS, EVALUATIONS, TAU_NORM, TEST = "models", "evaluations", "tau_norm", "test
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
 DATA = ("split.csv", "data.txt", "data.json")   # of a look at pictures in folders
 RECORDS = (CONFIG, ENVIRONMENT, "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", *DATA)
-METRICS, SWEEP = "metrics.json", "tau_sweep.json"
-REPORT = (METRICS, "per_class.csv", "figures/confusion_matrix.png", "figures/recall_by_class.png")   # of one validation
+METRICS, SWEEP = FILES["metrics"], "tau_sweep.json"
+REPORT = tuple(FILES.values())   # of one validation
 SWEEP_REPORT = (SWEEP, "figures/tau_sweep.png")
 FIGURES = ("figures/training_curves.png", "figures/class_counts.png", "figures/cam_sampling.png")
 EVENTS = "events.out.tfevents.*"   # of TensorBoard

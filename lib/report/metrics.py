@@ -1,11 +1,13 @@
 """From predictions to the numbers of long-tailed recognition."""
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from lib.dataset import ImageSet
 from lib.report.calibration import calibration_error
 from lib.report.intervals import Interval, mean_interval, recall_intervals, wilson
 from lib.report.predictions import Predictions
@@ -134,6 +136,19 @@ class Metrics:
             "recall_interval": [None if np.isnan(low) else [low, high] for low, high in self.recall_intervals.tolist()],
             "train_images": self.train_images.tolist(), "valid_images": self.valid_images.tolist(),
         }
+
+
+class Evaluated(NamedTuple):
+    """A network on a set of images.
+
+    Attributes:
+        unreadable: what is wrong with images in whose place another of their class was evaluated, by their number.
+    """
+
+    predictions: Predictions
+    metrics: Metrics
+    images: ImageSet
+    unreadable: Mapping[int, str] = {}
 
 
 def shot_groups(class_counts: np.ndarray, bounds: ShotBounds) -> dict[str, np.ndarray]:

@@ -16,9 +16,9 @@ from lib.utils.text import count
 CONFIDENT = 24              # mistakes, the most confident ones
 RARE_CLASSES, EACH = 12, 6  # that are shown, and pictures of each
 COLUMNS = 8                 # of the sheet; a class's name takes two of them
-CELL, CAPTION = 1.4, 0.52   # inches: side of a cell, height of the text below it
-TITLE, GAP = 0.55, 0.12     # inches: a heading, and the room around a picture
-LETTERS = 22                # that a cell has room for
+CELL, CAPTION = 1.4, 0.4   # inches: side of a cell, height of the text below it
+TITLE, GAP = 0.45, 0.1     # inches: a heading, and the room around a picture
+LETTERS = 20                # that a cell has room for
 
 
 class Mistake(NamedTuple):
@@ -111,17 +111,24 @@ def mistakes_figure(mistakes: Mistakes, pictures: Mapping[int, Image.Image], cla
     heading(axes, 0, f"Mistakes: {some}{mistakes.total:,} in {count(mistakes.images, 'image')}")
     for place, mistake in enumerate(mistakes.confident):
         row, column = divmod(place, COLUMNS)
-        draw(axes, column * CELL, TITLE + row * (CELL + CAPTION), mistake, pictures, class_names)
+        name = fit_text(class_names[mistake.label], LETTERS)
+        draw(axes, (column * CELL, TITLE + row * (CELL + CAPTION)), pictures.get(mistake.index),
+             [(name, BLUE), (taken_for(mistake, class_names), RED)])
     top = TITLE + rows * (CELL + CAPTION)
     part = f"{len(mistakes.rare)} of {mistakes.rare_total:,} " if len(mistakes.rare) < mistakes.rare_total else ""
     heading(axes, top, f"Rare classes: {part}{mistakes.rare_kind} of which images were taken for others" if mistakes.rare else
             f"Rare classes: no image of the {mistakes.rare_kind} was taken for another")
     for row, rare in enumerate(mistakes.rare):
         y = top + TITLE + row * (CELL + CAPTION)
-        axes.text(GAP, y + GAP, describe_rare(rare, class_names, train_images), va="top", fontsize=8, linespacing=1.4)
+        axes.text(GAP, y + GAP, fit_text(class_names[rare.label], 2 * LETTERS - 6), va="top", fontsize=9, weight="bold")
+        axes.text(GAP, y + GAP + 0.2, describe_rare(rare, class_names, train_images), va="top", fontsize=8, linespacing=1.4)
         for column, mistake in enumerate(rare.mistakes, start=COLUMNS - EACH):
-            draw(axes, column * CELL, y, mistake, pictures, class_names)
+            draw(axes, (column * CELL, y), pictures.get(mistake.index), [(taken_for(mistake, class_names), RED)])
     return figure
+
+
+def taken_for(mistake: Mistake, class_names: Sequence[str]) -> str:
+    return f"→ {fit_text(class_names[mistake.predicted], LETTERS - 8)}  {100 * mistake.confidence:.0f} %"
 
 
 def heading(axes: Axes, y: float, text: str) -> None:
@@ -129,28 +136,28 @@ def heading(axes: Axes, y: float, text: str) -> None:
 
 
 def describe_rare(rare: RareClass, class_names: Sequence[str], train_images: np.ndarray) -> str:
-    lines = [fit_text(class_names[rare.label], 2 * LETTERS - 4), count(int(train_images[rare.label]), "training image"),
+    lines = [count(int(train_images[rare.label]), "training image"),
              f"{rare.hits} of {count(rare.images, 'validation image')} right", "taken for:"]
     lines += [f"    {fit_text(class_names[other], 2 * LETTERS - 12)}  {number} ×" for other, number in rare.taken_for[:3]]
     left_out = len(rare.taken_for) - 3
-    return "\n".join([*lines, f"    and {count(left_out, 'other class')}" * (left_out > 0)]).rstrip()
+    return "\n".join([*lines, f"    and {count(left_out, 'other class', 'other classes')}" * (left_out > 0)]).rstrip()
 
 
-def draw(axes: Axes, left: float, top: float, mistake: Mistake, pictures: Mapping[int, Image.Image],
-         class_names: Sequence[str]) -> None:
-    """A picture on grey, whole and with its proportions, and below it what it is, what it was taken for, and how surely."""
+def draw(axes: Axes, place: tuple[float, float], picture: Image.Image | None, captions: Sequence[tuple[str, str]]) -> None:
+    """A picture on grey, whole and with its proportions, and lines of text in their colours below it.
+
+    Args:
+        place: left and top.
+    """
+    left, top = place
     side = CELL - 2 * GAP
-    box = (left + GAP, left + CELL - GAP, top + CELL - GAP, top + GAP)
-    axes.fill_between(box[:2], box[3], box[2], color="#EEEEEE", linewidth=0)
-    picture = pictures.get(mistake.index)
+    axes.fill_between([left + GAP, left + GAP + side], top + GAP, top + GAP + side, color="#EEEEEE", linewidth=0, zorder=0)
     if picture is None:
         axes.text(left + CELL / 2, top + CELL / 2, "cannot be read", ha="center", va="center", color=GREY, fontsize=7)
     else:
         width, height = (side * length / max(picture.size) for length in picture.size)
         x, y = left + (CELL - width) / 2, top + (CELL - height) / 2
-        axes.imshow(np.asarray(picture), extent=(x, x + width, y + height, y), aspect="equal",
+        axes.imshow(np.asarray(picture), extent=(x, x + width, y + height, y), aspect="equal", zorder=1,
                     interpolation="nearest" if is_small(picture) else None)
-    for line, (text, color) in enumerate(((fit_text(class_names[mistake.label], LETTERS), BLUE),
-                                          (f"→ {fit_text(class_names[mistake.predicted], LETTERS - 8)}  "
-                                           f"{100 * mistake.confidence:.0f} %", RED))):
-        axes.text(left + GAP, top + CELL - 0.04 + 0.19 * line, text, va="top", fontsize=7.5, color=color)
+    for line, (text, color) in enumerate(captions):
+        axes.text(left + GAP, top + CELL - GAP + 0.06 + 0.19 * line, text, va="top", fontsize=7.5, color=color)

@@ -14,7 +14,7 @@ from lib.utils.threads import map_ranges
 
 log = logging.getLogger(__name__)
 
-SIDE = 256        # pixels of the longer side of a copy
+SIDE = 320        # pixels of the longer side of a copy
 PIXELS = 64       # images up to this side keep all their pixels, and are stored without loss
 QUALITY = 85      # of JPEG, for larger ones
 

@@ -1,43 +1,49 @@
-"""The files of one validation: metrics.json, per_class.csv, and the figures."""
+"""The files of one validation: numbers, tables, figures, and a page with all of them."""
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
+import torch
 
-from lib.report.metrics import Metrics
-from lib.report.predictions import Predictions, confusion
+from lib.report.calibration import calibration_bins
+from lib.report.metrics import Evaluated
+from lib.report.mistakes import find_mistakes, mistakes_figure
+from lib.report.page import Background, Shown, page_html
+from lib.report.pictures import thumbnails
+from lib.report.predictions import confusion
 from lib.report.style import save_figure
-from lib.report.validation_figures import confusion_figure, recall_figure
+from lib.report.tables import class_csv, predictions_csv
+from lib.report.validation_figures import confusion_figure, recall_figure, reliability_figure
 from lib.utils.files import write_text_atomically
-from lib.utils.text import csv_text
 
-COLUMNS = ("class", "name", "train_images", "valid_images", "recall", "precision", "f1")
+FILES = {"metrics": "metrics.json", "per_class": "per_class.csv", "predictions": "predictions.csv",
+         "confusion_matrix": "figures/confusion_matrix.png", "recall_by_class": "figures/recall_by_class.png",
+         "reliability": "figures/reliability.png", "mistakes": "figures/mistakes.png", "page": "report.html"}
 
 
-def write_report(directory: Path, predictions: Predictions, metrics: Metrics, class_names: list[str], class_counts: Tensor,
-                 about: dict[str, Any]) -> dict[str, Path]:
+def write_report(directory: Path, evaluated: Evaluated, about: dict[str, Any], background: Background) -> dict[str, Path]:
     """Writes everything below ``directory``; returns what is where.
 
     Args:
         about: what metrics.json says beside the numbers, such as the epoch and the checkpoint.
+        background: what the page says beside them.
     """
-    figures = directory / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    paths = {"metrics": directory / "metrics.json", "per_class": directory / "per_class.csv",
-             "confusion_matrix": figures / "confusion_matrix.png", "recall_by_class": figures / "recall_by_class.png"}
+    predictions, metrics, images, unreadable = evaluated
+    names = images.class_names
+    paths = {key: directory / name for key, name in FILES.items()}
+    paths["mistakes"].parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(paths["metrics"], json.dumps(about | metrics.to_dict(), indent=2) + "\n")
-    write_text_atomically(paths["per_class"], class_csv(metrics, class_names))
-    save_figure(confusion_figure(confusion(predictions, class_counts), metrics, class_names), paths["confusion_matrix"])
-    save_figure(recall_figure(metrics, class_names), paths["recall_by_class"])
+    write_text_atomically(paths["per_class"], class_csv(metrics, names))
+    write_text_atomically(paths["predictions"], predictions_csv(predictions, images, unreadable))
+    mistakes = find_mistakes(predictions, metrics, unreadable)
+    pictures = thumbnails(images, mistakes.indices())
+    bins = calibration_bins(predictions.confidence.numpy(), predictions.rank.numpy() == 0)
+    figures = {
+        "confusion_matrix": confusion_figure(confusion(predictions, torch.from_numpy(metrics.train_images)), metrics, names),
+        "recall_by_class": recall_figure(metrics, names), "reliability": reliability_figure(bins, metrics.ece),
+        "mistakes": mistakes_figure(mistakes, pictures, names, metrics.train_images)}
+    drawn = {key: save_figure(figure, paths[key]) for key, figure in figures.items()}
+    drawn |= {path.stem: path.read_bytes() for path in background.figures if path.exists()}
+    page = page_html(evaluated, Shown(drawn, mistakes, pictures, bins), about, background)
+    write_text_atomically(paths["page"], page)
     return paths
-
-
-def class_csv(metrics: Metrics, class_names: list[str]) -> str:
-    """A row per class, in label order; an empty field where a number is not defined. Names are those of ``safe_cell``."""
-    scores = np.stack([metrics.recall, metrics.precision, metrics.f1], axis=1)
-    rows = [(number, name, metrics.train_images[number], metrics.valid_images[number],
-             *("" if np.isnan(score) else f"{score:.6f}" for score in scores[number]))
-            for number, name in enumerate(class_names)]
-    return csv_text([COLUMNS, *rows])

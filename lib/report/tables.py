@@ -1,10 +1,17 @@
 """The numbers of a validation as text."""
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
+from lib.dataset import ImageSet
 from lib.report.intervals import Interval
 from lib.report.metrics import Metrics
-from lib.utils.text import count, printable
+from lib.report.predictions import Predictions
+from lib.utils.text import count, csv_text, printable
 
+CLASS_COLUMNS = ("class", "name", "train_images", "valid_images", "recall", "precision", "f1", "recall_low", "recall_high")
+PREDICTION_COLUMNS = ("index", "path", "true", "predicted", "true_class", "predicted_class", "classes_before_true",
+                      "probability_true")
 TOO_FEW = "too few images to compare"   # see ``Interval.too_wide``
 
 
@@ -38,13 +45,44 @@ def class_table(metrics: Metrics, class_names: list[str], max_rows: int = 20) ->
     left_out = len(order) - max_rows
     shown = order if left_out <= 0 else order[:max_rows // 2] + order[-(max_rows // 2):]
     names = {number: printable(class_names[number]) for number in shown}
-    width = max(5, *map(len, names.values()))
-    lines = [f"{'class':<{width}}  train images  valid images   recall  precision"]
+    width, intervals = max(5, *map(len, names.values())), metrics.recall_intervals
+    lines = [f"{'class':<{width}}  train images  valid images     recall    95 % interval  precision"]
     for position, number in enumerate(shown):
         if left_out > 0 and position == max_rows // 2:
             lines.append(f"… {left_out} more in per_class.csv …")
-        recall, precision = (f"{100 * value:.1f}%" if not np.isnan(value) else "–"
-                             for value in (metrics.recall[number], metrics.precision[number]))
+        recall, precision = metrics.recall[number], metrics.precision[number]
+        low, high = 100 * intervals[number]
+        known = f"{'no images':<26}" if np.isnan(recall) else f"{100 * recall:>8.1f}%  {low:>5.1f} to {high:>5.1f}%"
         lines.append(f"{names[number]:<{width}}  {metrics.train_images[number]:>12}  {metrics.valid_images[number]:>12}  "
-                     f"{recall:>7}  {precision:>9}")
+                     f"{known}  {'–' if np.isnan(precision) else f'{100 * precision:.1f}%':>9}")
     return "\n".join(lines)
+
+
+def class_csv(metrics: Metrics, class_names: Sequence[str]) -> str:
+    """A row per class, in label order; an empty field where a number is not defined. Names are those of ``safe_cell``."""
+    scores = np.column_stack([metrics.recall, metrics.precision, metrics.f1, metrics.recall_intervals])
+    rows = [(number, name, metrics.train_images[number], metrics.valid_images[number],
+             *("" if np.isnan(score) else f"{score:.6f}" for score in scores[number]))
+            for number, name in enumerate(class_names)]
+    return csv_text([CLASS_COLUMNS, *rows])
+
+
+def predictions_csv(predictions: Predictions, images: ImageSet, unreadable: Mapping[int, str]) -> str:
+    """A row per image, in the order of the set; names and paths are those of ``safe_cell``.
+
+    Probabilities have as many digits as it takes to read back the same float32, so that runs can be compared by them.
+
+    Args:
+        unreadable: what is wrong with images in whose place another of their class was evaluated, by their number.
+    """
+    shown, names = int((predictions.top[0] >= 0).sum()), images.class_names
+    header = [*PREDICTION_COLUMNS, *(f"{column}_{place}" for place in range(1, shown + 1) for column in ("class", "probability")),
+              "unreadable"]
+    columns = (column.tolist() for column in predictions[:3])
+    true = np.exp(-predictions.nll.numpy())
+    top, probabilities = predictions.top.numpy(), predictions.probabilities.numpy()
+    rows = [(index, str(images.path(index) or ""), names[label], names[predicted], label, predicted, rank, str(true[index]),
+             *(cell for place in range(shown) for cell in (names[top[index, place]], str(probabilities[index, place]))),
+             unreadable.get(index, ""))
+            for index, (label, predicted, rank) in enumerate(zip(*columns))]
+    return csv_text([header, *rows])

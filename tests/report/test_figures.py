@@ -4,11 +4,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from lib.report.calibration import calibration_bins, calibration_error, judge_confidence
 from lib.report.figures import class_counts_figure, training_curves
-from lib.report.metrics import measure
+from lib.report.metrics import ShotBounds, measure
 from lib.report.predictions import confusion
 from lib.report.style import save_figure
-from lib.report.validation_figures import confusion_figure, recall_figure
+from lib.report.validation_figures import confusion_figure, recall_figure, reliability_figure
 from tests.report.validations import made
 
 
@@ -103,6 +104,14 @@ def test_curves_mark_the_best_epoch_by_the_chosen_metric(best_by, label, point):
     assert ("macro-F1" in lines(accuracy)) == (best_by == "macro_f1")
 
 
+def test_curves_show_how_far_balanced_accuracy_is_known():
+    """Epochs of an earlier version have no interval."""
+    history = [HISTORY[0], HISTORY[1] | {"balanced": 0.3}, HISTORY[2] | {"balanced": 0.35, "balanced_interval": [0.3, 0.42]}]
+    band, = training_curves(history, {}).axes[1].collections
+    assert (band.get_datalim(band.axes.transData).y0, band.get_datalim(band.axes.transData).y1) == pytest.approx((30, 42))
+    assert not training_curves(history[:2], {}).axes[1].collections
+
+
 @pytest.mark.parametrize("history", [[], HISTORY[:1]])
 def test_curves_before_there_is_much_to_draw(history, tmp_path):
     figure = training_curves(history, {})
@@ -139,3 +148,73 @@ def test_dots_of_recall_stand_for_every_class(classes, per_class, dots):
     weights = np.ones(len(points)) if len(areas) == 1 else areas
     assert np.average(points[:, 1], weights=weights) == pytest.approx(100 * metrics.recall.mean())
     assert len(points) == (classes if dots == "a class" else 50 * 4)
+
+
+def with_gaps(classes: int, empty: list[int]):
+    """A validation in which some classes have no images."""
+    labels = torch.tensor([c for c in range(classes) for _ in range(4) if c not in empty])
+    predictions = made(labels, torch.where(torch.arange(len(labels)) % 4 == 0, 0, labels), 0.8)
+    counts = torch.arange(classes, 0, -1) * 30
+    return predictions, measure(predictions, counts), [f"class {c}" for c in range(classes)], counts
+
+
+def test_cells_have_counts_and_colours_shares():
+    """Four images of each class, one of which is taken for class 0; class 2 has none."""
+    predictions, metrics, names, counts = with_gaps(4, [2])
+    axes = confusion_figure(confusion(predictions, counts), metrics, names).axes[0]
+    cells = {(text.get_position()): text.get_text() for text in axes.texts}
+    assert cells == {(1, 1): "4", (1, 2): "1", (2, 2): "3", (1, 4): "1", (4, 4): "3", (2.5, 3): "no images"}
+    assert np.asarray(axes.images[0].get_array()[1]).tolist() == [25, 75, 0, 0]
+    assert axes.images[0].get_array().mask[2].all()
+    patch, = axes.patches
+    assert (patch.get_hatch(), patch.get_xy(), patch.get_width(), patch.get_height()) == ("///", (0.5, 2.5), 4, 1)
+
+
+def test_recall_has_intervals_and_its_number_of_images():
+    _, metrics, names, _ = with_gaps(4, [2])
+    figure = recall_figure(metrics, names)
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["class 0 (4)", "class 1 (4)", "class 2 (0)", "class 3 (4)"]
+    bars, hatched = (container for container in axes.containers if hasattr(container, "patches"))
+    assert [bar.get_height() for bar in bars] == [100, 75, 75]
+    assert [bar.get_hatch() for bar in hatched] == ["///"]
+    assert [text.get_text() for text in axes.texts] == ["no images"]
+    ends = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    np.testing.assert_allclose(ends, 100 * metrics.recall_intervals[[0, 1, 3]])
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[-1] == "no images for validation: 1 class"
+    assert legend[0].startswith("many-shot: 100.0 % (95 %: 51.0 to 100.0; 4 images, 1 class)")
+
+
+def test_many_classes_without_images_are_hatched_too():
+    _, metrics, names, _ = with_gaps(100, [*range(30, 40), 70])
+    axes = recall_figure(metrics, names).axes[0]
+    hatched, = (collection for collection in axes.collections if collection.get_hatch())
+    assert [(path.get_extents().x0, path.get_extents().x1) for path in hatched.get_paths()] == [(29.5, 39.5), (69.5, 70.5)]
+
+
+def test_bounds_of_the_shot_groups_are_those_of_the_colours():
+    figure = class_counts_figure(torch.tensor([9, 5, 2]), ["a", "b", "c"], ShotBounds(many=8, few=3))
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "many-shot (more than 8 images): 1 of 3 classes", "medium-shot (3 to 8 images): 1 of 3 classes",
+        "few-shot (fewer than 3 images): 1 of 3 classes"]
+
+
+def test_reliability_in_numbers(tmp_path):
+    """Four images at .9, three of them right; two at .3, none right."""
+    confidence, correct = np.array([0.9] * 4 + [0.3] * 2, dtype=np.float32), np.array([True, True, True, False, False, False])
+    bins = calibration_bins(confidence, correct)
+    figure = reliability_figure(bins, calibration_error(confidence, correct))
+    axes, numbers = figure.axes
+    bars, = (container for container in axes.containers if hasattr(container, "patches"))
+    assert [(round(bar.get_x(), 2), bar.get_height()) for bar in bars] == [(26.67, 0), (86.67, 75)]
+    assert [text.get_text() for text in numbers.texts if text.get_text()] == ["2", "4"]
+    assert axes.get_title() == "ECE 20.0 %: on average 20.0 points too confident"
+    save_figure(figure, tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(("confidence", "words"), [
+    ([0.75] * 4, "on average as confident as right"), ([0.6] * 4, "on average 15.0 points too cautious"),
+    ([np.nan] * 4, "no confidence is a number")])
+def test_confidence_in_words(confidence, words):
+    assert judge_confidence(calibration_bins(np.array(confidence), np.array([True, True, True, False]))) == words

@@ -195,6 +195,15 @@ def test_table_of_many_classes_is_cut():
     assert len(table.splitlines()) == 22
 
 
+def test_table_of_classes_in_full():
+    found = case([0] * 4 + [1] * 2, [0, 0, 0, 1, 0, 0], [500, 30, 2])
+    assert class_table(found, ["cat", "dog", "a fox"]).splitlines() == [
+        "class  train images  valid images     recall    95 % interval  precision",
+        "cat             500             4      75.0%   30.1 to  95.4%      60.0%",
+        "dog              30             2       0.0%    0.0 to  65.8%       0.0%",
+        "a fox             2             0  no images                           –"]
+
+
 def test_confusion_matrix():
     logits, labels, counts = random_case()
     found = confusion(describe(logits, labels), counts)
