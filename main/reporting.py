@@ -2,7 +2,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +22,34 @@ def shot_bounds(cfg: Config) -> ShotBounds:
     return ShotBounds(cfg.TEST.MANY_SHOT, cfg.TEST.FEW_SHOT)
 
 
-def background(cfg: Config, run: Run, checkpoint: Path, subject: str,
-               commands: Mapping[str, Sequence[str]]) -> Background:
+def background(run: Run, checkpoint: Path, about: Mapping[str, Any], trained: Mapping[str, Any]) -> Background:
     """What the page says beside the numbers; of the training only where the checkpoint is one of the run in the directory.
 
+    It has nothing of the command that validates, so that the run's own report is the same whoever makes it.
+
     Args:
-        subject: what is validated.
-        commands: what can be done next, and how.
+        about: what metrics.json says beside the numbers.
+        trained: the configuration of the training, by full key, as far as it is known.
     """
+    tau = f", tau-normalized with tau = {about['tau']:g}" if "tau" in about else ""
+    subject = f"{checkpoint.name}, epoch {about['epoch'] or 'unknown'}{tau}"
     defaults = TREE.flat()
-    known = Background(cfg.NAME, subject, settings={key: (value, defaults[key]) for key, value in cfg.flat().items()},
-                       commands=[(what, shell_line(words)) for what, words in {**commands, **uses(checkpoint)}.items()])
+    settings = {key: (value, defaults[key]) for key, value in trained.items() if key in defaults}
+    known = Background(run.directory.name, subject, settings=settings, commands=describe_uses(checkpoint))
     if os.path.realpath(checkpoint.parent) != os.path.realpath(run.models):
         return known
     sessions = attempt(run.sessions, [])
     return known._replace(figures=[run.figures / name for name in FIGURES], history=attempt(run.history, []),
-                          environment=sessions[-1] if sessions else {}, data=attempt(lambda: read_data(run), None))
+                          environment=sessions[-1] if sessions else {}, data=attempt(lambda: read_data(run), None),
+                          commands=describe_uses(run.models / checkpoint.name))
 
 
-def uses(checkpoint: Path) -> dict[str, list[str]]:
-    """What a trained network is good for."""
-    return {"Predict the classes of pictures:": ["python", "main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"],
-            "Export it:": ["python", "main/export.py", str(checkpoint), "--format", "onnx"],
-            "Compare it with another run:": ["python", "tools/compare.py", str(checkpoint.parent.parent), "OTHER-RUN"]}
+def describe_uses(checkpoint: Path) -> list[tuple[str, str]]:
+    """What a trained network is good for, and the command."""
+    words = {"Predict the classes of pictures:": ["main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"],
+             "Export it:": ["main/export.py", str(checkpoint), "--format", "onnx"],
+             "Compare it with another run:": ["tools/compare.py", str(checkpoint.parent.parent), "OTHER-RUN"]}
+    return [(what, shell_line(["python", *command])) for what, command in words.items()]
 
 
 def read_data(run: Run) -> Any:

@@ -291,10 +291,8 @@ def draw_curves(cfg: Config, run: Run) -> None:
 def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated, point: Point) -> None:
     """Writes the figures and tables of the last epoch, and says where they are and what to try next."""
     draw_curves(cfg, run)
-    commands = next_commands(cfg, args)
-    subject = f"{evaluated.images.name}; epoch {point.epoch} of {cfg.TRAIN.MAX_EPOCH}, {LAST}"
-    known = background(cfg, run, run.models / LAST, subject, commands)
-    paths = write_report(run.directory, evaluated, {"epoch": point.epoch, "checkpoint": LAST}, known)
+    about = {"epoch": point.epoch, "checkpoint": LAST}
+    paths = write_report(run.directory, evaluated, about, background(run, run.models / LAST, about, cfg.flat()))
     log.info("Epoch %d (last):\n%s", point.epoch, summary(evaluated.metrics))
     if point.best_epoch:
         log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
@@ -304,11 +302,11 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated
                  BEST_BY[cfg.TEST.BEST_BY].title, run.models / BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
     log.info("Report: %s", paths["page"])
-    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in commands.values()))
+    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in next_commands(cfg, args)))
 
 
-def next_commands(cfg: Config, args: argparse.Namespace) -> dict[str, list[str]]:
-    """What can be done next, and the command: the same report again, and a trick, if the run was plain."""
+def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
+    """One that makes the same report again, and one that tries a trick, if the run was plain."""
     same_report = ["TEST.MODEL_FILE", LAST]
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
         same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]
@@ -316,7 +314,7 @@ def next_commands(cfg: Config, args: argparse.Namespace) -> dict[str, list[str]]
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", add_to_name(cfg.NAME, "_bsce")]
     plain = cfg.LOSS.LOSS_TYPE == "CrossEntropy" and not cfg.RESUME_MODEL   # which may be a name in this run's models/
-    return {"Validate again:": validation} | ({"Try a trick:": trick} if plain else {})
+    return [validation, *[trick] * plain]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 from torch import Tensor
 
@@ -31,7 +32,6 @@ from lib.core.identity import Identity, align_to_checkpoint
 from lib.core.run import LAST
 from lib.core.runtime import Runtime, to_device
 from lib.report.metrics import measure
-from lib.report.page import Background
 from lib.report.predictions import Predictions
 from lib.report.report import Evaluated, write_report
 from lib.report.tables import class_table, summary
@@ -78,19 +78,20 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             title = f"{path}, epoch {state.get('epoch') or 'unknown'}"
             tau, headline = next(iter(predictions.items()))
             metrics = measure(headline, train_set.class_counts, shot_bounds(cfg))
-            tau_note = "" if tau is None else f", tau-normalized with tau = {tau:g}"
-            about = background(cfg, run, path, f"{valid_set.name}; {title}{tau_note}", {})
-            report(evaluation, title + tau_note, tau, Evaluated(headline, metrics, valid_set, findings.unreadable(0)), about)
+            evaluated = Evaluated(headline, metrics, valid_set, findings.unreadable(0))
+            about = evaluation.about | ({} if tau is None else {"tau": tau})
+            paths = write_report(evaluation.directory(tau), evaluated, about, background(run, path, about, trained_by(state)))
+            log.info("%s%s:\n%s", title, "" if tau is None else f", tau-normalized with tau = {tau:g}", summary(metrics))
+            log.info("By class:\n%s", class_table(metrics, valid_set.class_names))
+            log_written(paths)
             if cfg.TEST.TAU_NORM.SWEEP:
                 report_sweep(cfg, evaluation, predictions, train_set.class_counts)
 
 
-def report(evaluation: Evaluation, title: str, tau: float | None, evaluated: Evaluated, known: Background) -> None:
-    about = evaluation.about | ({} if tau is None else {"tau": tau})
-    paths = write_report(evaluation.directory(tau), evaluated, about, known)
-    log.info("%s:\n%s", title, summary(evaluated.metrics))
-    log.info("By class:\n%s", class_table(evaluated.metrics, evaluated.images.class_names))
-    log_written(paths)
+def trained_by(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of a checkpoint's training; those of the published code have none."""
+    config = state.get("config")
+    return config if isinstance(config, Mapping) else {}
 
 
 def report_sweep(cfg: Config, evaluation: Evaluation, predictions: dict[float | None, Predictions], class_counts: Tensor) -> None:

@@ -2,7 +2,6 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ class Background(NamedTuple):
 
     Attributes:
         title: name of the run.
-        subject: what was validated, and on what.
+        subject: what was validated.
         figures: of the training, where there are any; the page has them too.
         history: of the run, a line of history.jsonl per epoch.
         settings: full key to (value, default).
@@ -85,13 +84,12 @@ def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], back
     changed, unchanged = split_settings(background.settings)
     text = template().render(
         style=Markup(style), script=Markup(script), script_hash=sha256(script), about=about, background=background,
-        names=names, metrics=metrics, overall=metrics.interval(), groups=[group_row(metrics, name) for name in metrics.shots],
+        set_name=images.name, names=names, metrics=metrics, overall=metrics.interval(), groups=[group_row(metrics, name) for name in metrics.shots],
         classes=class_rows(metrics, predictions, names), confusions=frequent_confusions(predictions, names),
         empty=[names[number] for number in np.flatnonzero(metrics.valid_images == 0)], unreadable=len(unreadable),
         mistakes=shown.mistakes, picture=lambda mistake: picture(mistake, shown.pictures), path=lambda index: images.path(index),
         figures={name: png_uri(data) for name, data in shown.figures.items()}, calibration=judge_confidence(shown.bins),
-        changed=changed, unchanged=unchanged, facts=flat(background.environment),
-        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"))
+        changed=changed, unchanged=unchanged, facts=flat(background.environment))
     return without_surrogates(text).strip() + "\n"
 
 

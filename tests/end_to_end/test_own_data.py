@@ -181,7 +181,7 @@ def test_what_is_changed_is_named_and_has_a_folder_of_its_own(copied, tiny, hear
     assert any(text.startswith(named) for text in found["differs"])
     assert found["images"] == (48 if key == "DATASET.VALID_JSON" else 15)
     assert str(folder) in heard()
-    assert {path.name for path in folder.iterdir()} == {"metrics.json", "per_class.csv", "figures"}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == set(FILES.values())
 
 
 def test_equal_values_are_no_change(copied, tiny):
