@@ -46,10 +46,8 @@ def background(run: Run, checkpoint: Path, about: Mapping[str, Any], trained: Ma
 
 def describe_uses(checkpoint: Path) -> list[tuple[str, str]]:
     """What a trained network is good for, and the command."""
-    words = {"Predict the classes of pictures:": ["main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"],
-             "Export it:": ["main/export.py", str(checkpoint), "--format", "onnx"],
-             "Compare it with another run:": ["tools/compare.py", str(checkpoint.parent.parent), "OTHER-RUN"]}
-    return [(what, shell_line(["python", *command])) for what, command in words.items()]
+    words = ["python", "main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"]
+    return [("Predict the classes of pictures:", shell_line(words))]
 
 
 def read_data(run: Run) -> Any:

@@ -84,7 +84,8 @@ def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], back
     changed, unchanged = split_settings(background.settings)
     text = template().render(
         style=Markup(style), script=Markup(script), script_hash=sha256(script), about=about, background=background,
-        set_name=images.name, names=names, metrics=metrics, overall=metrics.interval(), groups=[group_row(metrics, name) for name in metrics.shots],
+        set_name=images.name, names=names, metrics=metrics, overall=metrics.interval(),
+        groups=[group_row(metrics, name) for name in metrics.shots],
         classes=class_rows(metrics, predictions, names), confusions=frequent_confusions(predictions, names),
         empty=[names[number] for number in np.flatnonzero(metrics.valid_images == 0)], unreadable=len(unreadable),
         mistakes=shown.mistakes, picture=lambda mistake: picture(mistake, shown.pictures), path=lambda index: images.path(index),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib.core import checkpoint
+from lib.report.report import FILES
 from main import train, valid
 from tests.dataset.named_sets import NAMES, words, write_set
 
@@ -36,6 +37,9 @@ def trained(tmp_path_factory, tiny_in) -> Path:
 @pytest.fixture
 def copied(trained, tmp_path) -> Path:
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    for name in ("report.html", "predictions.csv"):   # as it would be if the run had been here from the beginning
+        path = tmp_path / "run" / name
+        path.write_text(path.read_text(encoding="utf-8").replace(str(trained), str(tmp_path)), encoding="utf-8")
     return tmp_path
 
 
