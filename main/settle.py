@@ -143,8 +143,8 @@ def tell(minutes: float, epochs: int, usual: int, pace: Pace) -> None:
              "TRAIN.MAX_EPOCH %d, about %.1f minutes", MINUTES, minutes, pace.step, pace.steps, pace.of(1) - pace.validation,
              pace.validation, epochs, (pace.of(epochs) + pace.start) / 60)
     if epochs == LONGEST * usual:
-        log.info("%s: that is less, since more than %d times the usual %d epochs bring nothing", MINUTES, LONGEST, usual)
+        log.info("%s: that is less, since no more than %d times the usual %d epochs are trained", MINUTES, LONGEST, usual)
     if epochs < FEW * usual:
-        log.warning("%s: %d epochs are too few to learn much; by measurement such images need about %d, which take %.0f minutes "
+        log.warning("%s: %d epochs are too few to learn much; the usual number for so many images is %d, which take %.0f minutes "
                     "here. More minutes, a smaller INPUT_SIZE, a GPU or --weights help", MINUTES, epochs, usual,
                     pace.of(usual) / 60)

@@ -1,4 +1,4 @@
-"""Settings for images of one's own, from what was seen of them. docs/own_folder.md has the measurements behind the numbers."""
+"""Settings for images of one's own, from what was seen of them. docs/own_folder.md says what of it was measured."""
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
