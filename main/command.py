@@ -137,5 +137,6 @@ def command_to_go_on(args: argparse.Namespace) -> str:
         return ""
     processes = [os.environ["LOCAL_WORLD_SIZE"]] if "LOCAL_WORLD_SIZE" in os.environ else []
     script = os.path.relpath(ROOT / ("distributed_" * bool(processes) + "data_parallel_train.sh"))
-    words = ["bash", script, ",".join(args.cfg), *processes, args.gpus, *args.words, "--ar", "True"]
+    folds = ["--folds", str(args.folds)] if args.folds else []
+    words = ["bash", script, ",".join(args.cfg), *processes, args.gpus, *args.words, *folds, "--ar", "True"]
     return f". Go on with:\n    {shell_line(words)}"

@@ -17,6 +17,7 @@ log = logging.getLogger("main.train")
 
 BEAT_SECONDS = 60   # after which the waiting ranks hear that there is more to come; their patience is ten minutes
 GO_ON = "still looking"
+FOLDS = "folds.json"   # in a directory whose runs are folds
 
 
 class Seen(NamedTuple):
@@ -85,7 +86,7 @@ class Beat:
 
 
 def see(cfg: Config, run: Run, own: bool, beat: Beat) -> Seen:
-    check_outside(cfg, run)
+    check_place(cfg, run)
     split = run.directory / SPLIT if own and (run.directory / SPLIT).is_file() else None
     if split is not None and cfg.DATASET.FOLDER.SPLIT:
         log.info("DATASET.FOLDER.SPLIT: the run has taken it over into its own %s, which holds", split)
@@ -100,8 +101,11 @@ def see(cfg: Config, run: Run, own: bool, beat: Beat) -> Seen:
     return Seen(found.assignment, found, split is not None)
 
 
-def check_outside(cfg: Config, run: Run) -> None:
-    """Raises InputError for a run whose files would be classes of the next look."""
+def check_place(cfg: Config, run: Run) -> None:
+    """Raises InputError for a run whose files would be classes of the next look, or lie among those of folds."""
+    if (run.directory / FOLDS).exists():
+        raise InputError(f"OUTPUT_DIR/NAME: {run.directory} holds folds; a run needs another NAME, and OUTPUT_DIR "
+                         f"{run.directory} with NAME fold_1 is the first of them")
     root, directory = os.path.realpath(cfg.DATASET.ROOT), os.path.realpath(run.directory)
     if os.path.isdir(root) and cfg.DATASET.ROOT and os.path.commonpath([root, directory]) == root:
         raise InputError(f"OUTPUT_DIR: {run.directory} is in DATASET.ROOT, {cfg.DATASET.ROOT}, whose folders are classes; name a "

@@ -21,13 +21,15 @@ SHARE = 0.03      # of the time to train in
 FIRST_STEPS = 3   # by which the number of the others is found
 REPORT = 6.0      # seconds of the figures and tables at the end
 
+Sets = tuple[ImageSet, ImageSet | None]   # for training, and for validation, if there is any
+
 
 def seconds_left(runtime: Runtime, started: float, minutes: float) -> float:
     """Until ``minutes`` after the start, the report aside; the same on all ranks."""
     return runtime.broadcast_object(60 * minutes - (time.monotonic() - started) - REPORT)
 
 
-def measure_pace(cfg: Config, sets: tuple[ImageSet, ImageSet], runtime: Runtime, minutes: float) -> Pace:
+def measure_pace(cfg: Config, sets: Sets, runtime: Runtime, minutes: float) -> Pace:
     """Trains and validates some batches of the real loaders, on a network with fresh weights."""
     begun = time.monotonic()
     budget = min(max(60 * minutes * SHARE, LEAST_SECONDS), MOST_SECONDS)
@@ -35,7 +37,8 @@ def measure_pace(cfg: Config, sets: tuple[ImageSet, ImageSet], runtime: Runtime,
         with runtime.agree():
             loaders = build.build_loaders(cfg, *sets, runtime)
         for loader in loaders:
-            at_the_end.callback(loader.close)
+            if loader is not None:
+                at_the_end.callback(loader.close)
         seed_globals(cfg.SEED)
         step = make_step(cfg, sets[0], runtime)
         state = {"state_dict": unwrap(step.network).state_dict(), "optimizer": step.optimizer.state_dict()}
@@ -45,11 +48,14 @@ def measure_pace(cfg: Config, sets: tuple[ImageSet, ImageSet], runtime: Runtime,
         start = time.monotonic() - begun   # to be spent once more
         train = measure(step, batches, runtime, budget, ahead=2 * cfg.TRAIN.NUM_WORKERS)
         step.network.eval()
-        valid = measure(lambda batch: unwrap(step.network)(batch.images), endless(loaders[1]), runtime, budget / 2,
-                        ahead=min(2 * cfg.TEST.NUM_WORKERS, len(loaders[1])))
+        valid, num_valid = 0.0, 0
+        if loaders[1] is not None:
+            num_valid = len(loaders[1])
+            valid = measure(lambda batch: unwrap(step.network)(batch.images), endless(loaders[1]), runtime, budget / 2,
+                            ahead=min(2 * cfg.TEST.NUM_WORKERS, num_valid))
         begun = time.monotonic()
         checkpoint.save(state, [])
-        return Pace(train, len(loaders[0]), valid, len(loaders[1]), 2 * (time.monotonic() - begun), start)
+        return Pace(train, len(loaders[0]), valid, num_valid, 2 * (time.monotonic() - begun), start)
 
 
 def make_step(cfg: Config, train_set: ImageSet, runtime: Runtime) -> EagerStep:

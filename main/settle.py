@@ -15,7 +15,7 @@ from lib.core.runtime import Runtime
 from lib.dataset import ImageSet
 from lib.utils.errors import InputError
 from lib.utils.system import cpu_count
-from main.pace import measure_pace, seconds_left
+from main.pace import Sets, measure_pace, seconds_left
 
 log = logging.getLogger("main.train")
 
@@ -23,7 +23,7 @@ LOOKED_AT = 200   # images whose sizes are read
 EPOCHS, MINUTES = "TRAIN.MAX_EPOCH", "TRAIN.MINUTES"
 
 
-def settle(cfg: Config, run: Run, keeps: bool, sets: tuple[ImageSet, ImageSet], runtime: Runtime, started: float) -> Config:
+def settle(cfg: Config, run: Run, keeps: bool, sets: Sets, runtime: Runtime, started: float) -> Config:
     """The configuration with nothing left open; the same one where nothing is.
 
     Args:
@@ -125,7 +125,7 @@ def find_weights(cfg: Config, run: Run) -> Weights | None:
     return Weights.of_file(state, kind, whole=key != named.KEY)
 
 
-def fit_into_time(cfg: Config, settled: Config, sets: tuple[ImageSet, ImageSet], runtime: Runtime, started: float) -> Config:
+def fit_into_time(cfg: Config, settled: Config, sets: Sets, runtime: Runtime, started: float) -> Config:
     """As many epochs as end in TRAIN.MINUTES, by the speed of some steps, which are then forgotten."""
     usual = settled.TRAIN.MAX_EPOCH
     pace = measure_pace(settled, sets, runtime, cfg.TRAIN.MINUTES)

@@ -24,7 +24,7 @@ from typing import Any
 from lib.config import Config, add_to_name, doubt_steps, doubts
 from lib.config.auto import complete, usual
 from lib.config.preparation import preprocessing
-from lib.core import build
+from lib.core import build, checkpoint
 from lib.core.batchnorm import check_batches
 from lib.core.checkpoint import Start
 from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
@@ -58,6 +58,8 @@ from main.claim import (
     replaced,
 )
 from main.command import make_parser, run_command, warn
+from main.final_test import test_once
+from main.folds import Outcome, train_folds
 from main.front_door import add_options
 from main.generate import generate
 from main.look import look
@@ -76,8 +78,16 @@ REDRAW_SECONDS = 60   # training curves are drawn again when SAVE_STEP and this 
 def train(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
         return generate(complete(cfg, build.run_directory(cfg).directory), args)
-    with (Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime, build.run_directory(cfg) as run,
-          ExitStack() as at_the_end):
+    with Runtime.start(args.gpus, cfg.TRAIN.NUM_THREADS, cfg.DETERMINISTIC) as runtime:
+        if args.folds is None:
+            train_run(cfg, args, runtime)
+        else:
+            train_folds(cfg, args, runtime, train_run)
+
+
+def train_run(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Outcome:
+    """Everything from the data to the report."""
+    with build.run_directory(cfg) as run, ExitStack() as at_the_end:
         # 1. refuse what would be lost, before anything is read
         runtime.check_equal("configurations", {key: value for key, value in cfg.flat().items() if key not in LOCAL_KEYS})
         chosen, told = Claim(), []
@@ -90,20 +100,23 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         seen = look(cfg, run, chosen.keeps, runtime)
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg, assignment=seen.assignment)
+            test_set = build.build_test_set(cfg, train_set, seen.assignment)
             if runtime.is_main:
-                check_images(chosen.lost(run), (train_set, valid_set))
-                check_images(replaced(cfg, run), (train_set, valid_set), WRITTEN_OVER)
+                read = [images for images in (train_set, valid_set, test_set) if images is not None]
+                check_images(chosen.lost(run), read)
+                check_images(replaced(cfg, run), read, WRITTEN_OVER)
         cfg = settle(cfg, run, chosen.keeps, (train_set, valid_set), runtime, args.started)
         with runtime.agree():
             loaders = build.build_loaders(cfg, train_set, valid_set, runtime)
             if runtime.is_main:
                 late = [*doubts(cfg), *doubt_steps(cfg, len(loaders[0]), len(train_set.labels), runtime.world_size)]
                 warn([line for line in late if line not in told])
-        for loader in loaders:
+        given = [loader for loader in loaders if loader is not None]
+        for loader in given:
             at_the_end.callback(loader.close)
-        identity = Identity.of(train_set, valid_set, preprocessing(cfg, valid_set))
+        identity = Identity.of(train_set, valid_set, preprocessing(cfg, train_set))
         runtime.check_equal("data", identity.facts())
-        if absent := absent_classes(valid_set):
+        if valid_set is not None and (absent := absent_classes(valid_set)):
             log.info("%s: %d classes have no images, and no part in balanced accuracy: %s", valid_set.name, len(absent),
                      shorten_names(absent))
         # 3. what is trained, and from where
@@ -120,13 +133,20 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         if cfg.AUTO:   # what was chosen is there
             args.cfg, args.words = [str(run.directory / "config.yaml")], []
         # 5. epochs
-        findings = FindingsLog(loaders, runtime)
-        predictions, point = fit(cfg, run, parts, point, findings, runtime)
-        # 6. report
+        findings = FindingsLog(given, runtime)
+        predictions, point = fit(cfg, run, parts, point, (loaders, findings), runtime)
+        # 6. the test images, and the report
+        test_once(cfg, run, parts, point.epoch, test_set, runtime)
         if runtime.is_main:
-            metrics = measure(predictions, train_set.class_counts, shot_bounds(cfg))
             with run.writing():
-                report(cfg, args, run, Evaluated(predictions, metrics, valid_set, findings.unreadable(VALID)), point)
+                if predictions is None:
+                    draw_curves(cfg, run)
+                    log.info("Epoch %d (last): %s; no images are held out for validation, so there is no report", point.epoch,
+                             run.models / LAST)
+                else:
+                    metrics = measure(predictions, train_set.class_counts, shot_bounds(cfg))
+                    report(cfg, args, run, Evaluated(predictions, metrics, valid_set, findings.unreadable(VALID)), point)
+        return Outcome(predictions, valid_set, train_set.class_counts, seen.assignment)
 
 
 def assemble(cfg: Config, run: Run, chosen: Claim, identity: Identity, runtime: Runtime,
@@ -213,14 +233,19 @@ def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtim
     log.info("%s; global batch %d; files in %s", runtime.describe(), cfg.TRAIN.BATCH_SIZE * runtime.world_size, run.directory)
 
 
-def fit(cfg: Config, run: Run, parts: Parts, point: Point, findings: FindingsLog,
-        runtime: Runtime) -> tuple[Predictions, Point]:
-    """Trains the epochs that are left; returns the predictions of the last one."""
-    train_loader, valid_loader = findings.loaders
+def fit(cfg: Config, run: Run, parts: Parts, point: Point, reading: tuple[tuple[Loader, Loader | None], FindingsLog],
+        runtime: Runtime) -> tuple[Predictions | None, Point]:
+    """Trains the epochs that are left; returns the predictions of the last one, where there are images for validation.
+
+    Args:
+        reading: the loaders of training and validation, and the log of what is found in their images.
+    """
+    (train_loader, valid_loader), findings = reading
     last = cfg.TRAIN.MAX_EPOCH
     progress = Progress(point.epoch + point.batch / len(train_loader), last, cfg.SHOW_STEP)
     redraw = Throttle(REDRAW_SECONDS)
-    shared = min(runtime.gather_objects(len(valid_loader)))   # batches of validation that every rank has
+    validates = valid_loader is not None
+    shared = min(runtime.gather_objects(len(valid_loader))) if validates else 0   # batches of validation that every rank has
     findings.tell()   # of images that are in memory
     predictions = None
     with Watch(runtime, cfg.TRAIN.CHECKPOINT_MINUTES) as watch:
@@ -228,7 +253,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, findings: FindingsLog
             with Pause(cfg, run, parts, point, runtime, watch, train_loader) as pause:
                 entry, sums = train_epoch(cfg, parts, point, train_loader, progress, runtime, pause)
                 predictions, is_best = None, False
-                if entry["epoch"] % cfg.VALID_STEP == 0 or entry["epoch"] == last:
+                if validates and (entry["epoch"] % cfg.VALID_STEP == 0 or entry["epoch"] == last):
                     predictions = evaluate(parts.network, valid_loader, parts.precision, runtime,
                                            lambda number, pause=pause, sums=sums: pause(sums) if number <= shared else None,
                                            parts.criterion.evaluation_scale)
@@ -249,7 +274,7 @@ def fit(cfg: Config, run: Run, parts: Parts, point: Point, findings: FindingsLog
                     with run.writing():
                         draw_curves(cfg, run)
             watch.restart_clock()
-    if predictions is None:   # a finished run was started again
+    if validates and predictions is None:   # a finished run was started again
         predictions = evaluate(parts.network, valid_loader, parts.precision, runtime, scale=parts.criterion.evaluation_scale)
     findings.sum_up()
     return predictions, point
@@ -291,8 +316,9 @@ def draw_curves(cfg: Config, run: Run) -> None:
 def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated, point: Point) -> None:
     """Writes the figures and tables of the last epoch, and says where they are and what to try next."""
     draw_curves(cfg, run)
+    trained = checkpoint.peek(run.models / LAST).get("config", cfg.flat())   # which --ar of a finished run leaves as it was
     about = {"epoch": point.epoch, "checkpoint": LAST}
-    paths = write_report(run.directory, evaluated, about, background(run, run.models / LAST, about, cfg.flat()))
+    paths = write_report(run.directory, evaluated, about, background(run, run.models / LAST, about, trained))
     log.info("Epoch %d (last):\n%s", point.epoch, summary(evaluated.metrics))
     if point.best_epoch:
         log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
@@ -314,7 +340,7 @@ def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", add_to_name(cfg.NAME, "_bsce")]
     plain = cfg.LOSS.LOSS_TYPE == "CrossEntropy" and not cfg.RESUME_MODEL   # which may be a name in this run's models/
-    return [validation, *[trick] * plain]
+    return [validation, *[trick] * (plain and not cfg.DATASET.FOLDER.FOLDS)]   # all folds are trained alike
 
 
 def main(argv: Sequence[str]) -> int:
@@ -324,6 +350,8 @@ def main(argv: Sequence[str]) -> int:
     existing.add_argument("--ar", type=yes_or_no, nargs="?", const=True, default=False, metavar="True",
                           help="auto resume: go on with this run from its last checkpoint")
     existing.add_argument("--overwrite", action="store_true", help="replace the run that is already in the directory")
+    parser.add_argument("--folds", type=int, metavar="K", help="train K runs, each of which validates another part of "
+                        "DATASET.ROOT (DATASET.DATASET FOLDER), and report over all images")
     return run_command(train, parser, argv)
 
 

@@ -38,6 +38,7 @@ from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
 from main.command import make_parser, run_command, warn
 from main.evaluation import Evaluation, check_report, identify
+from main.final_test import count_look, identify_test
 from main.look import look
 from main.reporting import background, shot_bounds
 
@@ -56,14 +57,17 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
         seen = look(cfg, run, True, runtime)
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg, added=False, assignment=seen.assignment)
-            align_to_checkpoint(state, (train_set, valid_set), f"TEST.MODEL_FILE {path}")
-            network = build.build_network(cfg, valid_set.num_classes)
+            images = build.choose_part(cfg, train_set, valid_set, seen.assignment)
+            sets = list(dict.fromkeys(filter(None, (train_set, valid_set, images))))
+            align_to_checkpoint(state, sets, f"TEST.MODEL_FILE {path}")
+            network = build.build_network(cfg, images.num_classes)
             checkpoint.load_network(network, state, f"TEST.MODEL_FILE {path}")
             evaluation = None
             if runtime.is_main:
-                evaluation = identify(cfg, run, path, state, Identity.of(train_set, valid_set, preprocessing(cfg, valid_set)))
-                check_report(cfg, run, evaluation, (train_set, valid_set))
-            _, loader = build.build_loaders(cfg, train_set, valid_set, runtime)
+                here = Identity.of(train_set, valid_set, preprocessing(cfg, images))
+                evaluation = (identify_test if cfg.TEST.PART == "test" else identify)(cfg, run, path, state, here)
+                check_report(cfg, run, evaluation, [one for one in (train_set, valid_set, images) if one is not None])
+            loader = build.build_eval_loader(cfg, images, runtime)
             precision = build.build_precision(cfg, runtime.device)
             network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
             heads = build.build_heads(cfg, network, build.build_criterion(cfg, train_set.class_counts).evaluation_scale)
@@ -76,13 +80,15 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
         with run.writing("the same command validates again once there is room"):
             predictions = dict(zip(heads, by_head))
             title = f"{path}, epoch {state.get('epoch') or 'unknown'}"
+            if cfg.TEST.PART == "test":
+                evaluation = count_look(cfg, run, evaluation, images)
             tau, headline = next(iter(predictions.items()))
             metrics = measure(headline, train_set.class_counts, shot_bounds(cfg))
-            evaluated = Evaluated(headline, metrics, valid_set, findings.unreadable(0))
+            evaluated = Evaluated(headline, metrics, images, findings.unreadable(0))
             about = evaluation.about | ({} if tau is None else {"tau": tau})
             paths = write_report(evaluation.directory(tau), evaluated, about, background(run, path, about, trained_by(state)))
             log.info("%s%s:\n%s", title, "" if tau is None else f", tau-normalized with tau = {tau:g}", summary(metrics))
-            log.info("By class:\n%s", class_table(metrics, valid_set.class_names))
+            log.info("By class:\n%s", class_table(metrics, images.class_names))
             log_written(paths)
             if cfg.TEST.TAU_NORM.SWEEP:
                 report_sweep(cfg, evaluation, predictions, train_set.class_counts)

@@ -22,14 +22,7 @@ def doubts(cfg: Config) -> list[str]:
 
 def data_doubts(cfg: Config) -> list[str]:
     """Those that matter to validation as well."""
-    return [*validation(cfg), *unread_data(cfg), *test_images(cfg), *variables(cfg)]
-
-
-def test_images(cfg: Config) -> Iterator[str]:
-    values = cfg.flat()
-    for key in ("DATASET.TEST_JSON", "DATASET.FOLDER.TEST_SHARE"):
-        if values[key]:
-            yield f"{key}: test images stay apart from training and validation, and no command measures on them by itself"
+    return [*validation(cfg), *unread_data(cfg), *variables(cfg)]
 
 
 def doubt_steps(cfg: Config, steps: int, images: int, processes: int) -> list[str]:

@@ -29,7 +29,7 @@ CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
     "DATASET.ON_BAD_IMAGE": ("error", "skip"), "DATASET.ALPHA": ALPHAS, "DATASET.FOLDER.LAYOUT": LAYOUTS,
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
-    "TEST.BEST_BY": tuple(BEST_BY),
+    "TEST.BEST_BY": tuple(BEST_BY), "TEST.PART": ("valid", "test"),
     "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM", "ADAMW"),
     "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine", "warmup_cosine"),
     "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,

@@ -14,6 +14,7 @@ from lib.core.build_data import build_dataset as build_dataset
 from lib.core.build_data import build_datasets as build_datasets
 from lib.core.build_data import build_survey as build_survey
 from lib.core.build_data import build_test_set as build_test_set
+from lib.core.build_data import choose_part as choose_part
 from lib.core.build_data import has_survey as has_survey
 from lib.core.cam_sampling import Generation, Plan, make_plan
 from lib.core.checkpoint import Start, read_start
@@ -188,14 +189,14 @@ def build_transforms(cfg: Config, names: list[str]) -> list[Transform]:
     return transforms
 
 
-def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet, runtime: Runtime) -> tuple[Loader, Loader]:
-    """The loader of the training epochs and the one of validation, of this rank."""
+def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet | None, runtime: Runtime) -> tuple[Loader, Loader | None]:
+    """The loader of the training epochs and the one of validation, if there are images for it, of this rank."""
     train_batches = EpochBatches(
         build_draw(cfg, train_set), cfg.TRAIN.BATCH_SIZE, first_stage=build_first_draw(cfg, train_set),
         deferred=Deferred(cfg.TRAIN.TWO_STAGE.START_EPOCH) if cfg.TRAIN.TWO_STAGE.DRS else None,
         seed=cfg.SEED, rank=runtime.rank, world_size=runtime.world_size)
     return (build_loader(cfg, train_set, train_batches, cfg.TRANSFORMS.TRAIN_TRANSFORMS, cfg.TRAIN.NUM_WORKERS, runtime),
-            build_eval_loader(cfg, valid_set, runtime))
+            None if valid_set is None else build_eval_loader(cfg, valid_set, runtime))
 
 
 def build_eval_loader(cfg: Config, images: ImageSet, runtime: Runtime) -> Loader:

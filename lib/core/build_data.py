@@ -7,6 +7,7 @@ from yacs.config import CfgNode as Config
 from lib.dataset import DATASETS, FolderPart, FolderSet, ImageSet, JsonPart, align, enlarge
 from lib.dataset.decode import ReadOptions
 from lib.dataset.folder import Assignment, Options, Survey, survey
+from lib.utils.errors import InputError
 
 
 def has_survey(cfg: Config) -> bool:
@@ -31,8 +32,8 @@ def read_options(cfg: Config) -> ReadOptions:
     return ReadOptions(cfg.DATASET.EXIF, cfg.DATASET.ALPHA)
 
 
-def build_datasets(cfg: Config, added: bool = True, assignment: Assignment | None = None) -> tuple[ImageSet, ImageSet]:
-    """The training set and the validation set.
+def build_datasets(cfg: Config, added: bool = True, assignment: Assignment | None = None) -> tuple[ImageSet, ImageSet | None]:
+    """The training set and the validation set; None for the latter where all images of DATASET.FOLDER are for training.
 
     Args:
         added: with the images of CAM-based sampling, where the configuration trains on them; validation can do without.
@@ -40,8 +41,10 @@ def build_datasets(cfg: Config, added: bool = True, assignment: Assignment | Non
     """
     if assignment is None and has_survey(cfg):
         assignment = build_survey(cfg).assignment   # once for both
-    train_set, valid_set = (build_dataset(cfg, train, assignment) for train in (True, False))
-    align(valid_set, train_set.class_names, train_set.name)
+    train_set, valid_set = build_dataset(cfg, True, assignment), None
+    if assignment is None or assignment.members("valid"):
+        valid_set = build_dataset(cfg, False, assignment)
+        align(valid_set, train_set.class_names, train_set.name)
     if cfg.DATASET.USE_CAM_BASED_DATASET and added:
         train_set = enlarge(train_set, Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH), cfg.DATASET.ROOT)
     return train_set, valid_set
@@ -53,6 +56,17 @@ def build_dataset(cfg: Config, train: bool, assignment: Assignment | None = None
     if has_survey(cfg):
         options["FOLDER"] = {**cfg.DATASET.FOLDER, "SPLIT": assignment or build_survey(cfg).assignment}
     return DATASETS.build(cfg.DATASET.DATASET, options, train, cfg.DATASET.ROOT, tuple(cfg.INPUT_SIZE))
+
+
+def choose_part(cfg: Config, train_set: ImageSet, valid_set: ImageSet | None, assignment: Assignment | None) -> ImageSet:
+    """The images that main/valid.py looks at. Raises InputError where there are none."""
+    chosen = build_test_set(cfg, train_set, assignment) if cfg.TEST.PART == "test" else valid_set
+    if chosen is None and cfg.TEST.PART == "test":
+        raise InputError(f"TEST.PART: there are no test images of {train_set.name}; a folder test, DATASET.FOLDER.TEST_SHARE or "
+                         "DATASET.TEST_JSON would give some")
+    if chosen is None:
+        raise InputError(f"{train_set.name}: no images are held out for validation; TEST.PART test would look at test images")
+    return chosen
 
 
 def build_test_set(cfg: Config, train_set: ImageSet, assignment: Assignment | None = None) -> ImageSet | None:

@@ -41,9 +41,10 @@ class Identity(NamedTuple):
     data: dict[str, Any]            # fingerprints of the sets
 
     @classmethod
-    def of(cls, train_set: ImageSet, valid_set: ImageSet, preprocessing: dict[str, Any]) -> "Identity":
+    def of(cls, train_set: ImageSet, valid_set: ImageSet | None, preprocessing: dict[str, Any]) -> "Identity":
         enlarged = isinstance(train_set, EnlargedSet)
-        data = {TRAINING: fingerprint(train_set.original if enlarged else train_set), VALIDATION: fingerprint(valid_set),
+        data = {TRAINING: fingerprint(train_set.original if enlarged else train_set),
+                VALIDATION: None if valid_set is None else fingerprint(valid_set),
                 ADDED: train_set.added() if enlarged else None}
         return cls(train_set.class_names, train_set.class_counts, preprocessing, data)
 

@@ -37,9 +37,11 @@ def trained(tmp_path_factory, tiny_in) -> Path:
 @pytest.fixture
 def copied(trained, tmp_path) -> Path:
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    for name in ("report.html", "predictions.csv"):   # as it would be if the run had been here from the beginning
+    for name in ("report.html", "predictions.csv"):   # as they would be if the data had been here from the beginning
         path = tmp_path / "run" / name
-        path.write_text(path.read_text(encoding="utf-8").replace(str(trained), str(tmp_path)), encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").split("\n")
+        path.write_text("\n".join(line if "<code>DATASET.ROOT<" in line or "<code>OUTPUT_DIR<" in line   # those of the training
+                                  else line.replace(str(trained), str(tmp_path)) for line in lines), encoding="utf-8")
     return tmp_path
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.dataset.folder.layout import TRAIN, VALID
 from lib.dataset.folder.table import IGNORE
 from lib.utils.files import write_text_atomically
 from lib.utils.text import csv_text
@@ -62,6 +63,10 @@ class Assignment:
     def counts(self, part: str) -> np.ndarray:
         """Images per class, (C,)."""
         return np.bincount(self.labels[self.members(part)], minlength=len(self.class_names))
+
+    def for_training(self) -> "Assignment":
+        """With the validation images in training; those of the test stay what they are."""
+        return Assignment.of(self.root, [entry._replace(part=TRAIN) if entry.part == VALID else entry for entry in self.entries])
 
     def write(self, path: Path) -> None:
         write_text_atomically(path, csv_text([COLUMNS, *(entry[:len(COLUMNS)] for entry in self.entries)]))

@@ -36,6 +36,10 @@ class Parts:
         chosen = choose_validation(*self.of(pool), share, self.seed, minimum)
         self.parts[pool[chosen]] = part
 
+    def close(self) -> None:
+        """Whatever is still open is for training."""
+        self.parts[self.pool("")] = TRAIN
+
     def fold(self, folds: int, number: int) -> None:
         """Training and validation images anew: fold ``number``, from 1, validates."""
         pool = self.pool(TRAIN, VALID, "")
@@ -65,5 +69,6 @@ def choose_parts(parts: Parts, shares: tuple[float, float], minimum: int, folds:
         if parts.has(VALID):
             yield f"DATASET.FOLDER.FOLDS: {folds} folds of training and validation images together; test images stay apart"
         parts.fold(folds, fold)
-    elif not parts.has(VALID):
+    elif not parts.has(VALID) and valid_share:
         parts.carve(VALID, min(valid_share, 1.0), minimum)
+    parts.close()

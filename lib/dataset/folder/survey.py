@@ -104,7 +104,7 @@ def survey(root: str, options: Options, start: Callable[[int], Advance] | None =
                for item, look, *rest in zip(items, looks, parts, groups, digests, places)]
     entries += [Entry(item.name, item.label, IGNORE, item.group, "", item.path, (0, 0)) for item in left_out]
     assignment = Assignment.of(root, entries)
-    check_parts(assignment)
+    check_parts(assignment, may_lack_validation=bool(options.own or options.split) or options.valid_share == 0)
     remarks += describe_looks(looks)
     warnings = [*describe_copies(items, parts, copies), *describe_classes(assignment, source.empty_classes, options.folds)]
     names = [item.name for item in items]
@@ -153,11 +153,11 @@ def check_readable(mistakes: Sequence[str], total: int, options: Options) -> Non
                          f"{mistakes[0]}; restore what is missing")
 
 
-def check_parts(assignment: Assignment) -> None:
+def check_parts(assignment: Assignment, may_lack_validation: bool) -> None:
     held = {part: int(assignment.counts(part).sum()) for part in PARTS}
     if not held[TRAIN]:
         raise InputError(f"{KEY}: {assignment.root} has no training images left")
-    if not held[VALID]:
+    if not held[VALID] and not may_lack_validation:
         raise InputError(f"{KEY}: {assignment.root} has no images for validation; where there are none yet, they are chosen of "
                          "classes that have two images which differ")
 
@@ -181,7 +181,10 @@ def describe_classes(assignment: Assignment, empty: Sequence[str], folds: int) -
         yield f"folders without images, which are no classes: {len(empty):,} ({name_some(empty)})"
     if len(names) == 1:
         yield f"there is only one class, {name_some(names)}"
-    yield from describe_counts(names, counts)
+    if counts[VALID].any():
+        yield from describe_counts(names, counts) if not folds else describe_untrained(names, counts[TRAIN])
+    else:
+        yield "no images for validation: nothing is measured while it trains"
     few = np.flatnonzero((counts[TRAIN] > 0) & (counts[TRAIN] < FEW_TRAIN))
     if len(few):
         yield (f"fewer than {FEW_TRAIN} training images: {len(few):,} of {len(names):,} classes "
@@ -194,6 +197,13 @@ def describe_classes(assignment: Assignment, empty: Sequence[str], folds: int) -
     if counts[TEST].any() and not counts[TEST].all():
         lacking = [names[label] for label in np.flatnonzero(counts[TEST] == 0)]
         yield f"no test images: {len(lacking):,} of {len(names):,} classes ({name_some(lacking)})"
+
+
+def describe_untrained(names: Sequence[str], counts: np.ndarray) -> Iterator[str]:
+    """Of a fold, in which a class of one image is validated or trained."""
+    if not counts.all():
+        lacking = [names[label] for label in np.flatnonzero(counts == 0)]
+        yield f"no training images in this fold: {len(lacking):,} of {len(names):,} classes ({name_some(lacking)})"
 
 
 def equal_sets(names: Sequence[str], copies: Copies) -> list[list[str]]:

@@ -1,0 +1,103 @@
+"""The test images: looked at once, at the end of a training. Every further look is counted, since it weakens what they say."""
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from lib.config import Config
+from lib.core import build
+from lib.core.engine import evaluate
+from lib.core.findings import FindingsLog
+from lib.core.identity import Identity
+from lib.core.own_files import METRICS, TEST, reported_epoch
+from lib.core.run import LAST, Run
+from lib.core.runtime import Runtime
+from lib.dataset import ImageSet, fingerprint
+from lib.dataset.fingerprint import digest_names
+from lib.report.metrics import Evaluated, measure
+from lib.report.report import write_report
+from lib.report.tables import summary
+from lib.utils.files import append_line
+from main.evaluation import Evaluation, find_differences
+from main.reporting import background, shot_bounds
+from main.session import Parts
+
+log = logging.getLogger("main.train")
+
+LOOKS = "test_looks.jsonl"   # in OUTPUT_DIR: all looks at the test images of any run there
+
+
+def test_once(cfg: Config, run: Run, parts: Parts, epoch: int, test_set: ImageSet | None, runtime: Runtime) -> None:
+    """Evaluates the network of the last epoch on the test images, unless it was already; to be called on all ranks."""
+    if test_set is None:
+        return
+    if cfg.DATASET.FOLDER.FOLDS:
+        log.info("%s: %d images, which are left for a network that is trained on all folds", test_set.name, len(test_set.labels))
+        return
+    folder = run.directory / TEST
+    if runtime.broadcast_object(reported_epoch(folder / METRICS) == epoch if runtime.is_main else None):
+        log.info("%s: epoch %d was tested before, see %s; it is not looked at again", test_set.name, epoch, folder / METRICS)
+        return
+    with closing(build.build_eval_loader(cfg, test_set, runtime)) as loader:
+        predictions = evaluate(parts.network, loader, parts.precision, runtime, scale=parts.criterion.evaluation_scale)
+        findings = FindingsLog([loader], runtime)
+        findings.tell()
+    if runtime.is_main:
+        with run.writing():
+            metrics = measure(predictions, parts.identity.class_counts, shot_bounds(cfg))
+            about = {"epoch": epoch, "checkpoint": LAST, "images_of": TEST}
+            looks = record_look(cfg, run.directory, test_set, about)
+            evaluated = Evaluated(predictions, metrics, test_set, findings.unreadable(0))
+            write_report(folder, evaluated, about | {"look": looks}, background(run, run.models / LAST, about, cfg.flat()))
+            log.info("Test images, epoch %d (last), %s:\n%s", epoch, describe(looks), summary(metrics))
+            log.info("Test report: %s", folder)
+
+
+def identify_test(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: Identity) -> Evaluation:
+    """What ``identify`` is for validation: a checkpoint on test images, and what differs from its training."""
+    differences = find_differences(cfg, state, here)
+    for difference in differences:
+        log.warning("differs from the checkpoint: %s", difference)
+    differs = {"differs": [str(difference) for difference in differences]} if differences else {}
+    return Evaluation({"epoch": state.get("epoch"), "checkpoint": str(path), "images_of": TEST, **differs}, run.directory / TEST)
+
+
+def count_look(cfg: Config, run: Run, evaluation: Evaluation, test_set: ImageSet) -> Evaluation:
+    """Gives an evaluation of test images a folder of its own, and says how often they were looked at."""
+    looks = record_look(cfg, run.directory, test_set, evaluation.about)
+    log.warning("%s: %s", test_set.name, describe(looks))
+    numbers = (number for number in count(looks) if not (evaluation.base / f"look_{number}").exists())
+    return Evaluation(evaluation.about | {"look": looks}, evaluation.base / f"look_{next(numbers)}")
+
+
+def record_look(cfg: Config, directory: Path, test_set: ImageSet, about: dict[str, Any]) -> int:
+    """Notes that these images were looked at; returns how often they now were, by all runs of OUTPUT_DIR."""
+    file, images = Path(cfg.OUTPUT_DIR) / LOOKS, identify(test_set)
+    before = sum(entry.get("images") == images for entry in read_looks(file))
+    append_line(file, json.dumps({"images": images, "run": str(directory), **about,
+                                  "time": datetime.now().isoformat(" ", "seconds")}))
+    return before + 1
+
+
+def read_looks(file: Path) -> Iterator[dict[str, Any]]:
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):   # cut short
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    yield entry
+
+
+def identify(test_set: ImageSet) -> str:
+    facts = fingerprint(test_set)
+    return digest_names([str(facts[name]) for name in ("content", "labels", "class_names")])[:16]
+
+
+def describe(looks: int) -> str:
+    if looks == 1:
+        return "looked at for the first time"
+    return f"look number {looks}, so that what was chosen by these results is no longer measured by them"
