@@ -78,12 +78,13 @@ def table(chosen: Mapping[str, Choice]) -> str:
 def look(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> Facts:
     sides, weights = sorted(min(size) for size in sizes(train_set)), find_weights(cfg, run)
     of_weights = weights.kind.timm_model if weights and weights.kind and cfg.BACKBONE.TYPE == "auto" else ""
+    counts = train_set.class_counts
     model = cfg.BACKBONE.TIMM.MODEL if cfg.BACKBONE.TYPE == "timm" else of_weights
     return Facts(
-        images=int(train_set.class_counts.sum()), classes=train_set.num_classes, side=sides[len(sides) // 2],
+        images=int(counts.sum()), classes=train_set.num_classes, side=sides[len(sides) // 2],
         one_size=train_set.image_size, device=runtime.device.type, cores=cpu_count(), processes=runtime.world_size,
         weights=weights, mixes=cfg.TRAIN.COMBINER.TYPE not in ("default", "dive"), batchnorm=not model or has_batchnorm(model),
-        model_size=model_size(model) if model else ())
+        model_size=model_size(model) if model else (), balanced=bool((counts == counts[0]).all()))
 
 
 def sizes(images: ImageSet) -> list[tuple[int, int]]:

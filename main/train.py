@@ -31,6 +31,7 @@ from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weight
 from lib.core.findings import FindingsLog
 from lib.core.identity import Identity, check_same_data, load_start
 from lib.core.interruption import Watch
+from lib.core.own_files import MODELS
 from lib.core.progress import Progress
 from lib.core.resume import check_part
 from lib.core.run import BEST, LAST, Run
@@ -332,7 +333,7 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated
 
 
 def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
-    """One that makes the same report again, and one that tries a trick, if the run was plain."""
+    """One that makes the same report again, one that predicts, and one that tries a trick, if the run was plain."""
     same_report = ["TEST.MODEL_FILE", LAST]
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
         same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]
@@ -340,7 +341,10 @@ def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", add_to_name(cfg.NAME, "_bsce")]
     plain = cfg.LOSS.LOSS_TYPE == "CrossEntropy" and not cfg.RESUME_MODEL   # which may be a name in this run's models/
-    return [validation, *[trick] * (plain and not cfg.DATASET.FOLDER.FOLDS)]   # all folds are trained alike
+    folds = bool(cfg.DATASET.FOLDER.FOLDS)   # all of them are trained alike
+    own = cfg.DATASET.DATASET == "FOLDER" and not folds
+    predict = ["python", "main/predict.py", str(build.run_directory(cfg).directory / MODELS / LAST), "PICTURES-OR-FOLDERS"]
+    return [validation, *[predict] * own, *[trick] * (plain and not folds)]
 
 
 def main(argv: Sequence[str]) -> int:

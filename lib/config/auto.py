@@ -12,7 +12,7 @@ from lib.utils.errors import InputError
 SCALE = "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE"
 # What asks for a choice, and a usual value, with which the rest of a configuration is checked meanwhile.
 AUTO: dict[str, tuple[Any, Any]] = {
-    "BACKBONE.TYPE": ("auto", "res18"), "INPUT_SIZE": ([0, 0], [224, 224]),
+    "BACKBONE.TYPE": ("auto", "res18"), "LOSS.LOSS_TYPE": ("auto", "CrossEntropy"), "INPUT_SIZE": ([0, 0], [224, 224]),
     "TRANSFORMS.TRAIN_TRANSFORMS": (["auto"], ["random_resized_crop"]),
     "TRANSFORMS.TEST_TRANSFORMS": (["auto"], ["normal_resize"]),
     SCALE: ([0.0, 0.0], [0.08, 1.0]), "TRAIN.BATCH_SIZE": (0, 32), "TRAIN.MAX_EPOCH": (0, 10**6),

@@ -77,7 +77,7 @@ TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss) | se
 TREE.CLASSIFIER.BIAS = True           # bias of FC, cRT and LWS
 
 TREE.LOSS = Node()
-TREE.LOSS.LOSS_TYPE = "CrossEntropy"  # a registered loss
+TREE.LOSS.LOSS_TYPE = "CrossEntropy"  # a registered loss; with AUTO auto: BalancedSoftmaxCE unless something else re-balances
 TREE.LOSS.CostSensitiveCE = Node()
 TREE.LOSS.CostSensitiveCE.GAMMA = 1.0            # class weight (n_min / n_c) ** GAMMA; 0.5: "square"
 TREE.LOSS.ClassBalanceCE = Node()

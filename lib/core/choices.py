@@ -13,6 +13,7 @@ STRIDE = 4           # by which the sides of the network for small images are di
 SIDES = (64, 96, 128, 160, 192, 224)   # of INPUT_SIZE for photographs
 MOST_ON_CPU = 128    # where a network begins from scratch
 LONGEST = 3          # times the usual epochs, after which more time brings nothing
+STEPS = 60           # of an epoch, from which on the batch is doubled
 FEW = 0.3            # of the usual epochs, below which a network has hardly learned
 
 
@@ -87,6 +88,7 @@ class Facts(NamedTuple):
     mixes: bool = False              # mixup and its kin, which need longer
     batchnorm: bool = True           # in the backbone
     model_size: Sequence[int] = ()   # usual INPUT_SIZE of a model of timm
+    balanced: bool = False           # all classes have as many images
 
 
 class Choice(NamedTuple):
@@ -110,6 +112,7 @@ def choose(facts: Facts, given: Mapping[str, Any]) -> dict[str, Choice]:
     chosen["BACKBONE.TYPE"] = choose_backbone(facts)
     chosen["INPUT_SIZE"] = choose_size(facts, value("BACKBONE.TYPE"))
     chosen |= choose_transforms(facts, value("BACKBONE.TYPE"), tuple(value("INPUT_SIZE")))
+    chosen["LOSS.LOSS_TYPE"] = choose_loss(facts, given)
     chosen["TRAIN.BATCH_SIZE"] = choose_batch(facts)
     batch = value("TRAIN.BATCH_SIZE") * facts.processes
     chosen["TRAIN.OPTIMIZER.TYPE"] = choose_optimizer(facts)
@@ -166,9 +169,21 @@ def choose_scale(facts: Facts) -> Choice:
     return Choice([0.3, 1.0], "share of the image in a window")
 
 
+def choose_loss(facts: Facts, given: Mapping[str, Any]) -> Choice:
+    """Balanced softmax, unless something else re-balances: together they would overdo it."""
+    if facts.balanced:
+        return Choice("CrossEntropy", "all classes have as many images")
+    others = {"the sampler re-balances": given.get("TRAIN.SAMPLER.TYPE", "default") != "default",
+              "TEST.TAU_NORM re-balances": given.get("TEST.TAU_NORM.USE_TAU_NORM", False)}
+    for reason, holds in others.items():
+        if holds:
+            return Choice("CrossEntropy", reason)
+    return Choice("BalancedSoftmaxCE", "rare classes count as much as common ones; CrossEntropy leaves them as they are")
+
+
 def choose_batch(facts: Facts) -> Choice:
     batch = 8
-    while batch < 64 and facts.images >= 40 * batch:
+    while batch < 64 and facts.images >= STEPS * batch:
         batch *= 2
     own = max(1, batch // facts.processes)
     return Choice(own, f"{facts.images // (own * facts.processes)} steps per epoch")
@@ -186,7 +201,7 @@ def choose_rate(facts: Facts, optimizer: str, batch: int) -> Choice:
 
 
 def choose_epochs(facts: Facts, batch: int) -> Choice:
-    usual = min(max(round(60 * math.sqrt(1000 / facts.images)), 20), 120)
+    usual = min(max(round(60 * (1000 / facts.images) ** (0.8 if facts.images < 1000 else 0.5)), 20), 240)
     epochs = usual * (2 if facts.mixes else 1)
     return Choice(epochs, f"{epochs * max(facts.images // batch, 1):,} steps")
 

@@ -138,8 +138,46 @@ class RandomResizedCrop(Transform):
         return resize(source.window(*window, self.size if self.scaled_decoding else None), self.size)
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        """One by one, since the windows differ; seeds of the images' generators come from ``generator``."""
+        """Every image has a window of its own; seeds of the images' generators come from ``generator``.
+
+        On the CPU they are resized one by one; on another device all at once, since so many small kernels would take
+        longer than the step, and pixels may differ by one level.
+        """
         if generator and generator.device.type != "cpu":
             generator = torch.Generator().manual_seed(generator.initial_seed())   # the device is not asked
         seeds = torch.randint(2**62, (len(images),), generator=generator).tolist()
-        return torch.stack([self.image(image, torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)])
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        if images.device.type == "cpu":
+            return torch.stack([self.image(image, draw) for image, draw in zip(images, draws)])
+        boxes = torch.tensor([self.window(*images.shape[-2:], draw) for draw in draws])
+        return resize_windows(images, boxes.to(images.device, non_blocking=True), self.size)
+
+
+def resize_windows(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """A window of each uint8 image (B, C, H, W), resized to ``size`` with antialiasing as ``resize`` does.
+
+    Bilinear resizing is linear and separable, so that a window is A X Bᵀ with a matrix for its rows and one for its columns.
+
+    Args:
+        boxes: top, left, height, width of each window in pixels, (B, 4).
+    """
+    top, left, height, width = boxes.float().unbind(1)
+    rows = triangle_weights(top, height, images.shape[2], size[0])
+    columns = triangle_weights(left, width, images.shape[3], size[1])
+    resized = rows[:, None] @ images.float() @ columns[:, None].mT
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def triangle_weights(start: Tensor, length: Tensor, full: int, size: int) -> Tensor:
+    """What each of ``full`` pixels adds to each of ``size`` resized ones, (B, size, full); a row sums to 1.
+
+    Pixel j of the window [start, start + length) has the weight max(0, 1 − |j + 1/2 − c| / max(s, 1)) for output i, where
+    s = length / size and c = start + (i + 1/2) s: a triangle as wide as an output pixel, never narrower than an input pixel.
+    """
+    scale = (length / size)[:, None, None]
+    pixels = torch.arange(full, device=start.device) + 0.5
+    outputs = (torch.arange(size, device=start.device) + 0.5)[None, :, None]
+    start, end = start[:, None, None], (start + length)[:, None, None]
+    weights = (1 - (pixels - start - outputs * scale).abs() / scale.clamp_min(1)).clamp_min(0)
+    weights = torch.where((pixels > start) & (pixels < end), weights, 0)
+    return weights / weights.sum(dim=2, keepdim=True)

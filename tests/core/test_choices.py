@@ -59,6 +59,15 @@ def test_batches_grow_and_epochs_shrink_with_the_images():
         assert numbers == sorted(numbers), key
 
 
+@pytest.mark.parametrize(("given", "balanced", "loss"), [
+    ({}, False, "BalancedSoftmaxCE"), ({}, True, "CrossEntropy"),
+    ({"TRAIN.SAMPLER.TYPE": "weighted sampler"}, False, "CrossEntropy"),
+    ({"TRAIN.SAMPLER.TYPE": "default", "TEST.TAU_NORM.USE_TAU_NORM": False}, False, "BalancedSoftmaxCE"),
+    ({"TEST.TAU_NORM.USE_TAU_NORM": True}, False, "CrossEntropy")])
+def test_classes_are_balanced_once(given, balanced, loss):
+    assert values(FACTS._replace(balanced=balanced), given)["LOSS.LOSS_TYPE"] == loss
+
+
 def test_processes_share_the_batch():
     one, four = values(FACTS), values(FACTS._replace(processes=4))
     assert 4 * four["TRAIN.BATCH_SIZE"] == one["TRAIN.BATCH_SIZE"]

@@ -17,7 +17,7 @@ FAMILIES = {
     "files": ["DATASET.IN_MEMORY", "never", "TRAIN.NUM_WORKERS", "2"],
     "manifold_mix_up": ["TRAIN.COMBINER.TYPE", "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "layer2"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True",
-                 "TRAIN.TWO_STAGE.START_EPOCH", "2"],
+                 "TRAIN.TWO_STAGE.START_EPOCH", "1"],
     "compiled": ["TRAIN.COMPILE", "True"],
 }
 

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 from lib.data_transform import TRANSFORMS, normalize
 from lib.data_transform.color import ColorJitter
 from lib.data_transform.crop import windows
-from lib.data_transform.resize import covering_size, resize
+from lib.data_transform.resize import covering_size, resize, resize_windows
 from lib.utils.errors import InputError
 
 IMAGES = torch.randint(256, (16, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -234,6 +234,23 @@ def test_random_resized_crop_resizes_the_window_that_was_drawn():
     top, left, height, width = transform.window(12, 10, generator(3))
     expected = tv.resize(IMAGES[0, :, top:top + height, left:left + width], [8, 8], antialias=True)
     assert torch.equal(transform.image(IMAGES[0], generator(3)), expected)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((160, 160), (128, 128)), ((40, 60), (64, 48)), ((33, 20), (8, 8)),
+                                             ((90, 50), (7, 200))])
+def test_windows_resized_together_are_those_resized_one_by_one(shape, size):
+    images = torch.randint(256, (16, 3, *shape), dtype=torch.uint8, generator=generator())
+    transform = TRANSFORMS["random_resized_crop"](size, **OPTIONS["random_resized_crop"])
+    boxes = [transform.window(*shape, generator(seed)) for seed in range(15)] + [(shape[0] - 1, 3, 1, 2)]
+    together = resize_windows(images, torch.tensor(boxes), size)
+    single = torch.stack([resize(image[:, y:y + h, x:x + w], size) for image, (y, x, h, w) in zip(images, boxes)])
+    assert (together.int() - single.int()).abs().max() <= 1
+
+
+def test_a_window_of_one_colour_keeps_it_whatever_is_around():
+    images = torch.full((1, 3, 20, 20), 255, dtype=torch.uint8)
+    images[:, :, 5:9, 4:11] = 37
+    assert (resize_windows(images, torch.tensor([[5, 4, 4, 7]]), (30, 3)) == 37).all()
 
 
 @pytest.mark.parametrize(("number", "reference"), [(0, tv.adjust_brightness), (1, tv.adjust_contrast), (2, tv.adjust_saturation)])

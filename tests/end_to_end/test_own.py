@@ -12,7 +12,7 @@ import main.settle
 from lib.config import load_config
 from lib.config.auto import undecided
 from lib.core.choices import Pace, epochs_in
-from main import train, valid
+from main import predict, train, valid
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 COUNTS = {"seven": 30, "one": 16, "four": 6}   # pictures of 8 × 8
@@ -63,12 +63,18 @@ def test_each_choice_is_told_with_its_reason_and_nothing_else(trained):
     assert "TRAIN.MAX_EPOCH" not in rows
 
 
-def test_the_commands_that_are_told_name_the_run_s_configuration_and_work(trained, capsys):
+def test_the_commands_that_are_told_name_the_run_s_configuration_and_work(trained, birds, tmp_path, capsys):
     directory, log = trained
     assert f"--cfg '{directory}/config.yaml'" in log
-    assert f"bash data_parallel_train.sh '{directory}/config.yaml' cpu LOSS.LOSS_TYPE BalancedSoftmaxCE" in log
+    assert f"python main/predict.py '{directory}/models/last.pth' PICTURES-OR-FOLDERS" in log
+    assert load_config(directory / "config.yaml").LOSS.LOSS_TYPE == "BalancedSoftmaxCE"
     assert valid.main(["--cfg", str(directory / "config.yaml"), "--gpus", "cpu"]) == 0
-    assert "Top1" in capsys.readouterr().out
+    assert predict.main([str(directory / "models/last.pth"), str(birds)]) == 0
+    assert run(birds, tmp_path, *QUICK, "LOSS.LOSS_TYPE", "CrossEntropy") == 0
+    out = capsys.readouterr().out
+    assert "Top1" in out
+    own = tmp_path / birds.name / "config.yaml"
+    assert f"bash data_parallel_train.sh '{own}' cpu LOSS.LOSS_TYPE BalancedSoftmaxCE" in out
 
 
 def test_validation_takes_what_was_chosen_for_the_run(trained, birds, capsys):
