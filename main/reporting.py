@@ -46,8 +46,10 @@ def background(run: Run, checkpoint: Path, about: Mapping[str, Any], trained: Ma
 
 def describe_uses(checkpoint: Path) -> list[tuple[str, str]]:
     """What a trained network is good for, and the command."""
-    words = ["python", "main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"]
-    return [("Predict the classes of pictures:", shell_line(words))]
+    predict = ["python", "main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"]
+    export = ["python", "main/export.py", str(checkpoint), "--format", "onnx"]
+    return [("Predict the classes of pictures:", shell_line(predict)),
+            ("Write one file for other programs:", shell_line(export))]
 
 
 def read_data(run: Run) -> Any:

@@ -5,6 +5,8 @@ from pathlib import Path
 from lib.core.own_files import CONFIG, MODELS
 from lib.utils.errors import InputError, MissingPathError
 
+EXPORT = "export"   # folder of a run with what was exported of it, which is no part of the run
+
 
 def check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
     """To be asked before any work.
@@ -18,12 +20,16 @@ def check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
             raise MissingPathError(f"{path}: no folder {path.parent}; create it before")
         if path.is_dir():
             raise InputError(f"{path}: is a folder; name a file in it")
-        if path.exists() and any(is_run(folder) for folder in path.absolute().parents):
+        if path.exists() and belongs_to_run(path.absolute()):
             raise InputError(f"{path}: belongs to a run, of which nothing is overwritten; name another file")
         if path.exists() and not overwrite:
             raise InputError(f"{path}: already there; --overwrite replaces it")
     if len({path.absolute() for path in outputs}) < len(outputs):
         raise InputError(f"{outputs[0]}: named for two outputs; give each a file of its own")
+
+
+def belongs_to_run(path: Path) -> bool:
+    return any(is_run(folder) and path.relative_to(folder).parts[0] != EXPORT for folder in path.parents)
 
 
 def is_run(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lib.config.stored import stored_tree
 from lib.core import build, checkpoint
 from lib.core.own_files import LAST, MODELS
-from lib.data_transform import TRANSFORMS, normalize
+from lib.data_transform import TRANSFORMS, Source, normalize
 from lib.data_transform.resize import resize
 from lib.dataset.decode import ReadOptions, open_image
 from lib.net import Network
@@ -61,7 +61,10 @@ class Preparation:
         Raises:
             InputError: the file is missing, or no image that can be read.
         """
-        source, generator = open_image(path, "picture", self.options), torch.Generator().manual_seed(0)
+        return self.prepared(open_image(path, "picture", self.options))
+
+    def prepared(self, source: Source) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
         if not self.transforms:
             return resize(source.pixels(), self.size)
         first, *others = self.transforms
@@ -123,7 +126,7 @@ class Predictor:
         network = build.build_network(stored_tree(state["config"]), len(state["class_names"]))
         checkpoint.load_network(network, state, f"checkpoint {path}")
         device = torch.device(device)
-        network = network.to(device, memory_format=torch.channels_last).eval()
+        network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         return cls(network, state["class_names"], Preparation(state["preprocessing"]), state.get("evaluation_scale", 1.0), device)
 
     @torch.inference_mode()

@@ -1,0 +1,172 @@
+"""A trained network as one file that other programs run: ONNX, or a program of torch.export."""
+import importlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lib.inference.predictor import Predictor
+from lib.utils.errors import InputError, RunFailedError
+
+FORMATS = {"onnx": ".onnx", "torch_export": ".pt2"}   # and how their files are called
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")      # that ONNX takes
+TOLERANCE = 1e-4   # between a file's probabilities and PyTorch's
+METADATA = "metadata.json"   # of a program of torch.export
+INPUT, OUTPUT = "images", "probabilities"
+
+Run = Callable[[Tensor], Tensor]   # uint8 images (B, 3, H, W) to probabilities (B, C)
+
+
+class Deployed(nn.Module):
+    """uint8 images (B, 3, H, W) of the input size, in R, G, B, to probabilities (B, C).
+
+    softmax(s · f((x / 255 − mean) / std)) with the network f and its evaluation scale s; channels are turned before where the
+    network was trained on B, G, R.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self.network, self.scale, self.flipped = predictor.network, predictor.scale, predictor.flipped
+        self.register_buffer("factor", (1 / (255 * predictor.std)).view(-1, 1, 1))
+        self.register_buffer("shift", (-predictor.mean / predictor.std).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = images.flip(1) if self.flipped else images
+        logits = self.network(images.float() * self.factor + self.shift).logits
+        return (self.scale * logits).softmax(dim=1)
+
+
+class Check(NamedTuple):
+    """How a file compares with PyTorch on the same images."""
+
+    images: int
+    difference: float   # the largest one of a probability
+    agreeing: int       # images with the same most probable class
+
+    @property
+    def passed(self) -> bool:
+        """Not where a probability is NaN."""
+        return self.difference <= TOLERANCE
+
+
+def require_packages(kind: str) -> None:
+    """Raises InputError that names the packages which are not installed."""
+    missing = []
+    for name in PACKAGES if kind == "onnx" else ():
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        raise InputError(f"--format onnx needs {' and '.join(missing)}: pip install {' '.join(missing)}; --format torch_export "
+                         "needs nothing but PyTorch")
+
+
+def describe_model(predictor: Predictor, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program needs to know to use the file, in plain values.
+
+    Args:
+        about: what else is to be kept, by name.
+    """
+    return {"class_names": predictor.class_names, "input_size": list(predictor.preparation.size),
+            "preprocessing": predictor.preparation.settings,
+            "input": f"{INPUT}: uint8 (batch, 3, height, width) of input_size, in R, G, B; normalisation is inside",
+            "output": f"{OUTPUT}: float32 (batch, classes), in the order of class_names; softmax is inside", **about}
+
+
+def export(predictor: Predictor, kind: str, metadata: Mapping[str, Any]) -> bytes:
+    """The content of the file.
+
+    Args:
+        kind: one of FORMATS.
+        metadata: written into the file, every value as JSON in ASCII, so that any name of a class is kept.
+
+    Raises:
+        RunFailedError: the exporter cannot express the network.
+    """
+    module = Deployed(predictor).eval()
+    example = torch.zeros(2, 3, *predictor.preparation.size, dtype=torch.uint8, device=predictor.device)
+    texts = {name: json.dumps(value) for name, value in metadata.items()}
+    write = write_onnx if kind == "onnx" else write_program
+    with torch.no_grad(), silence() as noise:
+        try:
+            return write(module, example, texts)
+        except Exception as error:   # whatever the exporter stumbles over
+            last = str(error).strip().splitlines()[-1:] or noise.getvalue().strip().splitlines()[-1:]
+            raise RunFailedError(f"the network cannot be written as {kind} by PyTorch {torch.__version__}: "
+                                 f"{type(error).__name__}: {''.join(last)}") from error
+
+
+def write_onnx(module: nn.Module, example: Tensor, texts: Mapping[str, str]) -> bytes:
+    import onnx
+    program = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                                input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    model = program.model_proto
+    onnx.helper.set_model_props(model, dict(texts))
+    return model.SerializeToString()
+
+
+def write_program(module: nn.Module, example: Tensor, texts: Mapping[str, str]) -> bytes:
+    program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+    buffer = io.BytesIO()
+    content = "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in texts.items()) + "}"
+    torch.export.save(program, buffer, extra_files={METADATA: content})
+    return buffer.getvalue()
+
+
+def opened(content: bytes, kind: str) -> Run:
+    """What runs a file that was written."""
+    if kind == "onnx":
+        import onnxruntime
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+    module = torch.export.load(io.BytesIO(content)).module()
+    device = next((value.device for value in module.state_dict().values()), torch.device("cpu"))
+    return lambda images: module(images.to(device)).cpu()
+
+
+@torch.inference_mode()
+def check(run: Run, predictor: Predictor, images: Tensor) -> Check:
+    """Runs batches of several sizes through the file and through PyTorch.
+
+    Args:
+        images: uint8 (N, 3, H, W), at least one.
+    """
+    difference, agreeing = 0.0, 0
+    for batch in images.split(batch_sizes(len(images))):
+        ours, theirs = predictor.probabilities(batch), run(batch)
+        largest = float((ours - theirs).abs().max())
+        difference = largest if largest != largest else max(difference, largest)   # NaN stays
+        agreeing += int((ours.argmax(dim=1) == theirs.argmax(dim=1)).sum())
+        if difference != difference:
+            break
+    return Check(len(images), difference, agreeing)
+
+
+def batch_sizes(images: int) -> list[int]:
+    """1, 2, and the rest."""
+    sizes = [min(1, images), min(2, images - 1), images - 3]
+    return [size for size in sizes if size > 0]
+
+
+@contextmanager
+def silence() -> Iterator[io.StringIO]:
+    """Keeps an exporter's progress and warnings from the terminal."""
+    noise, loggers = io.StringIO(), [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(noise), redirect_stderr(noise):
+            warnings.simplefilter("ignore")
+            yield noise
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
