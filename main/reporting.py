@@ -48,8 +48,9 @@ def describe_uses(checkpoint: Path) -> list[tuple[str, str]]:
     """What a trained network is good for, and the command."""
     predict = ["python", "main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"]
     export = ["python", "main/export.py", str(checkpoint), "--format", "onnx"]
+    compare = ["python", "tools/compare.py", str(checkpoint.parent.parent), "ANOTHER-RUN"]
     return [("Predict the classes of pictures:", shell_line(predict)),
-            ("Write one file for other programs:", shell_line(export))]
+            ("Write one file for other programs:", shell_line(export)), ("Compare with another run:", shell_line(compare))]
 
 
 def read_data(run: Run) -> Any:

@@ -82,7 +82,7 @@ def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], back
     names = [printable(name) for name in images.class_names]
     style, script = (read(name) for name in ("style.css", "script.js"))
     changed, unchanged = split_settings(background.settings)
-    text = template().render(
+    text = template("report.html").render(
         style=Markup(style), script=Markup(script), script_hash=sha256(script), about=about, background=background,
         set_name=images.name, names=names, metrics=metrics, overall=metrics.interval(),
         groups=[group_row(metrics, name) for name in metrics.shots],
@@ -94,13 +94,13 @@ def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], back
     return without_surrogates(text).strip() + "\n"
 
 
-def template() -> jinja2.Template:
-    """The page's, which escapes all text, and fails at a name that is not there."""
+def template(name: str) -> jinja2.Template:
+    """A page's, which escapes all text, and fails at a name that is not there."""
     made = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"percent": percent, "printable": printable, "number": lambda value: f"{value:,}"}
     made.globals |= {"count": count, "NAMED": NAMED}
-    return made.get_template("report.html")
+    return made.get_template(name)
 
 
 def sha256(script: str) -> str:
