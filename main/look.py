@@ -39,11 +39,12 @@ class Seen(NamedTuple):
             write_files(self.survey, run.directory)
 
 
-def look(cfg: Config, run: Run, own: bool, runtime: Runtime) -> Seen:
+def look(cfg: Config, run: Run, own: bool, runtime: Runtime, evaluates: bool = False) -> Seen:
     """Looks at DATASET.ROOT, if the data set asks for it, and logs what was found; to be called on all ranks.
 
     Args:
         own: the parts are those of the run's own split.csv, where it has one.
+        evaluates: nothing is trained, so that of a run with a split.csv only the images of TEST.PART are needed.
 
     Raises:
         InputError: on all ranks; see ``survey``.
@@ -54,7 +55,7 @@ def look(cfg: Config, run: Run, own: bool, runtime: Runtime) -> Seen:
         return wait(runtime)
     seen, mistake = Seen(), None
     try:
-        seen = see(cfg, run, own, Beat(runtime))
+        seen = see(cfg, run, own, Beat(runtime), evaluates)
     except InputError as error:
         mistake = error
     runtime.broadcast_object(seen.assignment)
@@ -85,12 +86,21 @@ class Beat:
             self.last = time.monotonic()
 
 
-def see(cfg: Config, run: Run, own: bool, beat: Beat) -> Seen:
+def see(cfg: Config, run: Run, own: bool, beat: Beat, evaluates: bool) -> Seen:
     check_place(cfg, run)
     split = run.directory / SPLIT if own and (run.directory / SPLIT).is_file() else None
     if split is not None and cfg.DATASET.FOLDER.SPLIT:
         log.info("DATASET.FOLDER.SPLIT: the run has taken it over into its own %s, which holds", split)
-    found = build.build_survey(cfg, split, lambda total: count_images(cfg.DATASET.ROOT, total, beat))
+    place = cfg.DATASET.ROOT
+
+    def start(total: int) -> Callable[[int], None]:
+        return count_images(place, total, beat)
+
+    if evaluates and split is not None:
+        place = f"{place}, {cfg.TEST.PART}"
+        found = build.build_part_survey(cfg, split, start)
+    else:
+        found = build.build_survey(cfg, split, start)
     log.info("%s", class_table(found.assignment))
     for line in found.remarks:
         log.info("%s", line)
@@ -114,7 +124,7 @@ def check_place(cfg: Config, run: Run) -> None:
 
 def count_images(root: str, total: int, beat: Beat) -> Callable[[int], None]:
     """Logs how far the look has come."""
-    log.info("%s: looking at %s images, all of which are decoded once", root, f"{total:,}")
+    log.info("%s: looking at %s images", root, f"{total:,}")
     counter = Counter(f"{root}:", total)
 
     def advance(number: int) -> None:

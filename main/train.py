@@ -45,7 +45,7 @@ from lib.report.style import save_figure
 from lib.report.tables import summary
 from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
-from lib.utils.text import shell_line
+from lib.utils.text import count, shell_line
 from main.claim import (
     RESUME,
     TEACHER,
@@ -118,8 +118,8 @@ def train_run(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Outcom
         identity = Identity.of(train_set, valid_set, preprocessing(cfg, train_set))
         runtime.check_equal("data", identity.facts())
         if valid_set is not None and (absent := absent_classes(valid_set)):
-            log.info("%s: %d classes have no images, and no part in balanced accuracy: %s", valid_set.name, len(absent),
-                     shorten_names(absent))
+            log.info("%s: %s no images, and no part in balanced accuracy: %s", valid_set.name,
+                     count(len(absent), "class has", "classes have"), shorten_names(absent))
         # 3. what is trained, and from where
         seed_globals(cfg.SEED)
         parts, point = assemble(cfg, run, chosen, identity, runtime, loaders[0].digest)
@@ -224,8 +224,8 @@ def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtim
         log.info("%d images of CAM-based sampling added; what is made of class counts does not count them",
                  len(train_set.labels) - images)
     if train_set.class_counts.min() == 0:
-        log.warning("%d classes have no training images: %s", (train_set.class_counts == 0).sum(),
-                    shorten_names(absent_classes(train_set)))
+        absent = absent_classes(train_set)
+        log.warning("%s no training images: %s", count(len(absent), "class has", "classes have"), shorten_names(absent))
     distributed = runtime.world_size > 1
     if distributed != cfg.TRAIN.DISTRIBUTED:
         log.info("TRAIN.DISTRIBUTED: %s, but there are %d processes; torchrun decides", cfg.TRAIN.DISTRIBUTED, runtime.world_size)

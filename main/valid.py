@@ -54,7 +54,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             warn(data_doubts(cfg))
         with runtime.agree():
             state = checkpoint.load(path, "TEST.MODEL_FILE")
-        seen = look(cfg, run, True, runtime)
+        seen = look(cfg, run, True, runtime, evaluates=True)
         with runtime.agree():
             train_set, valid_set = build.build_datasets(cfg, added=False, assignment=seen.assignment)
             images = build.choose_part(cfg, train_set, valid_set, seen.assignment)

@@ -12,6 +12,7 @@ from lib.backbone import BACKBONES, Backbone, named
 from lib.core import checkpoint
 from lib.core.build_data import build_dataset as build_dataset
 from lib.core.build_data import build_datasets as build_datasets
+from lib.core.build_data import build_part_survey as build_part_survey
 from lib.core.build_data import build_survey as build_survey
 from lib.core.build_data import build_test_set as build_test_set
 from lib.core.build_data import choose_part as choose_part

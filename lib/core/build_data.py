@@ -6,7 +6,7 @@ from yacs.config import CfgNode as Config
 
 from lib.dataset import DATASETS, FolderPart, FolderSet, ImageSet, JsonPart, align, enlarge
 from lib.dataset.decode import ReadOptions
-from lib.dataset.folder import Assignment, Options, Survey, survey
+from lib.dataset.folder import Assignment, Options, Survey, survey, survey_part
 from lib.utils.errors import InputError
 
 
@@ -26,6 +26,11 @@ def build_survey(cfg: Config, own: Path | None = None, start: Callable[[int], Ca
     if options["cache"]:
         options["cache"] = str(Path(cfg.OUTPUT_DIR) / options["cache"])
     return survey(cfg.DATASET.ROOT, Options(**options, read=read_options(cfg), own=str(own or "")), start)
+
+
+def build_part_survey(cfg: Config, split: Path, start: Callable[[int], Callable[[int], None]] | None = None) -> Survey:
+    """A look at the images of TEST.PART alone, for a run whose split.csv tells of the others."""
+    return survey_part(cfg.DATASET.ROOT, split, cfg.TEST.PART, read_options(cfg), start)
 
 
 def read_options(cfg: Config) -> ReadOptions:

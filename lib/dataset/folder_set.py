@@ -14,6 +14,7 @@ from lib.dataset.decode import ReadOptions, announce_decoder, open_image
 from lib.dataset.folder import Assignment, Options, survey
 from lib.dataset.folder.layout import TRAIN, VALID
 from lib.dataset.folder.source import KEY, folder_of
+from lib.dataset.folder.stored import UNSEEN
 from lib.dataset.json_set import MEAN, STD
 from lib.utils.errors import InputError
 
@@ -33,7 +34,7 @@ class FolderPart(ImageSet):
         sizes = {entry.size for entry in members}
         labels = torch.from_numpy(assignment.labels[assignment.members(part)])
         super().__init__(f"{root}, {part}", labels, assignment.class_names, MEAN, STD,
-                         sizes.pop() if len(sizes) == 1 else None)
+                         sizes.pop() if len(sizes) == 1 and UNSEEN not in sizes else None)
         announce_decoder()
 
     def content(self) -> str:

@@ -10,9 +10,9 @@ from lib.report.comparison import BY, RESAMPLES, Difference, Entrant, Ground, co
 from lib.report.intervals import Interval
 from lib.report.page import read, sha256, template
 from lib.report.pictures import png_uri
-from lib.report.style import BLUE, GREEN, GREY, LONGEST_NAME, NAMED_CLASSES, ORANGE, PURPLE, RED, columns_of, plain_text, room_for
+from lib.report.style import BLUE, GREEN, GREY, LONGEST_NAME, NAMED_CLASSES, ORANGE, PURPLE, RED, plain_text, room_for
 from lib.report.tables import TOO_FEW
-from lib.utils.text import count, csv_text, printable, without_surrogates
+from lib.utils.text import count, csv_text, pad, printable, width, without_surrogates
 
 TITLES = {"balanced": "balanced accuracy", "top1": "Top-1 accuracy", "many": "many-shot accuracy",
           "medium": "medium-shot accuracy", "few": "few-shot accuracy"}
@@ -103,15 +103,6 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(width(line[place]) for line in lines) for place in range(len(used))]
     return "\n".join("  ".join(pad(cell, size, place > 0) for place, (cell, size) in enumerate(zip(line, widths))).rstrip()
                      for line in lines)
-
-
-def width(text: str) -> int:
-    return sum(map(columns_of, text))
-
-
-def pad(text: str, size: int, right: bool) -> str:
-    space = " " * (size - width(text))
-    return space + text if right else text + space
 
 
 def text_of(shown: Comparison, most_classes: int = 20) -> str:

@@ -105,8 +105,14 @@ def warn(characters: frozenset[str]) -> None:
 
 @contextmanager
 def silent_boxes() -> Iterator[None]:
-    """Keeps matplotlib from a warning for each box, and for each script that it cannot shape."""
-    with warnings.catch_warnings():
-        for message in ("Glyph .* missing from", "Matplotlib currently does not support"):
-            warnings.filterwarnings("ignore", message, UserWarning)
-        yield
+    """Keeps matplotlib from a warning for each box, each script that it cannot shape, and each font without bold letters."""
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in ("Glyph .* missing from", "Matplotlib currently does not support"):
+                warnings.filterwarnings("ignore", message, UserWarning)
+            yield
+    finally:
+        fonts.setLevel(level)

@@ -2,14 +2,14 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from unicodedata import combining, east_asian_width
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from lib.report.fonts import silent_boxes, use_fonts
 from lib.utils.files import write_bytes_atomically
-from lib.utils.text import printable
+from lib.utils.text import columns_of, printable
 
 # Okabe and Ito's colours, which colour-blind readers tell apart
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
@@ -44,10 +44,6 @@ def fit_text(name: str, columns: int) -> str:
         ends = np.cumsum([columns_of(letter) for letter in name])
         name = name[:int((ends < columns).sum())] + "…"
     return name.replace("$", r"\$")
-
-
-def columns_of(letter: str) -> int:
-    return 0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1
 
 
 def room_for(class_names: Sequence[str]) -> float:

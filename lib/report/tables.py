@@ -7,7 +7,7 @@ from lib.dataset import ImageSet
 from lib.report.intervals import Interval
 from lib.report.metrics import Metrics
 from lib.report.predictions import Predictions
-from lib.utils.text import count, csv_text, printable
+from lib.utils.text import count, csv_text, pad, printable, width
 
 CLASS_COLUMNS = ("class", "name", "train_images", "valid_images", "recall", "precision", "f1", "recall_low", "recall_high")
 PREDICTION_COLUMNS = ("index", "path", "true", "predicted", "true_class", "predicted_class", "classes_before_true",
@@ -45,15 +45,15 @@ def class_table(metrics: Metrics, class_names: list[str], max_rows: int = 20) ->
     left_out = len(order) - max_rows
     shown = order if left_out <= 0 else order[:max_rows // 2] + order[-(max_rows // 2):]
     names = {number: printable(class_names[number]) for number in shown}
-    width, intervals = max(5, *map(len, names.values())), metrics.recall_intervals
-    lines = [f"{'class':<{width}}  train images  valid images     recall    95 % interval  precision"]
+    columns, intervals = max(5, *map(width, names.values())), metrics.recall_intervals
+    lines = [f"{'class':<{columns}}  train images  valid images     recall    95 % interval  precision"]
     for position, number in enumerate(shown):
         if left_out > 0 and position == max_rows // 2:
             lines.append(f"… {left_out} more in per_class.csv …")
         recall, precision = metrics.recall[number], metrics.precision[number]
         low, high = 100 * intervals[number]
         known = f"{'no images':<26}" if np.isnan(recall) else f"{100 * recall:>8.1f}%  {low:>5.1f} to {high:>5.1f}%"
-        lines.append(f"{names[number]:<{width}}  {metrics.train_images[number]:>12}  {metrics.valid_images[number]:>12}  "
+        lines.append(f"{pad(names[number], columns)}  {metrics.train_images[number]:>12}  {metrics.valid_images[number]:>12}  "
                      f"{known}  {'–' if np.isnan(precision) else f'{100 * precision:.1f}%':>9}")
     return "\n".join(lines)
 

@@ -48,6 +48,21 @@ def name_some(names: Sequence[object], most: int = NAMED) -> str:
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
+def width(text: str) -> int:
+    """Columns that a text takes in a terminal: letters of Chinese, Japanese and Korean take two, accents none."""
+    return sum(map(columns_of, text))
+
+
+def columns_of(letter: str) -> int:
+    return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def pad(text: str, columns: int, right: bool = False) -> str:
+    """Spaces behind a text, or before it if it belongs on the right."""
+    space = " " * (columns - width(text))
+    return space + text if right else text + space
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """"1 image", "1,000 images"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
@@ -83,6 +98,12 @@ def plain_cell(text: str) -> str:
 def readable_name(path: str) -> str:
     """A file name or path as text: bytes that are no UTF-8 become \\xe9, so that different names stay different."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def unreadable_name(text: str) -> str:
+    """The file name or path of which ``readable_name`` made a text."""
+    raw = text.encode("utf-8", "surrogateescape")
+    return os.fsdecode(re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), raw))
 
 
 def shell_line(words: Iterable[str]) -> str:

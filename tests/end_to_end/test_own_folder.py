@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from lib.utils.text import plain_cell
 from main import train, valid
 from tests.messy_folder import COUNTS, READABLE, TRUNCATED, make_messy, picture, save
 
@@ -107,6 +108,29 @@ def test_a_resumed_run_keeps_its_split_and_names_what_was_added(copied, tiny, he
     assert (copied / "run/split.csv").read_bytes() == split
     assert valid.main([*SHARED, *words(copied, tiny)]) == 0
     assert json.loads((copied / "run/metrics.json").read_text())["epoch"] == 2
+
+
+def test_validation_needs_the_pictures_that_it_looks_at_and_no_others(copied, tiny, heard, capsys):
+    """Those of other parts may be gone; one that has changed is told; one that is missing is the only mistake."""
+    assert valid.main([*SHARED, *words(copied, tiny)]) == 0   # paths are those of the copied folder from now on
+    before = (copied / "run/predictions.csv").read_bytes()
+    for row in rows(copied / "run"):
+        if row["split"] == "train" and "\\x" not in row["path"]:
+            (copied / "birds" / plain_cell(row["path"])).unlink(missing_ok=True)   # some are linked twice
+    assert valid.main([*SHARED, *words(copied, tiny)]) == 0
+    text = log_of(heard)
+    assert "images of other parts are not there any more, and not needed here: " in text
+    assert (copied / "run/predictions.csv").read_bytes() == before
+    held = [copied / "birds" / row["path"] for row in rows(copied / "run")
+            if row["split"] == "valid" and row["label"] == "ant" and "\\x" not in row["path"]]
+    save(picture(153), held[0])
+    assert valid.main([*SHARED, *words(copied, tiny)]) == 0
+    assert "1 image has another content than when the run was trained" in log_of(heard)
+    assert (copied / "run/predictions.csv").read_bytes() == before   # what differs is reported in a folder of its own
+    held[0].unlink()
+    capsys.readouterr()
+    assert valid.main([*SHARED, *words(copied, tiny)]) == 2
+    assert capsys.readouterr().err.count("no file ") == 1
 
 
 def test_a_run_is_not_resumed_on_other_pictures(copied, tiny, capsys):

@@ -26,10 +26,10 @@ from lib.report.comparison_page import (
     recall_figure,
     table,
     text_of,
-    width,
 )
 from lib.report.metrics import ShotBounds
 from lib.utils.errors import InputError
+from lib.utils.text import width
 
 COUNTS = np.array([60, 39, 26, 17, 11, 7, 11, 3, 4, 2, 2, 1])
 

@@ -11,7 +11,7 @@ from lib.dataset.folder.layout import PARTS, TEST, TRAIN, VALID
 from lib.dataset.folder.survey import Survey
 from lib.dataset.folder.table import IGNORE
 from lib.utils.files import write_text_atomically
-from lib.utils.text import NAMED, count, printable
+from lib.utils.text import NAMED, count, pad, printable, width
 
 SPLIT, TEXT, DATA = FILES = ("split.csv", "data.txt", "data.json")   # of a run
 TITLES = {TRAIN: "train", VALID: "validation", TEST: "test"}
@@ -52,10 +52,10 @@ def headline(assignment: Assignment) -> str:
     counts = {part: assignment.counts(part) for part in PARTS}
     total = sum(counts.values())
     parts = ", ".join(f"{counts[part].sum():,} {title}" for part, title in TITLES.items())
-    sizes = np.array([entry.size for entry in assignment.entries if entry.part != IGNORE])
-    height, width = np.median(sizes, axis=0).astype(int)
+    sizes = np.array([entry.size for entry in assignment.entries if entry.part != IGNORE and any(entry.size)] or [(0, 0)])
+    height, across = np.median(sizes, axis=0).astype(int)
     return (f"{assignment.root}: {count(int(total.sum()), 'image')} ({parts}) of {len(total):,} classes, {total.max():,} to "
-            f"{total.min():,} per class, {height} × {width} pixels in the middle")
+            f"{total.min():,} per class, {height} × {across} pixels in the middle")
 
 
 def class_rows(assignment: Assignment, most: int | None) -> Iterator[str]:
@@ -65,12 +65,13 @@ def class_rows(assignment: Assignment, most: int | None) -> Iterator[str]:
     hidden = 0 if most is None else max(0, len(order) - most)
     shown = order[:most // 2] + order[-(most // 2):] if hidden else order
     names = {label: printable(assignment.class_names[label], 40) for label in shown}
-    width = max(len("class"), *(len(name) for name in names.values()))
-    yield f"{'class':<{width}}  {'images':>8}  " + "  ".join(f"{title:>10}" for title in TITLES.values())
+    columns_of_names = max(len("class"), *(width(name) for name in names.values()))
+    yield f"{'class':<{columns_of_names}}  {'images':>8}  " + "  ".join(f"{title:>10}" for title in TITLES.values())
     for place, label in enumerate(shown):
         if hidden and place == most // 2:
             yield f"… {hidden:,} classes more, all in {TEXT} …"
-        yield f"{names[label]:<{width}}  {table[label, 0]:>8,}  " + "  ".join(f"{number:>10,}" for number in table[label, 1:])
+        numbers = "  ".join(f"{number:>10,}" for number in table[label, 1:])
+        yield f"{pad(names[label], columns_of_names)}  {table[label, 0]:>8,}  {numbers}"
 
 
 def copy_rows(found: Survey) -> Iterator[str]:
