@@ -123,7 +123,7 @@ def find_weights(cfg: Config, run: Run) -> Weights | None:
     if kind is None and cfg.BACKBONE.TYPE == "auto":
         raise InputError(f"{key}: {path} does not tell which backbone it is of; BACKBONE.TYPE names it, and for a model of timm "
                          "BACKBONE.TIMM.MODEL")
-    return Weights.of_file(state, kind, whole=key != named.KEY)
+    return Weights.of_file(state, kind, path.stem, whole=key != named.KEY)
 
 
 def fit_into_time(cfg: Config, settled: Config, sets: Sets, runtime: Runtime, started: float) -> Config:

@@ -1,11 +1,12 @@
 """Settings for images of one's own, from what was seen of them. docs/own_folder.md says what of it was measured."""
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from lib.backbone.named import Named
-from lib.backbone.timm_model import model_size
+from lib.backbone.named import Named, look_up
 from lib.core.recognise import Kind
+from lib.utils.errors import InputError
 
 SMALL = 48           # side up to which pictures are trained on as they are, by the network for small images
 LEAST_SIDE = 16      # of INPUT_SIZE
@@ -14,6 +15,7 @@ SIDES = (64, 96, 128, 160, 192, 224)   # of INPUT_SIZE for photographs
 MOST_ON_CPU = 128    # where a network begins from scratch
 LONGEST = 3          # times the usual epochs, after which more time brings nothing
 STEPS = 60           # of an epoch, from which on the batch is doubled
+LEAST_BATCH = 8      # images of one process, for BatchNorm
 FEW = 0.3            # of the usual epochs, below which a network has hardly learned
 
 
@@ -31,20 +33,30 @@ class Weights(NamedTuple):
         return cls(Kind(weights.backbone, weights.timm_model), weights.size, weights.mean, weights.std)
 
     @classmethod
-    def of_file(cls, state: Mapping[str, Any], kind: Kind | None, whole: bool) -> "Weights":
+    def of_file(cls, state: Mapping[str, Any], kind: Kind | None, stem: str, whole: bool) -> "Weights":
         """Args:
             state: the content of the file.
+            stem: its name without suffix, by which timm knows what it trained.
             whole: its classifier is taken too, so that its images are to be treated alike.
         """
         config, images = (state.get(name) if isinstance(state.get(name), Mapping) else {} for name in ("config", "preprocessing"))
+        if kind is not None and kind.timm_model and not images:
+            usual = timm_images(kind.timm_model, stem)
+            return cls(kind, config.get("INPUT_SIZE") or usual.size, usual.mean, usual.std, config if whole else {})
         size = images.get("input_size") or config.get("INPUT_SIZE") or usual_size(kind)
         return cls(kind, size, images.get("mean", ()), images.get("std", ()), config if whole else {})
 
 
+def timm_images(model: str, stem: str) -> Named:
+    """What timm says of the weights that a file is named after, else of those that it takes for a model."""
+    with suppress(InputError):
+        if stem.partition(".")[0] == model:
+            return look_up(f"timm:{stem}")
+    return look_up(f"timm:{model}")
+
+
 def usual_size(kind: Kind | None) -> Sequence[int]:
     """Of the images of weights that do not tell it."""
-    if kind is not None and kind.timm_model:
-        return model_size(kind.timm_model)
     return (32, 32) if kind is not None and is_small(kind.backbone) else (224, 224)
 
 
@@ -182,10 +194,10 @@ def choose_loss(facts: Facts, given: Mapping[str, Any]) -> Choice:
 
 
 def choose_batch(facts: Facts) -> Choice:
-    batch = 8
+    batch = LEAST_BATCH
     while batch < 64 and facts.images >= STEPS * batch:
         batch *= 2
-    own = max(1, batch // facts.processes)
+    own = max(LEAST_BATCH, batch // facts.processes)
     return Choice(own, f"{facts.images // (own * facts.processes)} steps per epoch")
 
 
@@ -201,9 +213,11 @@ def choose_rate(facts: Facts, optimizer: str, batch: int) -> Choice:
 
 
 def choose_epochs(facts: Facts, batch: int) -> Choice:
-    usual = min(max(round(60 * (1000 / facts.images) ** (0.8 if facts.images < 1000 else 0.5)), 20), 240)
-    epochs = usual * (2 if facts.mixes else 1)
-    return Choice(epochs, f"{epochs * max(facts.images // batch, 1):,} steps")
+    usual = min(max(60 * (1000 / facts.images) ** (0.8 if facts.images < 1000 else 0.5), 20), 240)
+    tuned = facts.weights is not None and not facts.weights.config   # a second stage brings its own number
+    epochs = round(max(usual / 3, 10) if tuned else usual) * (2 if facts.mixes else 1)
+    steps = f"{epochs * max(facts.images // batch, 1):,} steps"
+    return Choice(epochs, f"{steps}, a third of what training from scratch takes" if tuned else steps)
 
 
 def follow(epochs: int) -> dict[str, Choice]:

@@ -48,7 +48,7 @@ def test_there_are_steps_enough_for_every_number_of_images(images, weights):
     chosen = values(FACTS._replace(images=images, weights=weights))
     steps = images // chosen["TRAIN.BATCH_SIZE"]
     assert steps >= 5
-    assert steps * chosen["TRAIN.MAX_EPOCH"] >= 500 or chosen["TRAIN.MAX_EPOCH"] >= 100
+    assert steps * chosen["TRAIN.MAX_EPOCH"] >= (500 if weights is None else 300) or chosen["TRAIN.MAX_EPOCH"] >= 100
     assert 0 <= chosen["TRAIN.LR_SCHEDULER.WARM_EPOCH"] < chosen["TRAIN.MAX_EPOCH"]
 
 
@@ -69,9 +69,11 @@ def test_classes_are_balanced_once(given, balanced, loss):
 
 
 def test_processes_share_the_batch():
-    one, four = values(FACTS), values(FACTS._replace(processes=4))
+    many = FACTS._replace(images=20_000)
+    one, four = values(many), values(many._replace(processes=4))
     assert 4 * four["TRAIN.BATCH_SIZE"] == one["TRAIN.BATCH_SIZE"]
     assert four["TRAIN.OPTIMIZER.BASE_LR"] == one["TRAIN.OPTIMIZER.BASE_LR"]
+    assert values(FACTS._replace(images=100, processes=8))["TRAIN.BATCH_SIZE"] == 8   # BatchNorm needs some
 
 
 def test_what_is_given_changes_what_follows():
@@ -80,6 +82,13 @@ def test_what_is_given_changes_what_follows():
     assert given["INPUT_SIZE"] == [48, 48]
     assert "random_crop" in given[TRAIN]
     assert values(FACTS, {"TRAIN.MAX_EPOCH": 200})["VALID_STEP"] == 10
+
+
+def test_fine_tuning_takes_a_third_of_the_epochs_and_a_second_stage_its_own():
+    scratch, tuned = values(FACTS)["TRAIN.MAX_EPOCH"], values(FACTS._replace(weights=IMAGENET))["TRAIN.MAX_EPOCH"]
+    assert tuned == pytest.approx(scratch / 3, abs=1)
+    stage = IMAGENET._replace(config={"INPUT_SIZE": [224, 224]})
+    assert values(FACTS._replace(weights=stage))["TRAIN.MAX_EPOCH"] == scratch
 
 
 def test_mixup_takes_longer():
@@ -106,12 +115,16 @@ def test_a_second_stage_sees_images_as_the_first_did():
 def test_what_a_file_says_of_its_images():
     """This project's checkpoints since they say it, older ones, and files of others."""
     images = {"input_size": [40, 40], "mean": [0.1] * 3, "std": [0.2] * 3}
-    new = Weights.of_file({"config": {"INPUT_SIZE": [40, 40]}, "preprocessing": images}, Kind("res10"), whole=True)
+    new = Weights.of_file({"config": {"INPUT_SIZE": [40, 40]}, "preprocessing": images}, Kind("res10"), "last", whole=True)
     assert new == (Kind("res10"), [40, 40], [0.1] * 3, [0.2] * 3, {"INPUT_SIZE": [40, 40]})
-    old = Weights.of_file({"config": {"INPUT_SIZE": [40, 40]}}, Kind("res10"), whole=False)
+    old = Weights.of_file({"config": {"INPUT_SIZE": [40, 40]}}, Kind("res10"), "last", whole=False)
     assert old == (Kind("res10"), [40, 40], (), (), {})
-    assert Weights.of_file({}, Kind("res34"), whole=False).size == (224, 224)
-    assert Weights.of_file({}, Kind("timm", "test_vit"), whole=False).size == (160, 160)
+    assert Weights.of_file({}, Kind("res34"), "x", whole=False).size == (224, 224)
+    for stem in ("test_vit.r160_in1k", "model", "test_vit.mine"):
+        of_timm = Weights.of_file({}, Kind("timm", "test_vit"), stem, whole=False)
+        assert of_timm == (Kind("timm", "test_vit"), (160, 160), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), {})
+    clip = "vit_base_patch16_clip_224"
+    assert Weights.of_file({}, Kind("timm", clip), f"{clip}.openai", whole=False).mean[0] == pytest.approx(0.4815, abs=1e-4)
 
 
 PACE = Pace(step=0.1, steps=10, valid_step=0.2, valid_steps=5, saving=0.5, start=3.0)

@@ -93,7 +93,7 @@ def test_adamw_decays_weights_apart_from_their_gradients(kind, decayed):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_a_run_with_factors_resumes_bit_for_bit(tmp_path, tiny):
-    """AdamW with a climbing cosine."""
+    """AdamW with a climbing cosine. Moments go by the network's order, so that they fit other factors too."""
     schedule = "TRAIN.LR_SCHEDULER"
     words = [*tiny, "TRAIN.OPTIMIZER.TYPE", "ADAMW", "TRAIN.OPTIMIZER.LR_FACTORS", '["backbone=0.1", "backbone.layer3=0.5"]',
              f"{schedule}.TYPE", "warmup_cosine", f"{schedule}.WARM_EPOCH", "1", f"{schedule}.COSINE_DECAY_END", "3"]
@@ -108,3 +108,6 @@ def test_a_run_with_factors_resumes_bit_for_bit(tmp_path, tiny):
     resumed = last("parts", 3, "--ar", "True")
     assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())
     assert [group.get("factor") for group in resumed["optimizer"]["param_groups"]] == [0.1, 0.5, None]
+    other = last("parts", 4, "TRAIN.OPTIMIZER.LR_FACTORS", '["backbone.layer2=0.1"]', "--ar", "True")
+    assert [group.get("factor") for group in other["optimizer"]["param_groups"]] == [None, 0.1, None]
+    assert all(int(state["step"]) == 4 * 8 for state in other["optimizer"]["state"].values())

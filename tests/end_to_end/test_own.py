@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 import main.settle
@@ -110,6 +112,18 @@ def test_weights_of_a_file_bring_their_backbone_and_a_rate_of_their_own(trained,
     before, after = (torch.load(path)["state_dict"]["backbone.conv1.weight"] for path in (
         weights, tmp_path / f"{birds.name}_finetune_bsce/models/last.pth"))
     torch.testing.assert_close(before, after)
+
+
+@pytest.mark.slow
+def test_a_vision_transformer_of_timm_from_a_file(birds, tmp_path):
+    """Its name, its size, its normalisation and its optimizer follow from the file."""
+    file = tmp_path / "test_vit.r160_in1k.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), file)
+    assert run(birds, tmp_path, *QUICK[2:], "--weights", file, "TRAIN.MAX_EPOCH", 1) == 0
+    cfg = load_config(tmp_path / f"{birds.name}_finetune/config.yaml")
+    assert (cfg.BACKBONE.TYPE, cfg.BACKBONE.TIMM.MODEL, cfg.INPUT_SIZE) == ("timm", "test_vit", [160, 160])
+    assert (cfg.DATASET.MEAN, cfg.TRAIN.OPTIMIZER.TYPE) == ([0.5] * 3, "ADAMW")
+    assert valid.main(["--cfg", str(tmp_path / f"{birds.name}_finetune/config.yaml"), "--gpus", "cpu"]) == 0
 
 
 def test_weights_that_do_not_tell_their_backbone(birds, tmp_path, capsys, monkeypatch):
