@@ -13,13 +13,13 @@ from lib.config import Config
 from lib.config.auto import usual
 from lib.config.effects import NO_RESULT, changed
 from lib.config.files import files_of
-from lib.core import checkpoint, own_files
-from lib.core.checkpoint import Start, peek, position
-from lib.core.identity import UNTOLD
-from lib.core.own_files import BEST, Position, check_spared
-from lib.core.run import Run
-from lib.core.runtime import Runtime
 from lib.dataset import ImageSet
+from lib.device.runtime import Runtime
+from lib.run import checkpoint, own_files
+from lib.run.checkpoint import Start, peek, position
+from lib.run.identity import UNTOLD
+from lib.run.own_files import BEST, Position, check_spared
+from lib.run.run import Run
 from lib.utils.errors import InputError
 from main.session import Point
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 from lib.config import TREE, Config, gather_words, load_config
-from lib.core.failures import KINDS, explain
-from lib.core.ranks import rank_or_first
+from lib.device.failures import KINDS, explain
+from lib.device.ranks import rank_or_first
 from lib.utils.errors import (
     DONE,
     FAILED,

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from lib.config import Config
 from lib.config.effects import changed_for_validation
-from lib.core import own_files
-from lib.core.identity import KEYS, TRAINING, UNTOLD, VALIDATION, Difference, Identity, compare_data, compare_preprocessing
-from lib.core.own_files import EVALUATIONS, METRICS, REPORT, SWEEP, SWEEP_REPORT, TAU_NORM, check_spared
-from lib.core.run import Run
 from lib.dataset import ImageSet
 from lib.dataset.fingerprint import digest_names
+from lib.run import own_files
+from lib.run.identity import KEYS, TRAINING, UNTOLD, VALIDATION, Difference, Identity, compare_data, compare_preprocessing
+from lib.run.own_files import EVALUATIONS, METRICS, REPORT, SWEEP, SWEEP_REPORT, TAU_NORM, check_spared
+from lib.run.run import Run
 from main.claim import check_images, reads
 
 log = logging.getLogger("main.valid")

@@ -25,12 +25,13 @@ from torch import Tensor
 
 from lib.config.auto import is_resized
 from lib.config.stored import stored_tree
-from lib.core import build, checkpoint
+from lib.core import build
 from lib.inference import Predictor
 from lib.inference.exported import FORMATS, TOLERANCE, batch_sizes, check, describe_model, export, opened, require_packages
 from lib.inference.outputs import EXPORT, check_outputs, is_run
 from lib.inference.predictor import find_checkpoint
 from lib.report.report import FILES
+from lib.run import checkpoint
 from lib.utils.errors import InputError, RunFailedError
 from lib.utils.files import write_bytes_atomically
 from lib.utils.text import count, name_some, printable

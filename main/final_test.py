@@ -10,17 +10,17 @@ from typing import Any
 
 from lib.config import Config
 from lib.core import build
-from lib.core.engine import evaluate
-from lib.core.findings import FindingsLog
-from lib.core.identity import Identity
-from lib.core.own_files import METRICS, TEST, reported_epoch
-from lib.core.run import LAST, Run
-from lib.core.runtime import Runtime
 from lib.dataset import ImageSet, fingerprint
 from lib.dataset.fingerprint import digest_names
+from lib.device.runtime import Runtime
+from lib.engine.step import evaluate
 from lib.report.metrics import Evaluated, measure
 from lib.report.report import write_report
 from lib.report.tables import summary
+from lib.run.findings import FindingsLog
+from lib.run.identity import Identity
+from lib.run.own_files import METRICS, TEST, reported_epoch
+from lib.run.run import LAST, Run
 from lib.utils.files import append_line
 from main.evaluation import Evaluation, find_differences
 from main.reporting import background, shot_bounds

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from lib.config import Config
 from lib.core import build
-from lib.core.own_files import CONFIG
-from lib.core.run import Run
-from lib.core.runtime import Runtime
 from lib.dataset import ImageSet
 from lib.dataset.folder import SPLIT, Assignment
+from lib.device.runtime import Runtime
 from lib.report.metrics import Metrics, measure
 from lib.report.predictions import Predictions
 from lib.report.tables import class_csv, class_table, summary
+from lib.run.own_files import CONFIG
+from lib.run.run import Run
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.log import start_logging

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from lib.backbone import named
-from lib.core.own_files import LAST, MODELS
+from lib.run.own_files import LAST, MODELS
 from lib.utils.errors import InputError
 
 OWN = Path(__file__).resolve().parents[1] / "configs/own"

@@ -11,20 +11,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lib.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
 from lib.config import Config, add_to_name
 from lib.config.files import files_of
 from lib.config.preparation import preprocessing
-from lib.core import build, checkpoint
-from lib.core.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
-from lib.core.checkpoint import Start
-from lib.core.failures import GENERATION, during
-from lib.core.identity import Identity, load_start
-from lib.core.own_files import check_spared
-from lib.core.run import Run
-from lib.core.runtime import Runtime, to_device
+from lib.core import build
 from lib.dataset import ImageSet, enlarge, fingerprint
 from lib.dataset.enlarged import read_added
+from lib.device.failures import GENERATION, during
+from lib.device.runtime import Runtime, to_device
 from lib.report.style import save_figure
+from lib.run import checkpoint
+from lib.run.checkpoint import Start
+from lib.run.identity import Identity, load_start
+from lib.run.own_files import check_spared
+from lib.run.run import Run
 from lib.utils.errors import InputError
 from lib.utils.progress import Counter
 from lib.utils.text import shell_line

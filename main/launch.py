@@ -20,7 +20,7 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from lib.core.gpus import find_gpus
+from lib.device.gpus import find_gpus
 from lib.utils.errors import DONE, FAILED, MISTAKE, SIGNALLED, InputError
 from lib.utils.system import cpu_count
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from lib.config import Config
 from lib.core import build
-from lib.core.run import Run
-from lib.core.runtime import Runtime
 from lib.dataset.folder import SPLIT, Assignment, Survey, class_table, unreadable_text, write_files
+from lib.device.runtime import Runtime
+from lib.run.run import Run
 from lib.utils.errors import InputError
 from lib.utils.progress import Counter
 

@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from lib.config import Config
-from lib.core import build, checkpoint
+from lib.core import build
 from lib.core.choices import Pace
-from lib.core.engine import EagerStep, Loader
-from lib.core.precision import ApexAmp, TorchAmp
-from lib.core.runtime import Runtime, to_device, unwrap
 from lib.dataset import Batch, ImageSet
+from lib.device.precision import ApexAmp, TorchAmp
+from lib.device.runtime import Runtime, to_device, unwrap
+from lib.engine.step import EagerStep, Loader
+from lib.run import checkpoint
 from lib.utils.seed import seed_globals
 
 LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0   # of steps that are measured

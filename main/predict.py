@@ -21,8 +21,8 @@ from typing import Any
 from lib.config import gather_words, load_config
 from lib.config.preparation import preprocessing
 from lib.core import build
-from lib.core.runtime import Runtime
 from lib.dataset.folder.files import Finder
+from lib.device.runtime import Runtime
 from lib.inference import Prediction, Predictor
 from lib.inference.outputs import check_outputs
 from lib.inference.predictor import BATCH_SIZE, Prepared

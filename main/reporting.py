@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lib.config import TREE, Config
-from lib.core.run import Run
 from lib.report.metrics import ShotBounds
 from lib.report.page import Background
+from lib.run.run import Run
 from lib.utils.errors import InputError
 from lib.utils.text import shell_line
 

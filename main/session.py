@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lib.combiner import Combiner
 from lib.config import Config
-from lib.core.combiner import Combiner
-from lib.core.engine import Loader, Sums, TrainStep, has_finite_weights
-from lib.core.identity import Identity
-from lib.core.interruption import BROKEN, GO_ON, SAVE, Watch
-from lib.core.precision import Precision
-from lib.core.run import BEST, Run
-from lib.core.runtime import Runtime, unwrap
+from lib.device.precision import Precision
+from lib.device.runtime import Runtime, unwrap
+from lib.engine.interruption import BROKEN, GO_ON, SAVE, Watch
+from lib.engine.step import Loader, Sums, TrainStep, has_finite_weights
 from lib.report.metrics import BEST_BY
+from lib.run.identity import Identity
+from lib.run.run import BEST, Run
 from lib.utils.errors import InputError, RunFailedError, RunInterruptedError
 from lib.utils.schedule import Schedule
 

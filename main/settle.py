@@ -7,12 +7,12 @@ from lib.backbone import named
 from lib.backbone.timm_model import has_batchnorm, model_size
 from lib.config import Config
 from lib.config.auto import as_its_run, decide, undecided
-from lib.core import checkpoint
 from lib.core.choices import FEW, LONGEST, Choice, Facts, Pace, Weights, choose, epochs_in, follow
-from lib.core.recognise import recognise
-from lib.core.run import Run
-from lib.core.runtime import Runtime
 from lib.dataset import ImageSet
+from lib.device.runtime import Runtime
+from lib.run import checkpoint
+from lib.run.recognise import recognise
+from lib.run.run import Run
 from lib.utils.errors import InputError
 from lib.utils.system import cpu_count
 from main.pace import Sets, measure_pace, seconds_left

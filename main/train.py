@@ -24,25 +24,26 @@ from typing import Any
 from lib.config import Config, add_to_name, doubt_steps, doubts
 from lib.config.auto import complete, usual
 from lib.config.preparation import preprocessing
-from lib.core import build, checkpoint
-from lib.core.batchnorm import check_batches
-from lib.core.checkpoint import Start
-from lib.core.engine import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
-from lib.core.findings import FindingsLog
-from lib.core.identity import Identity, check_same_data, load_start
-from lib.core.interruption import Watch
-from lib.core.own_files import MODELS
-from lib.core.progress import Progress
-from lib.core.resume import check_part
-from lib.core.run import BEST, LAST, Run
-from lib.core.runtime import Runtime, to_device
+from lib.core import build
 from lib.dataset import ImageSet, absent_classes, shorten_names
+from lib.device.runtime import Runtime, to_device
+from lib.engine.batchnorm import check_batches
+from lib.engine.interruption import Watch
+from lib.engine.progress import Progress
+from lib.engine.step import EagerStep, Loader, Sums, evaluate, has_finite_weights, set_rate, train_one_epoch
 from lib.report.figures import class_counts_figure, training_curves
 from lib.report.metrics import BEST_BY, measure
 from lib.report.predictions import Predictions
 from lib.report.report import Evaluated, write_report
 from lib.report.style import save_figure
 from lib.report.tables import summary
+from lib.run import checkpoint
+from lib.run.checkpoint import Start
+from lib.run.findings import FindingsLog
+from lib.run.identity import Identity, check_same_data, load_start
+from lib.run.own_files import MODELS
+from lib.run.resume import check_part
+from lib.run.run import BEST, LAST, Run
 from lib.utils.progress import Throttle
 from lib.utils.seed import seed_globals
 from lib.utils.text import count, shell_line

@@ -25,17 +25,18 @@ from torch import Tensor
 from lib.config import Config, data_doubts
 from lib.config.auto import complete
 from lib.config.preparation import preprocessing
-from lib.core import build, checkpoint
-from lib.core.engine import evaluate_heads
-from lib.core.findings import FindingsLog
-from lib.core.identity import Identity, align_to_checkpoint
-from lib.core.run import LAST
-from lib.core.runtime import Runtime, to_device
+from lib.core import build
+from lib.device.runtime import Runtime, to_device
+from lib.engine.step import evaluate_heads
 from lib.report.metrics import measure
 from lib.report.predictions import Predictions
 from lib.report.report import Evaluated, write_report
 from lib.report.tables import class_table, summary
 from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
+from lib.run import checkpoint
+from lib.run.findings import FindingsLog
+from lib.run.identity import Identity, align_to_checkpoint
+from lib.run.run import LAST
 from main.command import make_parser, run_command, warn
 from main.evaluation import Evaluation, check_report, identify
 from main.final_test import count_look, identify_test

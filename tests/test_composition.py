@@ -10,15 +10,16 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from lib.combiner import COMBINERS
 from lib.config import Config, load_config, validate
-from lib.core import build, checkpoint
-from lib.core.combiner import COMBINERS
-from lib.core.engine import EagerStep, train_one_epoch
-from lib.core.precision import Precision
-from lib.core.runtime import Runtime
+from lib.core import build
 from lib.dataset import SAMPLERS, ArraySet
 from lib.dataset.sampler import bbn, weighted
+from lib.device.precision import Precision
+from lib.device.runtime import Runtime
+from lib.engine.step import EagerStep, train_one_epoch
 from lib.loss import LOSSES
+from lib.run import checkpoint
 from lib.utils.seed import seed_globals
 
 DIGITS = "configs/test/digits_lt.yaml"

@@ -40,8 +40,8 @@ from typing import Any
 
 from lib.config import Config
 from lib.config.auto import undecided
-from lib.core.environment import environment, git_state
-from lib.core.runtime import Runtime
+from lib.device.runtime import Runtime
+from lib.run.environment import environment, git_state
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.registry import closest

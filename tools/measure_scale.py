@@ -29,8 +29,8 @@ from torch import Tensor
 
 from lib.config import load_config
 from lib.core import build
-from lib.core.runtime import Runtime
 from lib.dataset import SAMPLERS, ImageSet
+from lib.device.runtime import Runtime
 from lib.report.figures import class_counts_figure
 from lib.report.metrics import measure
 from lib.report.predictions import Predictions, confusion, describe

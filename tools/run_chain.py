@@ -29,8 +29,8 @@ import yaml
 from lib.config import Config, divide_words, gather_words, load_config, split_files
 from lib.config.auto import as_its_run
 from lib.core.build import run_directory
-from lib.core.gpus import find_gpus
-from lib.core.run import LAST, Run
+from lib.device.gpus import find_gpus
+from lib.run.run import LAST, Run
 from lib.utils.errors import InputError
 from lib.utils.system import interrupt
 from lib.utils.text import shell_line

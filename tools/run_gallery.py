@@ -19,7 +19,7 @@ from itertools import takewhile
 from typing import Any
 
 from lib.config import divide_words, split_files
-from lib.core.gpus import find_gpus
+from lib.device.gpus import find_gpus
 from lib.utils.errors import InputError
 from lib.utils.text import shell_line
 from main.command import DONE, FAILED, exit_status

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from lib.config.literals import LARGEST, short
 from lib.config.node import Config
-from lib.core.optimizer import parse_factors
+from lib.engine.optimizer import parse_factors
 from lib.utils.errors import InputError
 
 

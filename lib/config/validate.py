@@ -5,10 +5,10 @@ Whether files exist is checked where they are opened.
 from collections.abc import Iterator
 
 from lib.backbone import BACKBONES, Backbone, on_meta
+from lib.combiner import COMBINERS
 from lib.config import data_sets, paths, ranges
 from lib.config.literals import short
 from lib.config.node import Config
-from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.folder import LAYOUTS

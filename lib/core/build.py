@@ -9,7 +9,8 @@ from torch.optim import Optimizer
 from yacs.config import CfgNode as Config
 
 from lib.backbone import BACKBONES, Backbone, named
-from lib.core import checkpoint
+from lib.cam_sampling import Generation, Plan, make_plan
+from lib.combiner import COMBINERS, Combiner
 from lib.core.build_data import build_dataset as build_dataset
 from lib.core.build_data import build_datasets as build_datasets
 from lib.core.build_data import build_part_survey as build_part_survey
@@ -17,23 +18,22 @@ from lib.core.build_data import build_survey as build_survey
 from lib.core.build_data import build_test_set as build_test_set
 from lib.core.build_data import choose_part as choose_part
 from lib.core.build_data import has_survey as has_survey
-from lib.core.cam_sampling import Generation, Plan, make_plan
-from lib.core.checkpoint import Start, read_start
-from lib.core.combiner import COMBINERS, Combiner
-from lib.core.engine import EagerStep, Head, Loader, TrainStep, own_logits
-from lib.core.graphed import graphed
-from lib.core.identity import Identity, load_start
-from lib.core.named_start import start_by_name
-from lib.core.optimizer import freeze_zeros, make_optimizer, parameter_groups, parse_factors
-from lib.core.precision import Precision, choose_precision
-from lib.core.resume import newest_start
-from lib.core.run import Run
-from lib.core.runtime import Runtime, compiled
 from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.dataset import SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, make_loader
+from lib.device.precision import Precision, choose_precision
+from lib.device.runtime import Runtime, compiled
+from lib.engine.graphed import graphed
+from lib.engine.optimizer import freeze_zeros, make_optimizer, parameter_groups, parse_factors
+from lib.engine.step import EagerStep, Head, Loader, TrainStep, own_logits
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Network
+from lib.run import checkpoint
+from lib.run.checkpoint import Start, read_start
+from lib.run.identity import Identity, load_start
+from lib.run.named_start import start_by_name
+from lib.run.resume import newest_start
+from lib.run.run import Run
 from lib.utils.schedule import Deferred, Schedule, cosine, multistep, warmup_cosine
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from lib.backbone.named import Named, look_up
-from lib.core.recognise import Kind
+from lib.run.recognise import Kind
 from lib.utils.errors import InputError
 
 SMALL = 48           # side up to which pictures are trained on as they are, by the network for small images

@@ -2,7 +2,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.core.own_files import CONFIG, MODELS
+from lib.run.own_files import CONFIG, MODELS
 from lib.utils.errors import InputError, MissingPathError
 
 EXPORT = "export"   # folder of a run with what was exported of it, which is no part of the run

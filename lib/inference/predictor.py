@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from lib.config.stored import stored_tree
-from lib.core import build, checkpoint
-from lib.core.own_files import LAST, MODELS
+from lib.core import build
 from lib.data_transform import TRANSFORMS, Source, normalize
 from lib.data_transform.resize import resize
 from lib.dataset.decode import ReadOptions, open_image
 from lib.net import Network
+from lib.run import checkpoint
+from lib.run.own_files import LAST, MODELS
 from lib.utils.errors import InputError
 from lib.utils.system import cpu_count
 from lib.utils.threads import map_ranges

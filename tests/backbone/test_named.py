@@ -13,7 +13,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from lib.backbone import named
 from lib.config import load_config
 from lib.core import build
-from lib.core.run import Run
+from lib.run.run import Run
 from lib.utils.errors import InputError
 
 CFG = "configs/test/digits_lt.yaml"

@@ -5,9 +5,9 @@ from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from lib.backbone import BACKBONES
-from lib.core.checkpoint import load_backbone, load_network
 from lib.modules import CLASSIFIERS, POOLINGS
 from lib.net import Network
+from lib.run.checkpoint import load_backbone, load_network
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("res10", 4_916_052), ("res50", 23_549_012)])

@@ -10,8 +10,8 @@ from lib.backbone import BACKBONES
 from lib.backbone.timm_model import TimmBackbone
 from lib.config import load_config
 from lib.core import build
-from lib.core.checkpoint import load_backbone
 from lib.net import Mix
+from lib.run.checkpoint import load_backbone
 from lib.utils.errors import InputError
 
 CFG = "configs/test/digits_lt.yaml"

@@ -8,7 +8,7 @@ import torch
 
 from lib.config import TREE, Config, load_config
 from lib.core import build
-from lib.core.runtime import Runtime
+from lib.device.runtime import Runtime
 from tests.config.recipes import read, recipes
 from tools.make_gallery import braces
 

@@ -4,11 +4,11 @@ import inspect
 import pytest
 
 from lib.backbone import BACKBONES
+from lib.combiner import COMBINERS
 from lib.config import TREE
 from lib.config.paths import PATHS
 from lib.config.ranges import RANGES
 from lib.config.validate import CHOICES, REGISTRIES
-from lib.core.combiner import COMBINERS
 from lib.data_transform import TRANSFORMS
 from lib.dataset import DATASETS, SAMPLERS
 from lib.loss import LOSSES

@@ -3,12 +3,13 @@ import pytest
 import torch
 
 from lib.config import TREE, load_config
-from lib.core import build, checkpoint
-from lib.core.run import Run
-from lib.core.runtime import Runtime
+from lib.core import build
 from lib.dataset import ArraySet
+from lib.device.runtime import Runtime
 from lib.loss import LOSSES
 from lib.net import Output
+from lib.run import checkpoint
+from lib.run.run import Run
 from lib.utils.schedule import Deferred
 
 DIGITS = "configs/test/digits_lt.yaml"
@@ -202,6 +203,6 @@ def test_weights_that_are_named_and_not_loaded_are_told(tmp_path, caplog, words,
     run = Run(tmp_path)
     run.models.mkdir()
     checkpoint.save({"state_dict": {}, "optimizer": {}, "epoch": 1}, [run.models / "a.pth"])
-    with caplog.at_level("INFO", logger="lib.core.checkpoint"):
+    with caplog.at_level("INFO", logger="lib.run.checkpoint"):
         build.find_start(config(*words), run, auto_resume=False)
     assert [record.getMessage() for record in caplog.records] == [line.format(models=run.models) for line in told]

@@ -3,7 +3,7 @@ import pytest
 
 from lib.config.auto import AUTO
 from lib.core.choices import LONGEST, Facts, Pace, Weights, choose, epochs_in, follow
-from lib.core.recognise import Kind
+from lib.run.recognise import Kind
 
 FACTS = Facts(images=948, classes=12, side=600, one_size=None, device="cpu", cores=8)
 IMAGENET = Weights(Kind("res50"), (224, 224), (), ())

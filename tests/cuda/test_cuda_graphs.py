@@ -4,9 +4,9 @@ import json
 import pytest
 import torch
 
-from lib.core.graphed import WARM_UP, CudaRecorder
-from lib.core.precision import TorchAmp
-from tests.core.graphed_cases import BASES, BATCHES, EPOCHS, LOSS_PAIRS, assert_parity, parts
+from lib.device.precision import TorchAmp
+from lib.engine.graphed import WARM_UP, CudaRecorder
+from tests.engine.graphed_cases import BASES, BATCHES, EPOCHS, LOSS_PAIRS, assert_parity, parts
 
 DIGITS = "configs/test/digits_lt.yaml"
 CUDA = torch.device("cuda")

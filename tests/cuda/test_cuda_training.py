@@ -4,11 +4,11 @@ import json
 import pytest
 import torch
 
-from lib.core import engine
-from lib.core.precision import TorchAmp
-from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, normalize
 from lib.dataset import SAMPLERS, ArraySet, EpochBatches, FileLoader, MemoryLoader
+from lib.device.precision import TorchAmp
+from lib.device.runtime import Runtime
+from lib.engine import step
 from lib.loss import LOSSES, LongTailLoss
 from lib.utils.schedule import Deferred
 from main import train, valid
@@ -147,18 +147,18 @@ def test_a_captured_graph_draws_anew_when_the_seed_changes():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch, family):
     """CUDA's own detector of synchronising calls, on for every batch but the first."""
-    original = engine.Sums.add
+    original = step.Sums.add
 
     def add(self, row):
         torch.cuda.set_sync_debug_mode("error")
         original(self, row)
 
-    def means(self, runtime, original=engine.Sums.means):
+    def means(self, runtime, original=step.Sums.means):
         torch.cuda.set_sync_debug_mode("default")
         return original(self, runtime)
 
-    monkeypatch.setattr(engine.Sums, "add", add)
-    monkeypatch.setattr(engine.Sums, "means", means)
+    monkeypatch.setattr(step.Sums, "add", add)
+    monkeypatch.setattr(step.Sums, "means", means)
     assert run(tmp_path, "x", [*tiny, *FAMILIES[family], "SHOW_STEP", "1"]) == 0
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from lib.config import load_config
 from lib.core import build
-from lib.core.runtime import Runtime
 from lib.dataset import DATASETS, FileLoader, MemoryLoader
+from lib.device.runtime import Runtime
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.image_header import read_size
 

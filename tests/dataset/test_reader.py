@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.core.findings import FindingsLog
-from lib.core.runtime import Runtime
 from lib.data_transform import TRANSFORMS, Source
 from lib.data_transform.resize import RandomResizedCrop
 from lib.dataset import EvalBatches, FileLoader, MemoryLoader, make_loader
 from lib.dataset.base import Decoded
 from lib.dataset.reader import Reader, Taken, collate
 from lib.dataset.rgb import DEEP, TRANSPARENT
+from lib.device.runtime import Runtime
+from lib.run.findings import FindingsLog
 from lib.utils.errors import InputError, UnreadableImageError
 from lib.utils.seed import spawn_seeds
 from tests.dataset.file_set import FileSet
@@ -140,12 +140,12 @@ def messages(monkeypatch) -> list[str]:
     """What the log gets."""
     found = []
     for level in ("info", "warning"):
-        monkeypatch.setattr(f"lib.core.findings.log.{level}", lambda text, *values: found.append(text % values))
+        monkeypatch.setattr(f"lib.run.findings.log.{level}", lambda text, *values: found.append(text % values))
     return found
 
 
 def test_what_was_skipped_is_named_once_in_a_run(files_with_bad_one, tmp_path, monkeypatch, messages):
-    monkeypatch.setattr("lib.core.findings.SHOWN_COMPLAINTS", 1)
+    monkeypatch.setattr("lib.run.findings.SHOWN_COMPLAINTS", 1)
     paths = [*files_with_bad_one[:9], tmp_path / "gone.jpg", *files_with_bad_one[10:11], tmp_path / "late.jpg"]
     paths[11].write_bytes(files_with_bad_one[11].read_bytes())
     loader = FileLoader(FileSet(paths), EvalBatches(12, 5), [crop()], lambda batch: batch, CPU, 0, skip_unreadable=True)

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from lib.config import load_config
-from lib.core import build, checkpoint
-from lib.core.runtime import Runtime
+from lib.core import build
+from lib.device.runtime import Runtime
+from lib.run import checkpoint
 from main.train import main as train
 from main.valid import main as validate
 

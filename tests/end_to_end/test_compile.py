@@ -6,7 +6,7 @@ import torch
 
 from lib.backbone import BACKBONES
 from lib.backbone.resnet_cifar import ResNetCifar
-from lib.core.runtime import Runtime, compiled
+from lib.device.runtime import Runtime, compiled
 from lib.utils.errors import InputError
 from main import train, valid
 
@@ -45,6 +45,6 @@ def test_without_a_compiler_there_is_one_message(monkeypatch):
 
 def test_dataparallel_is_left_as_it_is(caplog):
     network = torch.nn.Identity()
-    with caplog.at_level("INFO", logger="lib.core.runtime"):
+    with caplog.at_level("INFO", logger="lib.device.runtime"):
         assert compiled(network, Runtime(torch.device("cuda"), replicas=2)) is network
     assert "TRAIN.COMPILE: not compiled" in caplog.text

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.core import checkpoint
 from lib.report.report import FILES
+from lib.run import checkpoint
 from main import train, valid
 from tests.dataset.named_sets import NAMES, words, write_set
 

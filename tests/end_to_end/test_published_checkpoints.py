@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
 from lib.config import load_config
 from lib.core import build
-from lib.core.checkpoint import load
+from lib.run.checkpoint import load
 from main import train, valid
 
 pytestmark = pytest.mark.usefixtures("no_figures")

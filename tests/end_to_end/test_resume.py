@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 import torch
 
-from lib.core.precision import Precision
-from lib.core.run import Run
+from lib.device.precision import Precision
+from lib.run.run import Run
 from main import train, valid
 
 pytestmark = pytest.mark.usefixtures("no_figures")

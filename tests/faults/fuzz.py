@@ -25,9 +25,10 @@ from PIL import Image
 from torch import nn
 
 from lib.config import TREE
-from lib.core import build, checkpoint
-from lib.core.run import Run
+from lib.core import build
 from lib.modules import CLASSIFIERS
+from lib.run import checkpoint
+from lib.run.run import Run
 
 
 def yaml_files(folder: Path, number: int) -> Counter:

@@ -17,8 +17,8 @@ from PIL import Image
 
 from lib.config import Config
 from lib.core import build
-from lib.core.runtime import Runtime
 from lib.dataset.rgb import ALPHAS
+from lib.device.runtime import Runtime
 from main import train
 from tests.dataset.pictures import GREY, RGB, RGB_ALPHA, exif, png, tiff
 from tests.tools.records import example, write_records

@@ -8,9 +8,9 @@ import pytest
 import torch
 from harness import CONFIG, results, same
 
-from lib.core import engine
-from lib.core.progress import Progress
 from lib.dataset.loader import Loader
+from lib.engine import step
+from lib.engine.progress import Progress
 from main import train
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -67,7 +67,7 @@ def test_a_signal_ends_within_a_batch_and_the_command_it_tells_goes_on_bit_for_b
 @pytest.mark.slow
 def test_a_signal_during_validation_comes_back_to_validation(tmp_path, tiny, monkeypatch, capsys):
     assert train.main(words(tiny, tmp_path / "whole")) == 0
-    original, calls = engine.describe, []
+    original, calls = step.describe, []
 
     def describe(logits, labels):
         calls.append(1)
@@ -75,7 +75,7 @@ def test_a_signal_during_validation_comes_back_to_validation(tmp_path, tiny, mon
             os.kill(os.getpid(), signal.SIGTERM)
         return original(logits, labels)
 
-    monkeypatch.setattr(engine, "describe", describe)
+    monkeypatch.setattr(step, "describe", describe)
     assert train.main(words(tiny, tmp_path / "parts")) == 143
     assert len(calls) == 10
     assert train.main([*words(tiny, tmp_path / "parts"), "--ar"]) == 0
@@ -126,7 +126,7 @@ def test_with_other_batches_the_epoch_begins_again(tmp_path, tiny, send, monkeyp
 
 @pytest.mark.slow
 def test_the_clock_writes_checkpoints_inside_an_epoch(tmp_path, tiny, monkeypatch):
-    from lib.core.run import Run
+    from lib.run.run import Run
     saved, original = [], Run.save_part
 
     def save_part(self, state):

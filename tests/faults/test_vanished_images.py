@@ -6,7 +6,7 @@ import pytest
 import torch
 from harness import CONFIG, PATIENCE, results, same, start, wait
 
-from lib.core.progress import Progress
+from lib.engine.progress import Progress
 from main import train, valid
 from tests.dataset.photographs import photograph
 

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from lib.config import load_config
-from lib.core import build, checkpoint
+from lib.core import build
 from lib.inference import Predictor, exported
 from lib.inference.exported import FORMATS, METADATA, batch_sizes, check, describe_model, export, opened
 from lib.inference.predictor import Preparation
+from lib.run import checkpoint
 from main import export as command
 from main import train
 from tests.messy_folder import picture

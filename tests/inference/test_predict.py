@@ -10,11 +10,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lib.config import load_config
-from lib.core import build, checkpoint
-from lib.core.engine import evaluate
-from lib.core.runtime import Runtime
+from lib.core import build
+from lib.device.runtime import Runtime
+from lib.engine.step import evaluate
 from lib.inference import Predictor
 from lib.inference.outputs import check_outputs
+from lib.run import checkpoint
 from lib.utils.errors import InputError
 from main import predict, train, valid
 

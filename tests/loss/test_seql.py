@@ -6,10 +6,10 @@ from loss_cases import LABELS, LOGITS, LONG_TAILED
 from loss_reference import Given, seql
 from torch import nn
 
-from lib.core.combiner import COMBINERS
-from lib.core.engine import EagerStep, train_one_epoch
-from lib.core.precision import Precision
+from lib.combiner import COMBINERS
 from lib.dataset import Batch
+from lib.device.precision import Precision
+from lib.engine.step import EagerStep, train_one_epoch
 from lib.loss import LOSSES
 from lib.net import Output
 from lib.utils.seed import Stream, batch_seeds

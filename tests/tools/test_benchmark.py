@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.config import load_config
-from lib.core.runtime import Runtime
+from lib.device.runtime import Runtime
 from tools.benchmark import PARTS, choose, main
 from tools.measure import report
 from tools.measure.bench import load_sets, prepare

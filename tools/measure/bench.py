@@ -7,12 +7,12 @@ import torch
 from lib.config import Config
 from lib.config.preparation import preprocessing
 from lib.core import build
-from lib.core.batchnorm import check_batches
-from lib.core.engine import Loader
-from lib.core.identity import Identity
-from lib.core.run import Run
-from lib.core.runtime import Runtime
 from lib.dataset import ArraySet, ImageSet
+from lib.device.runtime import Runtime
+from lib.engine.batchnorm import check_batches
+from lib.engine.step import Loader
+from lib.run.identity import Identity
+from lib.run.run import Run
 from lib.utils.seed import seed_globals
 from main.claim import Claim
 from main.train import Parts, assemble

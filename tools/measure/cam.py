@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from PIL import Image
 
+from lib.cam_sampling import Generation, Plan, Writer, file_name
+from lib.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
+from lib.cam_sampling.output import remove
 from lib.config import Config
 from lib.core import build
-from lib.core.cam_sampling import Generation, Plan, Writer, file_name
-from lib.core.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
-from lib.core.cam_sampling.output import remove
-from lib.core.runtime import Runtime, to_device
 from lib.data_transform.resize import resize
 from lib.dataset import ImageSet
+from lib.device.runtime import Runtime, to_device
 from lib.net import class_activation_maps, foreground, scale_maps
 
 LOOP_IMAGES = 300   # that the loop makes, evenly spaced over the plan; its rate does not depend on how many

@@ -25,11 +25,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision import transforms as usual
 
-from lib.core.environment import environment
 from lib.data_transform import TRANSFORMS, Transform, normalize
 from lib.data_transform.resize import RandomResizedCrop
 from lib.dataset import decode
 from lib.dataset.decode import open_image, read_image
+from lib.run.environment import environment
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from main.command import exit_status

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from lib.core import build
-from lib.core.engine import evaluate, train_one_epoch
+from lib.engine.step import evaluate, train_one_epoch
 from tools.measure.bench import Bench
 from tools.measure.usual import UsualLoop
 

@@ -30,11 +30,11 @@ from typing import Any, NamedTuple
 import torch
 from matplotlib.figure import Figure
 
-from lib.core.environment import environment, git_state
 from lib.dataset import SAMPLERS, Draw, EpochBatches
 from lib.report.metrics import measure
 from lib.report.predictions import Predictions, confusion, describe
 from lib.report.style import save_figure
+from lib.run.environment import environment, git_state
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.seed import shared_generator

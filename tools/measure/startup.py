@@ -21,8 +21,8 @@ import torch
 
 from lib.config import Config
 from lib.core import build
-from lib.core.engine import evaluate, train_one_epoch
-from lib.core.runtime import Runtime
+from lib.device.runtime import Runtime
+from lib.engine.step import evaluate, train_one_epoch
 from lib.utils.errors import MISTAKE, InputError, RunFailedError
 from lib.utils.system import peak_memory
 from main.command import make_parser, run_command

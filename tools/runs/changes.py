@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lib.config import TREE, Config
 from lib.config.auto import as_its_run
 from lib.config.node import read_flat
-from lib.core.run import Run
+from lib.run.run import Run
 
 NO_MATTER = ("SHOW_STEP", "SAVE_STEP", "PIN_MEMORY", "TRAIN.NUM_WORKERS", "TRAIN.NUM_THREADS", "TRAIN.DISTRIBUTED",
              "TRAIN.TENSORBOARD.ENABLE", "TEST.NUM_WORKERS")   # keys that may change between two calls

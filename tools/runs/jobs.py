@@ -7,7 +7,7 @@ from typing import NamedTuple
 from lib.config import Config, ConfigError, load_config
 from lib.config.auto import as_its_run
 from lib.core.build import run_directory
-from lib.core.run import Run, damaged
+from lib.run.run import Run, damaged
 from lib.utils.errors import InputError
 from tools.runs.changes import changes
 

@@ -11,10 +11,10 @@ import numpy as np
 from lib.config import TREE
 from lib.config.effects import NO_RESULT
 from lib.config.node import read_flat
-from lib.core.own_files import CONFIG, TEST
 from lib.report.comparison import Entrant, Ground
 from lib.report.metrics import ShotBounds
 from lib.report.report import FILES
+from lib.run.own_files import CONFIG, TEST
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.text import count, name_some, plain_cell, shell_line
 

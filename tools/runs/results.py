@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lib.config import Config
-from lib.core.run import Run
+from lib.run.run import Run
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.text import shell_line

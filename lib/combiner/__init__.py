@@ -1,0 +1,7 @@
+"""How a batch becomes a loss, one file each; a file in this folder registers itself."""
+from lib.combiner.base import COMBINERS, Combiner, Step
+from lib.utils.registry import import_submodules
+
+import_submodules("lib.combiner")
+
+__all__ = ["COMBINERS", "Combiner", "Step"]

@@ -1,0 +1,80 @@
+"""The contract every combiner follows, and how examples find the partners they are mixed with."""
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.dataset import Batch
+from lib.device.runtime import num_chunks
+from lib.utils.registry import Registry
+
+COMBINERS = Registry("combiner")
+
+
+class Step(NamedTuple):
+    """What a combiner makes of a batch."""
+
+    loss: Tensor     # scalar, with a graph
+    logits: Tensor   # (B, C)
+    targets: Tensor  # (B,) labels, or (B, C) shares of a mixed example's classes
+
+
+class Combiner(nn.Module):
+    """Calls as ``combiner(network, criterion, batch) -> Step``.
+
+    Random numbers come from ``batch.stream``, in ``draw``; ``combine`` is a function of tensors, so that a CUDA graph can be it.
+
+    A module for its buffers' sake: it learns nothing, and no checkpoint holds it. The network is called once.
+
+    Class attributes:
+        sampler: the only sampler whose batches it understands, None for any.
+        needs_loss: the only loss that takes what it gives, None for any.
+
+    Args:
+        class_counts: training images per class, (C,).
+    """
+
+    sampler: str | None = None
+    needs_loss: str | None = None
+
+    def __init__(self, class_counts: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("class_counts", class_counts.long(), persistent=False)
+
+    def origin(self) -> str:
+        """A digest of what it has besides its options, such as the weights of a teacher; empty where that is nothing."""
+        return ""
+
+    def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+        return self.combine(network, criterion, batch.images, batch.labels, *self.draw(batch, num_chunks(network)))
+
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
+        """What is random in a step, on the device, with shapes that are those of every batch. Most need no more than the batch.
+
+        Args:
+            num_chunks: parts of the batch that devices see apart.
+        """
+        return ()
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, *drawn: Tensor) -> Step:
+        """The step. Nothing in it is random, and nothing waits for the device."""
+        raise NotImplementedError(f"{type(self).__name__} must say what a step is")
+
+
+def draw_partners(size: int, num_chunks: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A partner for every example, from a permutation of each of the chunks that ``torch.chunk`` cuts a batch into.
+
+    Returns:
+        The partners' positions in the batch, (B,), and in their chunk, (B,).
+    """
+    chunks = torch.arange(size, device=generator.device).chunk(num_chunks)
+    partners = [torch.randperm(len(chunk), generator=generator, device=generator.device) for chunk in chunks]
+    return torch.cat([chunk[partner] for chunk, partner in zip(chunks, partners)]), torch.cat(partners)
+
+
+def mixed_targets(labels: Tensor, others: Tensor, share: Tensor, num_classes: int) -> Tensor:
+    """Class shares (B, C) of examples with ``share`` of the class ``labels`` and the rest of ``others``, (B,) each, or one
+    share () for all."""
+    share = share.expand(len(labels))[:, None]
+    return share * F.one_hot(labels, num_classes) + (1 - share) * F.one_hot(others, num_classes)

@@ -1,0 +1,24 @@
+"""The two rows of the bbn sampler, mixed."""
+import torch
+from torch import Tensor, nn
+
+from lib.combiner.base import COMBINERS, Step
+from lib.combiner.mix_up import InputMixup
+from lib.dataset import Batch
+
+
+@COMBINERS.register("bbn_mix")
+class DualMixup(InputMixup):
+    """Mixes each image of the shuffled row with one of the tail-favouring row, λ ~ Beta(alpha, alpha), one per batch.
+
+    Sampling of Zhou et al., BBN, CVPR 2020, arXiv:1912.02413, mixed as in Zhang et al., Bag of Tricks, AAAI 2021.
+    """
+
+    sampler = "bbn sampler"
+
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor]:
+        return (self.share(batch),)
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor) -> Step:
+        (images, others), (labels, other_labels) = images.chunk(2), labels.chunk(2)
+        return self.step(criterion, network(torch.lerp(others, images, share)), labels, other_labels, share)

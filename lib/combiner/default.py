@@ -1,0 +1,13 @@
+"""The batch as it is."""
+from torch import Tensor, nn
+
+from lib.combiner.base import COMBINERS, Combiner, Step
+
+
+@COMBINERS.register("default")
+class Plain(Combiner):
+    """The loss of the batch. With the bbn sampler it holds both rows, one after the other."""
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
+        logits, features = network(images)
+        return Step(criterion(logits, labels, features), logits, labels)

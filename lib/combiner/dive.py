@@ -1,0 +1,37 @@
+"""A teacher beside the network."""
+import torch
+from torch import Tensor, nn
+
+from lib.combiner.base import COMBINERS, Combiner, Step
+from lib.net import Network
+from lib.utils.tensors import digest_weights
+
+
+@COMBINERS.register("dive")
+class Distillation(Combiner):
+    """The batch as it is, with the logits that a trained network gives for it: ``criterion(…, teacher_logits=…)``.
+
+    The teacher sees the same images, stays in eval mode and is not trained.
+    He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
+
+    Args:
+        teacher_model: the teacher; build makes it from the checkpoint that the configuration names.
+    """
+
+    needs_loss = "DiVEKLD"
+
+    def __init__(self, class_counts: Tensor, *, teacher_model: Network) -> None:
+        super().__init__(class_counts)
+        self.teacher = teacher_model.requires_grad_(False)
+        self.teacher.always_eval = True
+        self.teacher.eval()
+        self.digest = digest_weights(teacher_model.state_dict())
+
+    def origin(self) -> str:
+        return self.digest
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
+        with torch.no_grad():
+            teacher_logits = self.teacher(images).logits
+        logits, features = network(images)
+        return Step(criterion(logits, labels, features, teacher_logits=teacher_logits), logits, labels)

@@ -1,0 +1,39 @@
+"""Examples mixed in pairs at the input."""
+import torch
+from torch import Tensor, nn
+
+from lib.combiner.base import COMBINERS, Combiner, Step, draw_partners, mixed_targets
+from lib.dataset import Batch
+from lib.net import Output
+
+
+@COMBINERS.register("mix_up")
+class InputMixup(Combiner):
+    """Images λ · x_a + (1 − λ) · x_b with partners from a permutation of the batch, λ ~ Beta(alpha, alpha), one per batch.
+
+    Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv:1710.09412.
+    """
+
+    def __init__(self, class_counts: Tensor, *, alpha: float = 1.0) -> None:
+        super().__init__(class_counts)
+        self.alpha = alpha
+
+    def share(self, batch: Batch) -> Tensor:
+        """λ, (), of the images' type and on their device; filled there, so that nothing waits for a copy."""
+        share = batch.stream.host.beta(self.alpha, self.alpha)
+        return torch.full((), share, dtype=batch.images.dtype, device=batch.images.device)
+
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, Tensor]:
+        """λ, (), and each example's partner in the batch, (B,)."""
+        return self.share(batch), draw_partners(len(batch.labels), 1, batch.stream.generator)[0]
+
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor,
+                partner: Tensor) -> Step:
+        output = network(torch.lerp(images[partner], images, share))
+        return self.step(criterion, output, labels, labels[partner], share)
+
+    def step(self, criterion: nn.Module, output: Output, labels: Tensor, others: Tensor, share: Tensor) -> Step:
+        """λ · L(z, y_a) + (1 − λ) · L(z, y_b) for labels y_a and those of the partners y_b, (B,) both."""
+        logits, features = output
+        loss = share * criterion(logits, labels, features) + (1 - share) * criterion(logits, others, features)
+        return Step(loss, logits, mixed_targets(labels, others, share, logits.shape[1]))

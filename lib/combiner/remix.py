@@ -1,0 +1,42 @@
+"""Mixed images whose labels lean to the rarer class."""
+from torch import Tensor, nn
+
+from lib.combiner.base import COMBINERS, Step, mixed_targets
+from lib.combiner.mix_up import InputMixup
+from lib.net import Output
+
+
+@COMBINERS.register("remix")
+class Remix(InputMixup):
+    """Images mixed with λ as in mix_up; labels with a share λ_y of each example's own.
+
+    λ_y = 0 where n_a / n_b ≥ kappa and λ < tau; 1 where n_a / n_b ≤ 1 / kappa and 1 − λ < tau; else λ. Chou et al., Remix:
+    Rebalanced Mixup, ECCV 2020 workshops, arXiv:2007.03943, Eq. 10.
+
+    Args:
+        kappa: ratio of class sizes from which the rarer class may take the whole label.
+        tau: it does if the share of the image of the larger class is below.
+        per_sample: Σ λ_y ℓ(z, y_a) + (1 − λ_y) ℓ(z, y_b) with each example's own λ_y, as in the paper. False: the mean of
+            λ_y times the already averaged losses, as in the published code and its tables.
+    """
+
+    def __init__(self, class_counts: Tensor, *, alpha: float = 1.0, kappa: float = 3.0, tau: float = 0.5,
+                 per_sample: bool = True) -> None:
+        super().__init__(class_counts, alpha=alpha)
+        self.kappa, self.tau, self.per_sample = kappa, tau, per_sample
+
+    def label_shares(self, labels: Tensor, others: Tensor, share: Tensor) -> Tensor:
+        """λ_y, (B,)."""
+        counts = self.class_counts.double()   # quotients of integers, exact where they meet kappa
+        own, other = counts[labels], counts[others]
+        shares = share.expand(len(labels)).masked_fill((other / own >= self.kappa) & (1 - share < self.tau), 1.0)
+        return shares.masked_fill((own / other >= self.kappa) & (share < self.tau), 0.0)
+
+    def step(self, criterion: nn.Module, output: Output, labels: Tensor, others: Tensor, share: Tensor) -> Step:
+        shares = self.label_shares(labels, others, share)
+        if not self.per_sample:
+            return super().step(criterion, output, labels, others, shares.mean())
+        logits, features = output
+        loss = (criterion(logits, labels, features, sample_weight=shares)
+                + criterion(logits, others, features, sample_weight=1 - shares))
+        return Step(loss, logits, mixed_targets(labels, others, shares, logits.shape[1]))

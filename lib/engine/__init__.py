@@ -1,0 +1,1 @@
+"""The step, the epoch, evaluation, graph capture, progress and interruption."""

@@ -1,0 +1,76 @@
+"""What interrupts a training between two batches: a signal, the clock, a loss that is not finite. All ranks agree on it."""
+import signal
+import time
+from types import FrameType, TracebackType
+
+import torch
+import torch.distributed as dist
+
+from lib.device.runtime import Runtime
+from lib.utils.workers import STOPPING
+
+GO_ON, SAVE, BROKEN = 0, 1, 1000   # verdicts; any other is the number of the signal that asks to stop
+
+
+class Watch:
+    """Notes SIGINT and SIGTERM while it is entered, and lets all ranks act on them at the same batch.
+
+    A signal may reach some ranks only, and clocks differ, so after every batch each rank casts a vote and the highest one
+    counts for all. The votes travel over gloo between the hosts while the next batch is computed: nobody waits for a
+    device, and a stop takes effect one batch after its vote (in one process at once). A second Ctrl-C ends at once.
+
+    Args:
+        minutes: from one checkpoint inside an epoch to the next, by rank 0's clock; 0: none.
+    """
+
+    def __init__(self, runtime: Runtime, minutes: float) -> None:
+        self.runtime, self.seconds = runtime, minutes * 60
+        self.noted = GO_ON
+        self.saved_at = time.monotonic()
+        self.vote: tuple[dist.Work, torch.Tensor] | None = None
+
+    def __enter__(self) -> "Watch":
+        self.group = dist.new_group(backend="gloo") if self.runtime.world_size > 1 else None
+        self.before = {number: signal.signal(number, self.note) for number in STOPPING}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if kind is None:
+            self.verdict()   # leaves no vote on its way
+        else:   # this process ends; SIGTERM, which launchers send to all that are left, would break into the end of its readers
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        if number == self.noted == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.noted = number
+
+    def restart_clock(self) -> None:
+        """A checkpoint has just been written."""
+        self.saved_at = time.monotonic()
+
+    def agree(self, broken: bool = False) -> int:
+        """The verdict on this moment; to be asked by all ranks equally often.
+
+        Args:
+            broken: whether this rank has seen a loss that is not finite.
+        """
+        due = self.runtime.is_main and 0 < self.seconds <= time.monotonic() - self.saved_at
+        wish = BROKEN if broken else self.noted or (SAVE if due else GO_ON)
+        if self.group is None:
+            return wish
+        verdict = self.verdict()
+        ballot = torch.tensor([GO_ON if wish == verdict == SAVE else wish])
+        self.vote = dist.all_reduce(ballot, dist.ReduceOp.MAX, self.group, async_op=True), ballot
+        return verdict
+
+    def verdict(self) -> int:
+        """Of the votes cast last."""
+        if self.vote is None:
+            return GO_ON
+        work, ballot = self.vote
+        work.wait()
+        self.vote = None
+        return int(ballot)

@@ -1,0 +1,144 @@
+"""Which files below a run's directory the run wrote: all that is deleted to replace it, or to rewind it to an earlier epoch."""
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lib.report.report import FILES
+from lib.run import checkpoint
+from lib.utils.errors import InputError
+from lib.utils.files import UNFINISHED, write_bytes_atomically
+
+LAST, BEST = "last.pth", "best_model.pth"
+PREVIOUS, PART = "previous.pth", "mid_epoch.pth"   # last.pth of the epoch before; what an epoch that is not over has come to
+EPOCH = re.compile(r"epoch_(\d+)\.pth")
+MODELS, EVALUATIONS, TAU_NORM, TEST = "models", "evaluations", "tau_norm", "test"
+CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+DATA = ("split.csv", "data.txt", "data.json")   # of a look at pictures in folders
+RECORDS = (CONFIG, ENVIRONMENT, "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", *DATA)
+METRICS, SWEEP = FILES["metrics"], "tau_sweep.json"
+REPORT = tuple(FILES.values())   # of one validation
+SWEEP_REPORT = (SWEEP, "figures/tau_sweep.png")
+FIGURES = ("figures/training_curves.png", "figures/class_counts.png", "figures/cam_sampling.png")
+EVENTS = "events.out.tfevents.*"   # of TensorBoard
+
+Position = tuple[int, int]   # epoch that is finished, and batches of the next one
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether runs write checkpoints of this name."""
+    return name in (LAST, BEST, PREVIOUS, PART) or EPOCH.fullmatch(name) is not None
+
+
+def checkpoints(models: Path) -> list[Path]:
+    return sorted(path for path in models.glob("*.pth") if is_checkpoint(path.name))
+
+
+def written(directory: Path) -> Iterator[Path]:
+    """All that a run has written, and nothing else that lies there; of a linked folder the link."""
+    yield from named(directory, (*RECORDS, *REPORT, *SWEEP_REPORT, *FIGURES))
+    yield from whole_or_link(directory / MODELS, checkpoints(directory / MODELS))
+    yield from whole_or_link(directory / "tensorboard", sorted((directory / "tensorboard").glob(EVENTS)))
+    yield from (path for name in (TAU_NORM, EVALUATIONS, TEST) if os.path.lexists(path := directory / name))
+
+
+def named(directory: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Those of these files that are there."""
+    for name in names:
+        path = directory / name
+        if path.parent != directory and path.parent.is_symlink():
+            yield path.parent
+        elif os.path.lexists(path):
+            yield path
+
+
+def whole_or_link(folder: Path, files: list[Path]) -> list[Path]:
+    return [folder] if folder.is_symlink() else files
+
+
+def after(directory: Path, position: Position) -> Iterator[Path]:
+    """What a run that is rewound to ``position`` loses: later checkpoints, and reports of later epochs."""
+    epoch = position[0]
+    for path in checkpoints(directory / MODELS):
+        number = EPOCH.fullmatch(path.name)
+        if ((int(number[1]), 0) if number else checkpoint.position(checkpoint.peek(path))) > position:
+            yield path
+    for folder, content, names in ((directory, METRICS, REPORT), (directory, SWEEP, SWEEP_REPORT),
+                                   (directory / TEST, METRICS, REPORT)):
+        if reported_epoch(folder / content) > epoch:
+            yield from named(folder, names)
+    yield from (path.parent for path in sorted((directory / TAU_NORM).glob(f"*/{METRICS}")) if reported_epoch(path) > epoch)
+
+
+def reported_epoch(path: Path) -> int:
+    """The epoch that a report is of; -1 where it does not tell."""
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        epoch = content.get("epoch") if isinstance(content, dict) else None
+        return epoch if isinstance(epoch, int) else -1
+    return -1
+
+
+def replaced_by_training(directory: Path, save_step: int, max_epoch: int) -> list[Path]:
+    """Files that a training writes, if they are there already."""
+    epochs = [path.name for path in checkpoints(directory / MODELS)
+              if (number := EPOCH.fullmatch(path.name)) and int(number[1]) <= max_epoch and int(number[1]) % save_step == 0]
+    models = [f"{MODELS}/{name}" for name in (LAST, BEST, PREVIOUS, PART, *epochs)]
+    return [directory / name for name in (*RECORDS, *REPORT, *FIGURES, *models) if os.path.lexists(directory / name)]
+
+
+def delete(directory: Path, paths: Iterable[Path]) -> None:
+    """Deletes files, folders and links, not what links lead to; and folders of a run that are empty then."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for folder in (directory / name for name in (MODELS, "figures", "tensorboard", TAU_NORM)):
+        if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def second_name(path: Path, name: Path) -> None:
+    """``name`` becomes a file with the content of ``path``, in one step; on most file systems at no cost."""
+    link = name.with_name(f".{name.name}.link{UNFINISHED}")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+        os.replace(link, name)
+    except OSError:
+        write_bytes_atomically(name, path.read_bytes())
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Deletes what writers that were killed have left of a run's files; a directory may have other files with such names."""
+    names = tuple(f".{Path(name).name}." for name in (*RECORDS, *REPORT, *SWEEP_REPORT, *FIGURES))
+    ours = (path for folder in (directory, directory / "figures") for path in folder.glob(f".*{UNFINISHED}")
+            if path.name.startswith(names))
+    models = (path for path in (directory / MODELS).glob(f".*{UNFINISHED}") if ".pth." in path.name)
+    reports = (path for name in (TAU_NORM, EVALUATIONS, TEST) for path in (directory / name).rglob(f".*{UNFINISHED}"))
+    for path in (*ours, *models, *reports):
+        path.unlink(missing_ok=True)
+
+
+def check_spared(reads: Iterable[tuple[str, Path]], lost: Sequence[Path], what: str) -> None:
+    """Raises InputError where a run reads what would be lost, by its name or by where links lead.
+
+    Args:
+        reads: config keys, and the files that they name.
+        lost: files and folders.
+        what: would be done to them, for the message.
+    """
+    lost = {place for path in lost for place in places(path)}
+    for key, path in reads if lost else ():
+        if any(above in lost for place in places(path) for above in (place, *place.parents)):
+            raise InputError(f"{key}: {path} is read by this run, and would be {what}; choose another NAME, or copy the file "
+                             "elsewhere and name the copy")
+
+
+def places(path: Path) -> set[Path]:
+    """A path as it is written, made absolute, and where it leads."""
+    return {Path(os.path.abspath(path)), Path(os.path.realpath(path))}

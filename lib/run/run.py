@@ -1,0 +1,246 @@
+"""The files of one run: OUTPUT_DIR/NAME/{config.yaml, environment.json, log.txt, history.jsonl, models/, figures/, …}."""
+import errno
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tensorboardX import SummaryWriter
+from torch import Tensor
+
+from lib.run import checkpoint, own_files
+from lib.run.environment import environment, git_state, launch
+from lib.run.own_files import BEST, LAST, PART, PREVIOUS
+from lib.utils.errors import InputError, RunFailedError
+from lib.utils.files import LockedError, append_line, lock_file, write_text_atomically
+from lib.utils.log import log_to_file
+from lib.utils.system import LIMITS
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)   # what file systems without locks answer
+SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "balanced", "macro_f1", "many",
+           "medium", "few")
+
+
+class Run:
+    """Everything of a run that is on disk; only rank 0 writes to it. Left as a context, it closes its files and its lock.
+
+    Args:
+        directory: OUTPUT_DIR/NAME.
+
+    Attributes:
+        claimed: whether ``lock`` was called, with success.
+        kept: what there is to go on with after a failure, in words.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.models, self.figures = directory / "models", directory / "figures"
+        self.history_file = directory / "history.jsonl"
+        self.board: SummaryWriter | None = None
+        self.lock_held: IO[str] | None = None
+        self.claimed = False
+        self.kept, self.saved_last = "nothing is saved yet", False
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def lock(self) -> None:
+        """Makes the directory and takes it for this process, until it ends or closes the run; readers are not kept out.
+
+        On NFS the lock holds for all machines (Linux passes flock on to the server), unless it is mounted with ``nolock``.
+
+        Raises:
+            InputError: another process trains here, or nothing can be written here.
+        """
+        owner = f"process {os.getpid()} on {platform.node()} since {datetime.now().isoformat(' ', 'seconds')}"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.lock_held = lock_file(self.directory / LOCK, owner)
+        except LockedError as error:
+            raise InputError(f"{self.directory} is in use by {error}; wait for its end, or choose another NAME") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise self.cannot_write(error) from error
+            log.warning("%s: this file system has no locks, so see to it that no two runs use this directory", self.directory)
+        self.claimed = True
+
+    def cannot_write(self, error: OSError) -> InputError:
+        return InputError(f"OUTPUT_DIR/NAME: cannot write to {self.directory} ({error.strerror})")
+
+    @contextmanager
+    def writing(self, advice: str = "") -> Iterator[None]:
+        """Makes one message of a disk that is full or gone; files are replaced in one step, so the old ones stay.
+
+        Args:
+            advice: what to do once there is room; by default, what is kept and how a training goes on.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno in LIMITS:
+                raise   # which no room on the disk would help
+            advice = advice or f"{self.kept}; once there is room, --ar True goes on with it"
+            raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {advice}") from error
+
+    def holds_a_run(self) -> bool:
+        """Whether something would be lost: a history or checkpoints. A start that failed before them is no run, nor is a file of
+        another name in models/."""
+        return bool(self.history()) or bool(own_files.checkpoints(self.models))
+
+    def check_free(self) -> None:
+        """Raises InputError if this directory already holds a run, or is no directory."""
+        if self.directory.exists() and not self.directory.is_dir():
+            raise InputError(f"OUTPUT_DIR/NAME: {self.directory} is a file; choose another NAME")
+        if self.holds_a_run():
+            raise InputError(f"{self.directory} already holds a run; go on with it by --ar True, "
+                             "replace it by --overwrite, or choose another NAME")
+
+    def clear(self) -> None:
+        """Deletes what a run wrote, and nothing else that lies in the directory."""
+        own_files.delete(self.directory, list(own_files.written(self.directory)))
+
+    def rewind(self, source: Path, position: own_files.Position) -> None:
+        """Deletes what came after a checkpoint of this run; what there is of the history, ``open`` cuts off.
+
+        Killed at any moment, it is a run that --ar goes on with, from the old last epoch or from this one.
+        """
+        own_files.delete(self.directory, list(own_files.after(self.directory, position)))
+        last = self.models / LAST
+        if position[1] == 0 and checkpoint.position(checkpoint.peek(last)) != position:
+            own_files.second_name(source, last)
+
+    def open(self, config: str, first_epoch: int, hardware: str, tensorboard: bool) -> None:
+        """Makes the folders, writes config and environment, drops history from ``first_epoch`` on."""
+        try:
+            self.models.mkdir(parents=True, exist_ok=True)
+            self.figures.mkdir(exist_ok=True)
+            own_files.remove_unfinished(self.directory)
+            log_to_file(self.directory / "log.txt")
+            write_text_atomically(self.directory / "config.yaml", config)
+            self._record_environment(hardware, first_epoch)
+            kept = [entry for entry in self.history() if entry["epoch"] < first_epoch]
+            write_text_atomically(self.history_file, "".join(json.dumps(entry) + "\n" for entry in kept))
+            if tensorboard:
+                self.board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=first_epoch)
+        except OSError as error:
+            raise self.cannot_write(error) from error
+
+    def _record_environment(self, hardware: str, first_epoch: int) -> None:
+        """environment.json has one entry per start, so that a resumed run tells all machines it was on."""
+        git, diff = git_state()
+        entry = environment(hardware) | {"launch": launch(), "first_epoch": first_epoch, "git": git}
+        write_text_atomically(self.directory / "environment.json", json.dumps([*self.sessions(), entry], indent=2) + "\n")
+        if diff:
+            write_text_atomically(self.directory / "uncommitted.diff", diff)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The entries of environment.json."""
+        path = self.directory / "environment.json"
+        sessions = parse_json(path.read_text(encoding="utf-8", errors="replace"), path) if path.exists() else []
+        if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+            raise damaged(path, "no list of starts")
+        return sessions
+
+    def begun_by_this_launch(self) -> bool:
+        """Whether the run that is here was begun by the launcher of this process, which has restarted its ranks since."""
+        return launch() is not None and any(session.get("launch") == launch() for session in self.sessions())
+
+    def record_indices(self, indices: Tensor | None) -> None:
+        """Which images of the source set this long-tailed subset consists of, in its order."""
+        if indices is not None:
+            write_text_atomically(self.directory / "indices.json", json.dumps(indices.tolist()) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        if not self.history_file.exists():
+            return []
+        lines = self.history_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        entries = [parse_json(line, self.history_file) for line in lines if line.endswith("\n")]   # a torn line never counted
+        if not all(map(is_epoch, entries)):
+            raise damaged(self.history_file, "a line that is no epoch")
+        return entries
+
+    def last_epoch(self) -> int | None:
+        """The newest one that is finished; None where nothing tells."""
+        with suppress(InputError):   # a history that is damaged keeps nobody from validating
+            if history := self.history():
+                return history[-1]["epoch"]
+        return checkpoint.peek(self.models / LAST).get("epoch")
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Appends one epoch to history.jsonl and to TensorBoard."""
+        with self.writing():
+            append_line(self.history_file, json.dumps(entry))
+            if self.board is not None:
+                for name in SCALARS:
+                    if entry.get(name) is not None:
+                        self.board.add_scalar(name, entry[name], entry["epoch"])
+                self.board.flush()
+
+    def save(self, state: dict[str, Any], is_best: bool, every: int) -> None:
+        """last.pth always, best_model.pth where it is the best, epoch_N.pth every ``every`` epochs.
+
+        The old last.pth becomes previous.pth, once this session has written one that it knows to be good.
+        """
+        names = [BEST] * is_best + [f"epoch_{state['epoch']}.pth"] * (state["epoch"] % every == 0) + [LAST]
+        with self.writing():
+            if self.saved_last:
+                keep_second_name(self.models / LAST, self.models / PREVIOUS)
+            checkpoint.save(state, [self.models / name for name in names])   # last comes last: it decides where to go on
+            (self.models / PART).unlink(missing_ok=True)
+        self.kept, self.saved_last = f"{self.models / LAST} holds epoch {state['epoch']}", True
+
+    def save_part(self, state: dict[str, Any]) -> None:
+        """mid_epoch.pth, which last.pth of the same epoch will replace."""
+        with self.writing():
+            checkpoint.save(state, [self.models / PART])
+        self.kept = f"{self.models / PART} holds epoch {state['epoch'] + 1} up to batch {state['batch']}"
+
+    def find_model(self, name: str) -> Path:
+        """A bare file name is in models/; with a "/" it is a path of its own."""
+        return Path(name) if "/" in name else self.models / name
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+            self.board = None
+        if self.lock_held is not None:
+            self.lock_held.close()
+            self.lock_held = None
+
+
+def is_epoch(entry: Any) -> bool:
+    """Whether this can be a line of history.jsonl; what is not finite is null."""
+    return (isinstance(entry, dict) and isinstance(entry.get("epoch"), int)
+            and all(isinstance(entry.get(name), int | float | None) for name in (*SCALARS, "seconds")))
+
+
+def keep_second_name(path: Path, name: Path) -> None:
+    """Gives a file that is about to be replaced a second name, at no cost; it moves there where links are not to be had."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        os.replace(path, name)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is damaged ({reason}); mend it, or begin anew by --overwrite")
