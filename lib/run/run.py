@@ -208,8 +208,8 @@ class Run:
         self.kept = f"{self.models / PART} holds epoch {state['epoch'] + 1} up to batch {state['batch']}"
 
     def find_model(self, name: str) -> Path:
-        """A bare file name is in models/; with a "/" it is a path of its own."""
-        return Path(name) if "/" in name else self.models / name
+        """A bare file name is in models/; with a folder before it, it is a path of its own."""
+        return Path(name) if len(Path(name).parts) > 1 or name.startswith(("./", ".\\")) else self.models / name
 
     def close(self) -> None:
         if self.board is not None:

@@ -1,4 +1,5 @@
 """Which images of a folder are equal or nearly so, and which must therefore stay together."""
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ from lib.dataset.folder.groups import Groups
 from lib.dataset.folder.near import SIDE, find_near
 from lib.dataset.folder.source import Item
 from lib.dataset.folder.verify import Look
+
+log = logging.getLogger(__name__)
+
+MANY = 20_000   # images whose comparison takes seconds
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ def find_near_pairs(items: Sequence[Item], looks: Sequence[Look]) -> list[Pair]:
     members: dict[bytes, list[int]] = {}
     for number, look in enumerate(looks):
         members.setdefault(look.pixels, []).append(number)
+    if len(members) > MANY:
+        log.info("comparing %s images, to find those that are nearly equal", f"{len(members):,}")
     contents = sorted(members)   # an order that depends on the pictures alone
     thumbnails = np.frombuffer(b"".join(looks[members[content][0]].thumbnail for content in contents), dtype=np.uint8)
     found, likeness = find_near(thumbnails.reshape(-1, SIDE * SIDE))
