@@ -9,5 +9,5 @@ class Plain(Combiner):
     """The loss of the batch. With the bbn sampler it holds both rows, one after the other."""
 
     def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
-        logits, features = network(images)
-        return Step(criterion(logits, labels, features), logits, labels)
+        output = network(images)
+        return Step(criterion(output, labels), output.logits, labels)

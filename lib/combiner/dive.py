@@ -9,7 +9,7 @@ from lib.utils.tensors import digest_weights
 
 @COMBINERS.register("dive")
 class Distillation(Combiner):
-    """The batch as it is, with the logits that a trained network gives for it: ``criterion(…, teacher_logits=…)``.
+    """The batch as it is, with the logits that a trained network gives for it, as the head ``teacher`` of the output.
 
     The teacher sees the same images, stays in eval mode and is not trained.
     He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
@@ -33,5 +33,5 @@ class Distillation(Combiner):
     def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
         with torch.no_grad():
             teacher_logits = self.teacher(images).logits
-        logits, features = network(images)
-        return Step(criterion(logits, labels, features, teacher_logits=teacher_logits), logits, labels)
+        output = network(images)
+        return Step(criterion(output.with_head("teacher", teacher_logits), labels), output.logits, labels)

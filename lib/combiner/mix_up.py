@@ -34,6 +34,5 @@ class InputMixup(Combiner):
 
     def step(self, criterion: nn.Module, output: Output, labels: Tensor, others: Tensor, share: Tensor) -> Step:
         """λ · L(z, y_a) + (1 − λ) · L(z, y_b) for labels y_a and those of the partners y_b, (B,) both."""
-        logits, features = output
-        loss = share * criterion(logits, labels, features) + (1 - share) * criterion(logits, others, features)
-        return Step(loss, logits, mixed_targets(labels, others, share, logits.shape[1]))
+        loss = share * criterion(output, labels) + (1 - share) * criterion(output, others)
+        return Step(loss, output.logits, mixed_targets(labels, others, share, output.logits.shape[1]))

@@ -36,7 +36,5 @@ class Remix(InputMixup):
         shares = self.label_shares(labels, others, share)
         if not self.per_sample:
             return super().step(criterion, output, labels, others, shares.mean())
-        logits, features = output
-        loss = (criterion(logits, labels, features, sample_weight=shares)
-                + criterion(logits, others, features, sample_weight=1 - shares))
-        return Step(loss, logits, mixed_targets(labels, others, shares, logits.shape[1]))
+        loss = criterion(output, labels, sample_weight=shares) + criterion(output, others, sample_weight=1 - shares)
+        return Step(loss, output.logits, mixed_targets(labels, others, shares, output.logits.shape[1]))

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
 
@@ -21,9 +22,8 @@ class BalancedSoftmaxCE(LongTailLoss):
         super().__init__(class_counts, deferred)
         self.register_buffer("log_counts", class_counts.double().log().float(), persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
-                sample_weight: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        logits = at_least_float32(Output.of(output).logits)
         if not self.active:
             return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), None, sample_weight)
         known = self.class_counts[targets] > 0

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.utils.errors import InputError
+from lib.utils.output import Output
 from lib.utils.registry import Registry
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
@@ -13,9 +14,9 @@ LOSSES = Registry("loss")
 class LongTailLoss(nn.Module):
     """A classification loss that may re-balance classes, from the first epoch on or later (DRW).
 
-    ``criterion(logits, targets, features=None, sample_weight=None)`` takes (B, C) logits and (B,) labels to a scalar, in
-    float32 whatever the precision of the network (float64 stays). ``sample_weight`` (B,) multiplies each example's
-    term inside the mean and leaves the divisor as it is, so that a constant λ gives λ · loss.
+    ``criterion(output, targets, sample_weight=None)`` takes what the network gave (``Output``), or plain (B, C) logits, and (B,)
+    labels to a scalar, in float32 whatever the precision of the network (float64 stays). ``sample_weight`` (B,) multiplies each
+    example's term inside the mean and leaves the divisor as it is, so that a constant λ gives λ · loss.
 
     Class attributes:
         rebalances: whether the loss re-balances when DRW is off.
@@ -57,8 +58,7 @@ class LongTailLoss(nn.Module):
     def on_batch(self, seed: int) -> None:
         """Tells the loss the seed of the batch that comes; whatever a loss draws is a function of it. Most draw nothing."""
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
-                sample_weight: Tensor | None = None) -> Tensor:
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must say what it computes")
 
 
@@ -81,9 +81,8 @@ class WeightedLoss(LongTailLoss):
         """(B, C) logits, at least float32, and (B,) labels to (B,) losses."""
         raise NotImplementedError(f"{type(self).__name__} must say what it computes")
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
-                sample_weight: Tensor | None = None) -> Tensor:
-        losses = self.per_example(at_least_float32(logits), targets)
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        losses = self.per_example(at_least_float32(Output.of(output).logits), targets)
         weights = self.class_weights.to(losses.dtype)[targets] if self.active else None
         return weighted_mean(losses, weights, sample_weight)
 

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
 
@@ -22,9 +23,8 @@ class CDT(LongTailLoss):
         temperatures = torch.where(counts > 0, (counts.max() / counts.clamp_min(1)) ** gamma, 1)
         self.register_buffer("temperatures", temperatures.float(), persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
-                sample_weight: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        logits = at_least_float32(Output.of(output).logits)
         if self.active:
             logits = logits / self.temperatures
         return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), None, sample_weight)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
 from lib.utils.errors import InputError
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
 
@@ -23,7 +24,7 @@ class DiVEKLD(LongTailLoss):
 
     Raises:
         InputError: a base loss that is this one, or DRW with one that cannot be deferred.
-        ValueError: called without ``teacher_logits``, (B, C).
+        ValueError: called with an output that has no head ``teacher``, (B, C).
     """
 
     needs_combiner = "dive"
@@ -49,13 +50,13 @@ class DiVEKLD(LongTailLoss):
     def on_batch(self, seed: int) -> None:
         self.base.on_batch(seed)
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None, sample_weight: Tensor | None = None,
-                teacher_logits: Tensor | None = None) -> Tensor:
-        if teacher_logits is None:
-            raise ValueError("DiVEKLD needs teacher_logits, which the combiner 'dive' gives")
-        logits = at_least_float32(logits)
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        output = Output.of(output)
+        if "teacher" not in output.heads:
+            raise ValueError("DiVEKLD needs teacher_logits, the head 'teacher' that the combiner 'dive' adds")
+        logits = at_least_float32(output.logits)
         student = F.log_softmax(logits / self.temperature, dim=1)
-        teacher = F.log_softmax(at_least_float32(teacher_logits) * (self.power / self.temperature), dim=1)
+        teacher = F.log_softmax(at_least_float32(output.heads["teacher"]) * (self.power / self.temperature), dim=1)
         divergences = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
         distillation = self.temperature ** 2 * weighted_mean(divergences, None, sample_weight)
-        return self.alpha * distillation + (1 - self.alpha) * self.base(logits, targets, features, sample_weight)
+        return self.alpha * distillation + (1 - self.alpha) * self.base(output, targets, sample_weight)

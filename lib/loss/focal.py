@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, WeightedLoss, weighted_mean
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
 
@@ -29,9 +30,8 @@ class FocalLoss(WeightedLoss):
         modulation = torch.exp(self.gamma * F.logsigmoid(-signed))
         return -(modulation * F.logsigmoid(signed)).sum(dim=1)
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
-                sample_weight: Tensor | None = None) -> Tensor:
-        losses = self.per_example(at_least_float32(logits), targets)
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        losses = self.per_example(at_least_float32(Output.of(output).logits), targets)
         if self.active:
             losses = self.class_weights.to(losses.dtype)[targets] * losses
         return weighted_mean(losses, None, sample_weight)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, rarity, sum_to_num_classes, weighted_mean
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
 
@@ -18,7 +19,7 @@ class InfluenceBalancedLoss(LongTailLoss):
     Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021, arXiv:2110.02444.
 
     Raises:
-        ValueError: called in its influence-balanced stage without ``features``, what the classifier saw, (B, D).
+        ValueError: called in its influence-balanced stage with logits alone, without the features that the classifier saw.
     """
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, alpha: float = 1000.0) -> None:
@@ -26,13 +27,13 @@ class InfluenceBalancedLoss(LongTailLoss):
         factors = alpha * sum_to_num_classes(rarity(class_counts))
         self.register_buffer("factors", factors.float(), persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
-                sample_weight: Tensor | None = None) -> Tensor:
-        losses = F.cross_entropy(at_least_float32(logits), targets, reduction="none")
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        output = Output.of(output)
+        losses = F.cross_entropy(at_least_float32(output.logits), targets, reduction="none")
         if self.active:
-            if features is None:
+            if output.features is None:
                 raise ValueError("InfluenceBalancedLoss needs features, what the classifier saw")
             distance = -2 * torch.expm1(-losses)   # ‖softmax(z) − onehot(y)‖₁ = 2 (1 − p_y), p_y = exp(−CE)
-            influence = distance * at_least_float32(features).abs().sum(dim=1)
+            influence = distance * at_least_float32(output.features).abs().sum(dim=1)
             losses = self.factors.to(losses.dtype)[targets] * losses / (influence + EPSILON)
         return weighted_mean(losses, None, sample_weight)

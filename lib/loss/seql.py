@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.seed import uniform
 from lib.utils.tensors import at_least_float32
@@ -32,9 +33,8 @@ class SEQL(LongTailLoss):
     def on_batch(self, seed: int) -> None:
         self.seed.fill_(seed)   # in place: a captured CUDA graph reads it from here
 
-    def forward(self, logits: Tensor, targets: Tensor, features: Tensor | None = None,
-                sample_weight: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)
+    def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        logits = at_least_float32(Output.of(output).logits)
         left_out = self.rare & (uniform(self.seed, logits.shape) < self.gamma)
         left_out = left_out.scatter(1, targets[:, None], False)
         losses = F.cross_entropy(logits.masked_fill(left_out, -torch.inf), targets, reduction="none")

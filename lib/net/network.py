@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.backbone import Backbone
 from lib.utils.errors import UnknownNameError
+from lib.utils.output import Output
 from lib.utils.tensors import at_least_float32
 
 
@@ -16,13 +17,6 @@ class Mix(NamedTuple):
     layer: str        # a stage of the backbone, "pool" or "fc"
     partner: Tensor   # (B,) index of each example's partner, in the part of the batch that one device sees
     weight: Tensor    # (B,) share of the example itself
-
-
-class Output(NamedTuple):
-    """At least float32, under mixed precision too, so that losses and statistics are computed in it."""
-
-    logits: Tensor    # (B, C)
-    features: Tensor  # (B, D), what the classifier saw
 
 
 class Network(nn.Module):

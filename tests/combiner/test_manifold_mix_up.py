@@ -83,7 +83,8 @@ class Parts(DataParallel):
     def forward(self, *inputs):
         parts = scatter_gather.scatter(inputs, self.device_ids)
         self.sizes = [len(images) for images, _ in parts]
-        return Output(*(torch.cat(column) for column in zip(*(self.module(*part) for part in parts))))
+        outputs = [self.module(*part) for part in parts]
+        return Output(*(torch.cat([getattr(one, name) for one in outputs]) for name in ("logits", "features")))
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ BATCH = Batch(IMAGES, torch.arange(6) % 3, torch.arange(6), Stream(1))
 class Match(nn.Module):
     """Squared distance to the teacher's logits; keeps what it got."""
 
-    def forward(self, logits, targets, features=None, sample_weight=None, teacher_logits=None):
-        self.got = teacher_logits
-        return F.mse_loss(logits, teacher_logits)
+    def forward(self, output, targets, sample_weight=None):
+        self.got = output.heads["teacher"]
+        return F.mse_loss(output.logits, self.got)
 
 
 def config(tmp_path, **changes):

@@ -9,6 +9,7 @@ from lib.config import TREE, ConfigError, load_config
 from lib.config.ranges import RANGES, Range
 from lib.config.validate import CHOICES, REGISTRIES, validate
 from lib.core import build
+from lib.utils.output import Output
 from tests.config.test_sections import WITH_ONE_TYPE
 
 LEAVES = TREE.flat()
@@ -175,7 +176,7 @@ def test_every_loss_is_finite_at_the_bounds_of_its_options(key, bound):
         logits = (logits.tanh() if cfg.LOSS.LOSS_TYPE == "LDAMLoss" else logits).requires_grad_()   # whose logits are cosines
         if hasattr(criterion, "on_batch"):
             criterion.on_batch(torch.tensor(5))
-        loss = criterion(logits, targets, torch.rand(8, 16, generator=generator))
+        loss = criterion(Output(logits, torch.rand(8, 16, generator=generator)), targets)
         loss.backward()
         assert loss.isfinite()
         assert logits.grad.isfinite().all()

@@ -153,7 +153,7 @@ def test_the_base_loss_of_dive_takes_the_options_of_its_own_section():
     for epoch in (3, 4):
         criterion.on_epoch(epoch)
         base.on_epoch(epoch)
-        assert torch.equal(criterion(logits, labels, teacher_logits=logits), base(logits, labels))
+        assert torch.equal(criterion(Output(logits, None, {"teacher": logits}), labels), base(logits, labels))
 
 
 @pytest.fixture

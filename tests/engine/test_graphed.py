@@ -118,8 +118,8 @@ class Drifting(LongTailLoss):
     def on_batch(self, seed):
         self.factor = (seed % 7) / 3 if self.every == "batch" else self.factor
 
-    def forward(self, logits, targets, features=None, sample_weight=None):
-        return self.factor * F.cross_entropy(logits, targets)
+    def forward(self, output, targets, sample_weight=None):
+        return self.factor * F.cross_entropy(output.logits, targets)
 
 
 def drifting(every: str) -> EagerStep:

@@ -2,7 +2,8 @@
 import torch
 from torch import Tensor
 
-from lib.loss import LOSSES, DiVEKLD, LongTailLoss
+from lib.loss import LOSSES, LongTailLoss
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 
 COUNTS = {
@@ -35,5 +36,4 @@ def make(name: str, counts: Tensor | list[int] = LONG_TAILED, active: bool = Tru
 def call(loss: LongTailLoss, logits: Tensor = LOGITS, labels: Tensor = LABELS, sample_weight: Tensor | None = None) -> Tensor:
     """With features and teacher for whoever needs them, in the precision of the logits."""
     size = len(logits)
-    arguments = [logits, labels, SEEN[:size].to(logits), sample_weight]
-    return loss(*arguments, TEACHER[:size].to(logits)) if isinstance(loss, DiVEKLD) else loss(*arguments)
+    return loss(Output(logits, SEEN[:size].to(logits), {"teacher": TEACHER[:size].to(logits)}), labels, sample_weight)

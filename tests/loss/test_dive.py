@@ -5,6 +5,7 @@ from loss_cases import LABELS, LOGITS, LONG_TAILED, NAMES, SEEN, TEACHER, call, 
 
 from lib.loss import LOSSES
 from lib.utils.errors import InputError, UnknownNameError
+from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 
 BASES = [name for name in NAMES if name != "DiVEKLD"]
@@ -22,7 +23,7 @@ def test_without_distillation_it_is_its_base_loss(base, active):
 
 
 def distilled(student, teacher, **options) -> torch.Tensor:
-    return make("DiVEKLD", alpha=1.0, **options)(student, LABELS, SEEN, None, teacher)
+    return make("DiVEKLD", alpha=1.0, **options)(Output(student, SEEN, {"teacher": teacher}), LABELS)
 
 
 def test_an_equal_teacher_leaves_nothing_to_distil():
@@ -64,7 +65,7 @@ def test_a_certain_teacher_at_temperature_one_is_cross_entropy():
 def test_wild_teachers_give_finite_numbers():
     student = torch.tensor([[1000.0, -1000, 0], [-1000, 1000, 0]], requires_grad=True)
     loss = LOSSES["DiVEKLD"](torch.tensor([3, 2, 1]), power_norm=True)
-    value = loss(student, torch.tensor([0, 0]), teacher_logits=-student.detach())
+    value = loss(Output(student, None, {"teacher": -student.detach()}), torch.tensor([0, 0]))
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(student.grad).all()
@@ -90,4 +91,4 @@ def test_base_losses_that_are_refused(base, deferred, error, message):
 
 def test_a_teacher_is_asked_for():
     with pytest.raises(ValueError, match="teacher_logits"):
-        make("DiVEKLD")(LOGITS, LABELS, SEEN)
+        make("DiVEKLD")(Output(LOGITS, SEEN), LABELS)

@@ -26,13 +26,13 @@ def test_published_names(network):
 
 def test_output_is_float32_under_mixed_precision(network):
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits, features = network(IMAGES)
-    assert logits.dtype == features.dtype == torch.float32
+        output = network(IMAGES)
+    assert output.logits.dtype == output.features.dtype == torch.float32
 
 
 def test_features_are_what_the_classifier_saw(network):
-    logits, features = network(IMAGES)
-    torch.testing.assert_close(network.classifier(features), logits)
+    output = network(IMAGES)
+    torch.testing.assert_close(network.classifier(output.features), output.logits)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -1,0 +1,22 @@
+"""What a network gives, by name."""
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Output(NamedTuple):
+    """To be read by name, never by position. Of a ``Network`` at least float32, under mixed precision too, so that losses and
+    statistics are computed in it."""
+
+    logits: Tensor                       # (B, C), what is evaluated
+    features: Tensor | None = None       # (B, D), what the classifier saw
+    heads: Mapping[str, Tensor] = {}     # whatever else there is of each example, such as "teacher", (B, C)
+
+    @classmethod
+    def of(cls, output: "Output | Tensor") -> "Output":
+        """Plain (B, C) logits are an output without features, so that a loss can be used in anybody's loop."""
+        return output if isinstance(output, cls) else cls(output)
+
+    def with_head(self, name: str, value: Tensor) -> "Output":
+        return self._replace(heads={**self.heads, name: value})
