@@ -21,10 +21,8 @@ def annotations(cfg: Config) -> Iterator[str]:
 
 
 def folders(cfg: Config) -> Iterator[str]:
-    """Shares and folds of DATASET.FOLDER, and whether its split is read."""
+    """Shares and folds of DATASET.FOLDER."""
     options = cfg.DATASET.FOLDER
-    if options.SPLIT and cfg.DATASET.DATASET in DATASETS and cfg.DATASET.DATASET != "FOLDER":
-        yield f"DATASET.FOLDER.SPLIT: is given, and DATASET.DATASET {cfg.DATASET.DATASET} does not read it; FOLDER does"
     if max(options.VALID_SHARE, options.TEST_SHARE) < 1 <= options.VALID_SHARE + options.TEST_SHARE:
         yield (f"DATASET.FOLDER.VALID_SHARE: and TEST_SHARE leave nothing to train on, {options.VALID_SHARE} + "
                f"{options.TEST_SHARE}")

@@ -81,6 +81,9 @@ def unread_data(cfg: Config) -> Iterator[str]:
     added = options.CAM_DATA_JSON_SAVE_PATH
     if added and not (options.USE_CAM_BASED_DATASET or options.GENERATE_CAM_BASED_DATASET):
         yield f"DATASET.CAM_DATA_JSON_SAVE_PATH: {added} is not read, since DATASET.USE_CAM_BASED_DATASET is False"
+    for key in ("SPLIT", "TEST_SHARE", "FOLDS") if options.DATASET != "FOLDER" else ():
+        if options.FOLDER[key]:
+            yield f"DATASET.FOLDER.{key}: {options.FOLDER[key]} is not read, since DATASET.DATASET is {options.DATASET}; FOLDER does"
 
 
 def teacher(cfg: Config) -> Iterator[str]:

@@ -14,24 +14,26 @@ from lib.dataset import DATASETS, SAMPLERS
 from lib.dataset.folder import LAYOUTS
 from lib.dataset.rgb import ALPHAS
 from lib.dataset.sampler import bbn, weighted
+from lib.engine.optimizer import OPTIMIZERS
 from lib.loss import LOSSES, label_aware_smooth
 from lib.modules import CLASSIFIERS, POOLINGS
 from lib.net import mix_locations
 from lib.report.metrics import BEST_BY
 from lib.utils.errors import InputError
 from lib.utils.registry import closest
+from lib.utils.schedule import SCHEDULES
 
 REGISTRIES = {
     "DATASET.DATASET": DATASETS, "BACKBONE.TYPE": BACKBONES, "MODULE.TYPE": POOLINGS, "CLASSIFIER.TYPE": CLASSIFIERS,
     "LOSS.LOSS_TYPE": LOSSES, "LOSS.DiVEKLD.BASELOSS": LOSSES, "TRAIN.COMBINER.TYPE": COMBINERS, "TRAIN.SAMPLER.TYPE": SAMPLERS,
+    "TRAIN.OPTIMIZER.TYPE": OPTIMIZERS, "TRAIN.LR_SCHEDULER.TYPE": SCHEDULES,
 }
 CHOICES = {
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
     "DATASET.ON_BAD_IMAGE": ("error", "skip"), "DATASET.ALPHA": ALPHAS, "DATASET.FOLDER.LAYOUT": LAYOUTS,
     "DATASET.IMBALANCECIFAR.TYPE": ("exp", "step"), "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"),
     "TEST.BEST_BY": tuple(BEST_BY), "TEST.PART": ("valid", "test"),
-    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.OPTIMIZER.TYPE": ("SGD", "ADAM", "ADAMW"),
-    "TRAIN.LR_SCHEDULER.TYPE": ("multistep", "warmup", "cosine", "warmup_cosine"),
+    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"),
     "TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE": weighted.TYPES,
     "TRAIN.SAMPLER.BBN_SAMPLER.TYPE": bbn.TYPES, "LOSS.CrossEntropyLabelAwareSmooth.SHAPE": label_aware_smooth.SHAPES,
 }

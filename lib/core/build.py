@@ -23,7 +23,7 @@ from lib.dataset import SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ord
 from lib.device.precision import Precision, choose_precision
 from lib.device.runtime import Runtime, compiled
 from lib.engine.graphed import graphed
-from lib.engine.optimizer import freeze_zeros, make_optimizer, parameter_groups, parse_factors
+from lib.engine.optimizer import OPTIMIZERS, freeze_zeros, parameter_groups, parse_factors
 from lib.engine.step import EagerStep, Head, Loader, TrainStep, own_logits
 from lib.loss import LOSSES, DiVEKLD, LongTailLoss
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
@@ -34,7 +34,7 @@ from lib.run.identity import Identity, load_start
 from lib.run.named_start import start_by_name
 from lib.run.resume import newest_start
 from lib.run.run import Run
-from lib.utils.schedule import Deferred, Schedule, cosine, multistep, warmup_cosine
+from lib.utils.schedule import SCHEDULES, Deferred, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -158,17 +158,12 @@ def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedul
     """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch."""
     options = cfg.TRAIN.OPTIMIZER
     groups = parameter_groups(network, parse_factors(options.LR_FACTORS), options.BASE_LR)
-    return make_optimizer(options.TYPE, groups, options.BASE_LR, options.MOMENTUM, options.WEIGHT_DECAY), build_schedule(cfg)
+    return OPTIMIZERS.build(options.TYPE, options, groups, options.BASE_LR), build_schedule(cfg)
 
 
 def build_schedule(cfg: Config) -> Schedule:
     options = cfg.TRAIN.LR_SCHEDULER
-    if options.TYPE == "cosine":
-        return cosine(options.COSINE_DECAY_END or cfg.TRAIN.MAX_EPOCH, cfg.TRAIN.OPTIMIZER.BASE_LR)
-    if options.TYPE == "warmup_cosine":
-        return warmup_cosine(options.COSINE_DECAY_END or cfg.TRAIN.MAX_EPOCH, options.WARM_EPOCH)
-    warm_epochs = options.WARM_EPOCH if options.TYPE == "warmup" else 0
-    return multistep(options.LR_STEP, options.LR_FACTOR, warm_epochs)
+    return SCHEDULES.build(options.TYPE, options, cfg.TRAIN.MAX_EPOCH, cfg.TRAIN.OPTIMIZER.BASE_LR)
 
 
 def build_precision(cfg: Config, device: torch.device) -> Precision:

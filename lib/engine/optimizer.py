@@ -11,9 +11,15 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lib.utils.errors import InputError
-from lib.utils.registry import closest
+from lib.utils.registry import Registry, closest
 
 log = logging.getLogger(__name__)
+
+# ``OPTIMIZERS.build(name, options, groups, rate)``. Fused, since such optimizers are the fastest on CPU and GPU, and step under
+# mixed precision without asking the host.
+OPTIMIZERS = Registry("optimizer")
+Group = dict[str, Any]
+BETAS = 0.9, 0.999
 
 KEY = "TRAIN.OPTIMIZER.LR_FACTORS"
 FACTOR = "factor"   # in an optimizer's group, where it is not 1
@@ -91,14 +97,24 @@ def parameter_groups(network: nn.Module, factors: dict[str, float], rate: float)
     return groups
 
 
-def make_optimizer(kind: str, groups: list[dict[str, Any]], rate: float, momentum: float, decay: float) -> Optimizer:
-    """Fused, since such optimizers are the fastest on CPU and GPU, and step under mixed precision without asking the host."""
-    if kind == "SGD":
-        nesterov = momentum > 0   # torch refuses it without momentum
-        optimizer = SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
-        begin_moments(optimizer)
-        return optimizer
-    return {"ADAM": Adam, "ADAMW": AdamW}[kind](groups, lr=rate, betas=(0.9, 0.999), weight_decay=decay, fused=True)
+@OPTIMIZERS.register("SGD")
+def nesterov_sgd(groups: list[Group], rate: float, *, momentum: float = 0.9, weight_decay: float = 0.0001) -> Optimizer:
+    """Stochastic gradient descent with Nesterov's momentum, and L2 in the gradient."""
+    optimizer = SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay, fused=True)
+    begin_moments(optimizer)
+    return optimizer
+
+
+@OPTIMIZERS.register("ADAM")
+def adam(groups: list[Group], rate: float, *, weight_decay: float = 0.0001) -> Optimizer:
+    """Kingma and Ba, Adam, ICLR 2015, arXiv:1412.6980; L2 in the gradient."""
+    return Adam(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
+
+
+@OPTIMIZERS.register("ADAMW")
+def adamw(groups: list[Group], rate: float, *, weight_decay: float = 0.0001) -> Optimizer:
+    """Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, arXiv:1711.05101."""
+    return AdamW(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 def begin_moments(optimizer: SGD) -> None:

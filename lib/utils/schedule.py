@@ -8,7 +8,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lib.utils.registry import Registry
+
 Schedule = Callable[[int], float]   # epoch to rate / BASE_LR
+SCHEDULES = Registry("schedule")   # ``SCHEDULES.build(name, options, epochs, base_rate)``
 
 COSINE_FLOOR = 1e-4   # rate at which the published cosine decay ends, whatever the base rate
 
@@ -61,3 +64,28 @@ def warmup_cosine(last_epoch: int, warm_epochs: int) -> Schedule:
         return (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
     return at
+
+
+@SCHEDULES.register("multistep")
+def build_multistep(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50), lr_factor: float = 0.1) -> Schedule:
+    """``multistep`` from the full rate on."""
+    return multistep(lr_step, lr_factor)
+
+
+@SCHEDULES.register("warmup")
+def build_warmup(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50), lr_factor: float = 0.1,
+                 warm_epoch: int = 5) -> Schedule:
+    """``multistep`` after a climb."""
+    return multistep(lr_step, lr_factor, warm_epoch)
+
+
+@SCHEDULES.register("cosine")
+def build_cosine(epochs: int, base_rate: float, *, cosine_decay_end: int = 0) -> Schedule:
+    """``cosine`` to ``cosine_decay_end``; 0 is the last epoch."""
+    return cosine(cosine_decay_end or epochs, base_rate)
+
+
+@SCHEDULES.register("warmup_cosine")
+def build_warmup_cosine(epochs: int, base_rate: float, *, warm_epoch: int = 5, cosine_decay_end: int = 0) -> Schedule:
+    """``warmup_cosine`` to ``cosine_decay_end``; 0 is the last epoch."""
+    return warmup_cosine(cosine_decay_end or epochs, warm_epoch)

@@ -40,6 +40,8 @@ def told(*words: object) -> list[str]:
      "DATASET.ROOT: /data is not read, since the images of IMBALANCEDIGITS (DATASET.DATASET) are not files"),
     (("DATASET.CAM_DATA_JSON_SAVE_PATH", "cam.json"),
      "DATASET.CAM_DATA_JSON_SAVE_PATH: cam.json is not read, since DATASET.USE_CAM_BASED_DATASET is False"),
+    (("DATASET.FOLDER.SPLIT", "split.csv"),
+     "DATASET.FOLDER.SPLIT: split.csv is not read, since DATASET.DATASET is IMBALANCEDIGITS; FOLDER does"),
     (("TRAIN.NUM_THREADS", 1024),
      f"TRAIN.NUM_THREADS: 1024 threads on {count(cpu_count(), 'core')} slow each other down; 0 takes as many as there are cores"),
     (("TEST.NUM_WORKERS", 1024),

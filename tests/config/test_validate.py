@@ -157,8 +157,3 @@ def test_a_classifier_without_class_vectors_has_no_maps(monkeypatch):
     line, = check({**CAM, "CLASSIFIER.TYPE": "LWS"})
     assert line.startswith("DATASET.GENERATE_CAM_BASED_DATASET: CLASSIFIER.TYPE LWS")
     assert line.endswith("FC, FCNorm, cRT have")
-
-
-def test_a_split_that_nothing_reads_is_refused():
-    found = check({"DATASET.DATASET": "IMBALANCEDIGITS", "DATASET.FOLDER.SPLIT": "split.csv"})
-    assert found == ["DATASET.FOLDER.SPLIT: is given, and DATASET.DATASET IMBALANCEDIGITS does not read it; FOLDER does"]
