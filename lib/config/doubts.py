@@ -83,7 +83,8 @@ def unread_data(cfg: Config) -> Iterator[str]:
         yield f"DATASET.CAM_DATA_JSON_SAVE_PATH: {added} is not read, since DATASET.USE_CAM_BASED_DATASET is False"
     for key in ("SPLIT", "TEST_SHARE", "FOLDS") if options.DATASET != "FOLDER" else ():
         if options.FOLDER[key]:
-            yield f"DATASET.FOLDER.{key}: {options.FOLDER[key]} is not read, since DATASET.DATASET is {options.DATASET}; FOLDER does"
+            yield (f"DATASET.FOLDER.{key}: {options.FOLDER[key]} is not read, since DATASET.DATASET is {options.DATASET}; "
+                   "FOLDER does")
 
 
 def teacher(cfg: Config) -> Iterator[str]:
