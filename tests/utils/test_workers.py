@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import lib.dataset  # noqa: F401  what the server is to import
-from lib.utils.workers import follow_parent, is_alive, left_to_parent, worker_context
+from lib.utils.system import unblock
+from lib.utils.workers import STOPPING, follow_parent, is_alive, left_to_parent, worker_context
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +26,7 @@ def look_around(number: int) -> tuple[int, bool]:
 def test_workers_are_forked_from_one_server_that_knows_torch():
     context = worker_context()
     assert context.get_start_method() == ("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    with context.Pool(2) as pool:
+    with context.Pool(2, unblock, STOPPING) as pool:   # the server may have been started in ``left_to_parent``
         answers = set(pool.map(look_around, range(8), chunksize=1))
     if context.get_start_method() == "forkserver":
         (parent, knows_torch), = answers
