@@ -4,10 +4,13 @@
 
 With --max-restarts N it starts all ranks anew, up to N times, when one has failed; they go on from their checkpoint.
 """
+import gc
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    gc.disable()   # until everything is imported, which takes a fifth of its time less then
 
 import argparse
 import os
@@ -66,4 +69,5 @@ def gpus_of(words: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    gc.enable()
     sys.exit(main(sys.argv[1:]))

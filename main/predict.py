@@ -7,10 +7,13 @@ CHECKPOINT is a file of models/, or the folder of a run, whose last epoch is tak
 pictures are prepared. Of folders all pictures are taken, those in folders below them too. A checkpoint of an earlier version, or
 of others, does not tell all that; --cfg is the configuration that it was trained with.
 """
+import gc
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    gc.disable()   # until everything is imported, which takes a fifth of its time less then
 
 import argparse
 import logging
@@ -153,4 +156,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.enable()
     sys.exit(main(sys.argv[1:]))

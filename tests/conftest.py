@@ -1,9 +1,11 @@
 """What all tests share: one thread each, so that two workers do not fight, the repository's root, and a tiny training."""
+import gc
 import os
 import signal
 import subprocess
 import sys
 
+gc.disable()   # until all is imported and collected: what is there then stays to the end
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # before torch is loaded, and for every process that a test starts
 os.environ.setdefault("MPLBACKEND", "Agg")
 # a shell lets what it starts with "&" ignore Ctrl-C, and so would the processes that tests start and interrupt
@@ -32,6 +34,12 @@ settings.load_profile("suite")
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WorkStealingScheduling:
     """The slow tests stand together: a worker that has none left takes over half of the other's."""
     return WorkStealingScheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules are looked through by no garbage collection from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

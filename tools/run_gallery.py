@@ -8,10 +8,13 @@ The same command goes on where it stopped: runs that are finished are left as th
 main/train.py in OUTPUT_DIR/NAME_seedN, with all it prints in output.log there. A run that fails stops no other; those that did
 are listed at the end, and the exit status is 1.
 """
+import gc
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    gc.disable()   # until everything is imported, which takes a fifth of its time less then
 
 import argparse
 from collections.abc import Sequence
@@ -154,4 +157,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.enable()
     sys.exit(main(sys.argv[1:]))

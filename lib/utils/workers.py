@@ -12,6 +12,7 @@ from multiprocessing.context import BaseContext
 from lib.utils.system import unblock
 
 OWN = ("lib", "main")   # packages of the project
+AROUND = "lib.utils.before_imports", "lib.utils.after_imports"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 WATCH_SECONDS = 2.0   # after which a process notices that its parent was killed
 
@@ -27,7 +28,8 @@ def worker_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(sorted(name for name in sys.modules if name.split(".")[0] in OWN))   # of the first call
+    modules = sorted(name for name in sys.modules if name.split(".")[0] in OWN and name not in AROUND)
+    context.set_forkserver_preload([AROUND[0], *modules, AROUND[1]])   # of the first call
     return context
 
 
