@@ -1,4 +1,4 @@
-"""What a training does with a run that is in its directory already: nothing, go on with it, replace it, or rewind it.
+"""What a training does with a run that is in its directory already: nothing, resume it, replace it, or rewind it.
 
 Nothing that the training reads is deleted or written over.
 """
@@ -20,8 +20,8 @@ from lib.run.checkpoint import Start, peek, position
 from lib.run.identity import UNTOLD
 from lib.run.own_files import BEST, Position, check_spared
 from lib.run.run import Run
+from lib.run.state import Point
 from lib.utils.errors import InputError
-from main.session import Point
 
 log = logging.getLogger("main.train")
 
@@ -41,7 +41,7 @@ class Claim(NamedTuple):
 
     @property
     def keeps(self) -> bool:
-        """The run that is there goes on, with its own data."""
+        """The run that is there is resumed, with its own data."""
         return self.goes_on or self.rewinds_to is not None
 
     def lost(self, run: Run) -> list[Path]:
@@ -65,7 +65,7 @@ class Claim(NamedTuple):
 def claim(cfg: Config, args: argparse.Namespace, run: Run, runtime: Runtime) -> Claim:
     """Takes the directory, if it is there, and refuses what would be lost, before anything is read or written.
 
-    Ranks that their launcher has restarted go on with what they began, whatever the command said.
+    Ranks that their launcher has restarted resume what they began, whatever the command said.
     """
     if run.directory.is_dir():
         run.lock()
@@ -104,8 +104,8 @@ def own_position(cfg: Config, run: Run, overwrite: bool) -> Position:
     epochs = [entry["epoch"] for entry in run.history() if entry["epoch"] > here[0]]
     if (later or epochs) and not overwrite:
         newer = f"epochs up to {epochs[-1]}" if epochs else ", ".join(later)
-        raise InputError(f"{RESUME}: {path} is of epoch {here[0]}, and the run in {run.directory} has {newer}. --ar True goes on "
-                         f"with the newest; --overwrite rewinds the run to {path.name}, that is keeps it, earlier ones and their "
+        raise InputError(f"{RESUME}: {path} is of epoch {here[0]}, and the run in {run.directory} has {newer}. --ar True resumes "
+                         f"from the newest; --overwrite rewinds the run to {path.name}, that is keeps it, earlier ones and their "
                          f"history, and deletes what came after; another NAME with {RESUME} {path} leaves this run as it is")
     return here
 
@@ -172,7 +172,7 @@ def check_images(lost: Sequence[Path], sets: Iterable[ImageSet], what: str = "de
 
 
 def log_choice(cfg: Config, run: Run, chosen: Claim, start: Start) -> None:
-    """Where --ar goes on although RESUME_MODEL names a checkpoint: which is taken, and how to get the other."""
+    """Where --ar resumes although RESUME_MODEL names a checkpoint: which is taken, and how to get the other."""
     if not (chosen.goes_on and cfg.RESUME_MODEL and start.resumes) or RESUME in start.source:
         return
     path, here = run.find_model(cfg.RESUME_MODEL), position(start.state)
@@ -182,7 +182,7 @@ def log_choice(cfg: Config, run: Run, chosen: Claim, start: Start) -> None:
     other = f"{path}" + f" (epoch {epoch})" * isinstance(epoch, int)
     remedy = "--overwrite in the place of --ar rewinds this run to it; " * is_own(cfg, run)
     remedy += f"another NAME with {RESUME} {path} begins with it"
-    log.warning("--ar: goes on with %s (epoch %d), the newest checkpoint of this run, and not with %s %s; %s",
+    log.warning("--ar: resumes from %s (epoch %d), the newest checkpoint of this run, and not from %s %s; %s",
                 start.source.removeprefix("--ar "), here[0], RESUME, other, remedy)
 
 
@@ -210,7 +210,7 @@ def check_length(cfg: Config, start: Start, point: Point, own: bool) -> None:
         return
     trained = f"TRAIN.MAX_EPOCH is {last}, and {start.source} has {point.epoch} epochs"
     if not own:
-        raise InputError(f"{trained}, so that nothing is left to train; a higher TRAIN.MAX_EPOCH goes on, RESUME_MODE state_dict "
-                         "begins with epoch 1 from its weights, and main/valid.py with TEST.MODEL_FILE validates it")
+        raise InputError(f"{trained}, so that nothing is left to train; a higher TRAIN.MAX_EPOCH continues, RESUME_MODE "
+                         "state_dict begins with epoch 1 from its weights, and main/valid.py with TEST.MODEL_FILE validates it")
     log.log(logging.WARNING if point.epoch > last else logging.INFO,
-            "%s: nothing is left to train, epoch %d is validated again; a higher TRAIN.MAX_EPOCH goes on", trained, point.epoch)
+            "%s: nothing is left to train, epoch %d is validated again; a higher TRAIN.MAX_EPOCH continues", trained, point.epoch)

@@ -132,11 +132,11 @@ def terminated(number: int, frame: FrameType | None) -> None:
 
 
 def command_to_go_on(args: argparse.Namespace) -> str:
-    """The command that goes on with a training; nothing for other scripts, and before the options are known."""
+    """The command that resumes a training; nothing for other scripts, and before the options are known."""
     if not hasattr(args, "ar"):
         return ""
     processes = [os.environ["LOCAL_WORLD_SIZE"]] if "LOCAL_WORLD_SIZE" in os.environ else []
     script = os.path.relpath(ROOT / ("distributed_" * bool(processes) + "data_parallel_train.sh"))
     folds = ["--folds", str(args.folds)] if args.folds else []
     words = ["bash", script, ",".join(args.cfg), *processes, args.gpus, *args.words, *folds, "--ar", "True"]
-    return f". Go on with:\n    {shell_line(words)}"
+    return f". Resume with:\n    {shell_line(words)}"

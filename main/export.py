@@ -125,7 +125,9 @@ def of_arrays(path: Path, predictor: Predictor, number: int) -> Iterator[Tensor]
     except InputError as error:
         log.warning("%s", error)
         return
-    for index in evenly(range(len(images.labels) if images is not None else 0), number):
+    if images is None:
+        return
+    for index in evenly(range(len(images.labels)), number):
         yield predictor.preparation.prepared(images.open(index))
 
 

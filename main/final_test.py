@@ -8,12 +8,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lib.config import Config
 from lib.core import build
 from lib.dataset import ImageSet, fingerprint
 from lib.dataset.fingerprint import digest_names
 from lib.device.runtime import Runtime
-from lib.engine.step import evaluate
+from lib.engine.training import Training
 from lib.report.metrics import Evaluated, measure
 from lib.report.report import write_report
 from lib.report.tables import summary
@@ -24,14 +26,14 @@ from lib.run.run import LAST, Run
 from lib.utils.files import append_line
 from main.evaluation import Evaluation, find_differences
 from main.reporting import background, shot_bounds
-from main.session import Parts
 
 log = logging.getLogger("main.train")
 
 LOOKS = "test_looks.jsonl"   # in OUTPUT_DIR: all looks at the test images of any run there
 
 
-def test_once(cfg: Config, run: Run, parts: Parts, epoch: int, test_set: ImageSet | None, runtime: Runtime) -> None:
+def test_once(cfg: Config, run: Run, training: Training, test_set: ImageSet | None, runtime: Runtime, *, epoch: int,
+              class_counts: Tensor) -> None:
     """Evaluates the network of the last epoch on the test images, unless it was already; to be called on all ranks."""
     if test_set is None:
         return
@@ -43,17 +45,17 @@ def test_once(cfg: Config, run: Run, parts: Parts, epoch: int, test_set: ImageSe
         log.info("%s: epoch %d was tested before, see %s; it is not looked at again", test_set.name, epoch, folder / METRICS)
         return
     with closing(build.build_eval_loader(cfg, test_set, runtime)) as loader:
-        predictions = evaluate(parts.network, loader, parts.precision, runtime, scale=parts.criterion.evaluation_scale)
+        predictions = training.evaluate(loader, runtime)
         findings = FindingsLog([loader], runtime)
         findings.tell()
     if runtime.is_main:
         with run.writing():
-            metrics = measure(predictions, parts.identity.class_counts, shot_bounds(cfg))
+            metrics = measure(predictions, class_counts, shot_bounds(cfg))
             about = {"epoch": epoch, "checkpoint": LAST, "images_of": TEST}
             looks = record_look(cfg, run.directory, test_set, about)
             evaluated = Evaluated(predictions, metrics, test_set, findings.unreadable(0))
             write_report(folder, evaluated, about | {"look": looks}, background(run, run.models / LAST, about, cfg.flat()))
-            log.info("Test images, epoch %d (last), %s:\n%s", epoch, describe(looks), summary(metrics))
+            log.info("Test images, epoch %d (last), %s:\n%s", epoch, say_looks(looks), summary(metrics))
             log.info("Test report: %s", folder)
 
 
@@ -69,7 +71,7 @@ def identify_test(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], h
 def count_look(cfg: Config, run: Run, evaluation: Evaluation, test_set: ImageSet) -> Evaluation:
     """Gives an evaluation of test images a folder of its own, and says how often they were looked at."""
     looks = record_look(cfg, run.directory, test_set, evaluation.about)
-    log.warning("%s: %s", test_set.name, describe(looks))
+    log.warning("%s: %s", test_set.name, say_looks(looks))
     numbers = (number for number in count(looks) if not (evaluation.base / f"look_{number}").exists())
     return Evaluation(evaluation.about | {"look": looks}, evaluation.base / f"look_{next(numbers)}")
 
@@ -97,7 +99,7 @@ def identify(test_set: ImageSet) -> str:
     return digest_names([str(facts[name]) for name in ("content", "labels", "class_names")])[:16]
 
 
-def describe(looks: int) -> str:
+def say_looks(looks: int) -> str:
     if looks == 1:
         return "looked at for the first time"
     return f"look number {looks}, so that what was chosen by these results is no longer measured by them"

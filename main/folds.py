@@ -116,20 +116,23 @@ def of_fold(cfg: Config, args: argparse.Namespace, fold: int) -> tuple[Config, a
 
 def report(cfg: Config, args: argparse.Namespace, folder: Path, outcomes: list[Outcome]) -> None:
     """Writes what the predictions of all folds together come to, and says how to train on all images."""
-    first, names = outcomes[0], outcomes[0].assignment.class_names
-    for number, outcome in enumerate(outcomes, start=1):
-        if outcome.assignment.class_names != first.assignment.class_names:
+    # all have one, since FOLDER alone has folds
+    assignments = [outcome.assignment for outcome in outcomes if outcome.assignment is not None]
+    names = assignments[0].class_names
+    for number, assignment in enumerate(assignments, start=1):
+        if assignment.class_names != names:
             raise InputError(f"--folds: fold 1 and fold {number} have other classes; --overwrite trains all of them again")
     bounds = shot_bounds(cfg)
     counts = torch.stack([outcome.class_counts for outcome in outcomes]).double().mean(dim=0).ceil().long()
-    together = measure(pool([outcome.predictions for outcome in outcomes]), counts, bounds)
-    each = [measure(outcome.predictions, outcome.class_counts, bounds) for outcome in outcomes]
+    validated = [(outcome.predictions, outcome.class_counts) for outcome in outcomes if outcome.predictions is not None]
+    together = measure(pool([predictions for predictions, _ in validated]), counts, bounds)
+    each = [measure(predictions, own, bounds) for predictions, own in validated]
     text = "\n".join([*describe_folds(each), "", f"All {count(len(outcomes), 'fold')} together, every image validated by the "
                       "network that has not seen it:", summary(together), "", class_table(together, names, len(names))])
     write_text_atomically(folder / TEXT, text + "\n")
     write_text_atomically(folder / NUMBERS, json.dumps(to_json(each, together), indent=2) + "\n")
     write_text_atomically(folder / BY_CLASS, class_csv(together, names))
-    first.assignment.for_training().write(folder / EVERYTHING)
+    assignments[0].for_training().write(folder / EVERYTHING)
     log.info("%s", text if len(names) <= SHOWN_CLASSES else text[:text.index("\n\n", text.index("\n\n") + 1)])
     for line in odd_files(outcomes):
         log.warning("%s", line)
@@ -165,7 +168,7 @@ def to_json(each: list[Metrics], together: Metrics) -> dict[str, Any]:
 
 def odd_files(outcomes: list[Outcome]) -> list[str]:
     """What is said of images that were validated more than once, since the folds were not made of the same images."""
-    held = Counter(file for outcome in outcomes for file in outcome.images.files())
+    held = Counter(file for outcome in outcomes if outcome.images is not None for file in outcome.images.files())
     twice = [file for file, number in held.items() if number > 1]
     return [f"the folds were made of different images: {len(twice):,} were validated more than once ({name_some(twice)}); "
             "--overwrite trains all folds on what is there now"] if twice else []

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lib.cam_sampling import Generation, Output, Plan, Sheet, Writer, file_name
+from lib.cam_sampling import Generation, Plan, SetFiles, Sheet, Writer, file_name
 from lib.config import Config, add_to_name
 from lib.config.files import files_of
 from lib.config.preparation import preprocessing
@@ -34,14 +34,14 @@ from main.claim import check_images, reads
 log = logging.getLogger("main.train")
 
 SHEET = "cam_sampling.png"
-AGAIN = "nothing of it was kept; the same command begins anew once there is room"
+AGAIN = "nothing of it was kept; the same command starts over once there is room"
 
 
 class Job(NamedTuple):
     """What is to be made, checked and ready."""
 
     run: Run
-    output: Output
+    output: SetFiles
     train_set: ImageSet
     plan: Plan
     generation: Generation
@@ -60,7 +60,7 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
 def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | None:
     """Everything that can be refused, before anything is written; None where a finished set is there and --ar leaves it."""
     run = build.run_directory(cfg)
-    output = Output(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
+    output = SetFiles(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
     if run.holds_a_run():
         raise InputError(f"{run.directory} holds a training; give the generation a NAME of its own")
     train_set = build.build_dataset(cfg, train=True)

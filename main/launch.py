@@ -2,7 +2,7 @@
 
     python main/launch.py --nproc_per_node 2 --standalone main/train.py --cfg configs/test/digits_lt.yaml --gpus cpu
 
-With --max-restarts N it starts all ranks anew, up to N times, when one has failed; they go on from their checkpoint.
+With --max-restarts N it restarts all ranks, up to N times, when one has failed; they resume from their checkpoint.
 """
 import gc
 import sys
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
         if failure.exitcode > 0:
             return failure.exitcode
         name = signal.Signals(-failure.exitcode).name
-        print(f"error: rank {rank} (process {failure.pid}) was ended by {name}; --ar True goes on from the last checkpoint",
+        print(f"error: rank {rank} (process {failure.pid}) was ended by {name}; --ar True resumes from the last checkpoint",
               file=sys.stderr)
         return FAILED
     except SignalException as stop:

@@ -75,7 +75,7 @@ def wait(runtime: Runtime) -> Seen:
 
 
 class Beat:
-    """Lets the waiting ranks know now and then that rank 0 is at work, since a collective that nobody joins fails in the end."""
+    """Lets the waiting ranks know now and then that rank 0 is at work, since a collective that not all join fails in the end."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime, self.last = runtime, time.monotonic()

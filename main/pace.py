@@ -10,10 +10,10 @@ import torch
 from lib.config import Config
 from lib.core import build
 from lib.core.choices import Pace
-from lib.dataset import Batch, ImageSet
+from lib.dataset import Batch, ImageSet, Loader
 from lib.device.precision import ApexAmp, TorchAmp
 from lib.device.runtime import Runtime, to_device, unwrap
-from lib.engine.step import EagerStep, Loader
+from lib.engine.step import EagerStep
 from lib.run import checkpoint
 from lib.utils.seed import seed_globals
 
@@ -47,7 +47,7 @@ def measure_pace(cfg: Config, sets: Sets, runtime: Runtime, minutes: float) -> P
         batches = endless(loaders[0])
         step(next(batches))
         start = time.monotonic() - begun   # to be spent once more
-        train = measure(step, batches, runtime, budget, ahead=2 * cfg.TRAIN.NUM_WORKERS)
+        train = measure(lambda batch: step(batch), batches, runtime, budget, ahead=2 * cfg.TRAIN.NUM_WORKERS)
         step.network.eval()
         valid, num_valid = 0.0, 0
         if loaders[1] is not None:
@@ -61,14 +61,15 @@ def measure_pace(cfg: Config, sets: Sets, runtime: Runtime, minutes: float) -> P
 
 def make_step(cfg: Config, train_set: ImageSet, runtime: Runtime) -> EagerStep:
     network = to_device(build.build_network(cfg, train_set.num_classes), runtime, build.memory_format(cfg), cfg.TRAIN.SYNCBN)
-    optimizer, _ = build.build_optimizer(cfg, network)
+    criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
+    combiner = build.build_combiner(cfg, train_set.class_counts).to(runtime.device)
+    optimizer, _ = build.build_optimizer(cfg, network, criterion, combiner)
     precision = build.build_precision(cfg, runtime.device)
     if isinstance(precision, ApexAmp):   # which takes hold of all of torch, and once only
         precision = TorchAmp(runtime.device)
-    network = runtime.wrap(precision.prepare(network, optimizer))
-    criterion = build.build_criterion(cfg, train_set.class_counts).to(runtime.device)
-    combiner = build.build_combiner(cfg, train_set.class_counts).to(runtime.device)
-    return EagerStep(network, criterion, combiner, optimizer, precision)
+    wrapped = runtime.wrap(precision.prepare(network, optimizer))
+    return EagerStep(wrapped, criterion, combiner, optimizer, precision, build.build_update(cfg), cfg.TRAIN.UPDATE.ACCUMULATE,
+                     cfg.TRAIN.UPDATE.CLIP_NORM)
 
 
 def endless(loader: Loader) -> Iterator[Batch]:
@@ -79,7 +80,7 @@ def endless(loader: Loader) -> Iterator[Batch]:
         yield from loader
 
 
-def measure(compute: Callable[[Batch], object], batches: Iterator[Batch], runtime: Runtime, seconds: float, ahead: int) -> float:
+def measure(compute: Callable[..., object], batches: Iterator[Batch], runtime: Runtime, seconds: float, ahead: int) -> float:
     """Seconds of a batch; the same number of them on all ranks, who wait for each other.
 
     Args:
@@ -91,7 +92,7 @@ def measure(compute: Callable[[Batch], object], batches: Iterator[Batch], runtim
     return run(compute, batches, runtime, max(FIRST_STEPS, math.ceil(seconds / first)))
 
 
-def run(compute: Callable[[Batch], object], batches: Iterator[Batch], runtime: Runtime, number: int) -> float:
+def run(compute: Callable[..., object], batches: Iterator[Batch], runtime: Runtime, number: int) -> float:
     begun = time.monotonic()
     for _ in range(number):
         compute(next(batches))

@@ -79,7 +79,8 @@ def told_by(words: Sequence[Sequence[str]] | None) -> dict[str, Any] | None:
     files, pairs = gather_words(words)
     cfg = load_config(files, pairs)
     train_set, valid_set = build.build_datasets(cfg)
-    return {"config": cfg.flat(), "class_names": train_set.class_names, "preprocessing": preprocessing(cfg, valid_set),
+    return {"config": cfg.flat(), "class_names": train_set.class_names,
+            "preprocessing": preprocessing(cfg, train_set if valid_set is None else valid_set),
             "evaluation_scale": build.build_criterion(cfg, train_set.class_counts).evaluation_scale}
 
 
@@ -120,7 +121,7 @@ def write(args: argparse.Namespace, predictor: Predictor, done: Sequence[tuple[P
         log.info("Table: %s", args.csv)
     if args.sheet is not None:
         shown = [(prepared.image, prediction.path.name, list(zip(prediction.classes, prediction.probabilities)))
-                 for prepared, prediction in done if prepared.image is not None]
+                 for prepared, prediction in done if prepared.image is not None and prediction is not None]
         if shown:
             save_figure(sheet_figure(shown), args.sheet)
             log.info("Sheet: %s, %d of %s", args.sheet, len(shown), count(len(done), "picture"))

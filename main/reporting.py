@@ -60,7 +60,7 @@ def read_data(run: Run) -> Any:
 
 
 def attempt(read: Callable[[], Any], default: Any) -> Any:
-    """What a run has recorded of itself. That it is damaged keeps nobody from validating, and is said."""
+    """What a run has recorded of itself. That it is damaged does not stop a validation, and is said."""
     try:
         return read()
     except (InputError, OSError, ValueError, RecursionError) as error:

@@ -91,7 +91,7 @@ def sizes(images: ImageSet) -> list[tuple[int, int]]:
     """Heights and widths of some images, evenly spaced; of those that can be read."""
     if images.image_size is not None:
         return [images.image_size]
-    step, found, last = max(1, len(images.labels) // LOOKED_AT), [], None
+    step, found, last = max(1, len(images.labels) // LOOKED_AT), [], InputError(f"{images.name}: no image can be read")
     for index in range(0, len(images.labels), step):
         try:
             found.append(images.open(index).size)

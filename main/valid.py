@@ -30,7 +30,7 @@ from lib.config.auto import complete
 from lib.config.preparation import preprocessing
 from lib.core import build
 from lib.device.runtime import Runtime, to_device
-from lib.engine.step import evaluate_heads
+from lib.engine.evaluation import evaluate_heads
 from lib.report.metrics import measure
 from lib.report.predictions import Predictions
 from lib.report.report import Evaluated, write_report
@@ -66,7 +66,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             align_to_checkpoint(state, sets, f"TEST.MODEL_FILE {path}")
             network = build.build_network(cfg, images.num_classes)
             checkpoint.load_network(network, state, f"TEST.MODEL_FILE {path}")
-            evaluation = None
+            evaluation: Evaluation | None = None
             if runtime.is_main:
                 here = Identity.of(train_set, valid_set, preprocessing(cfg, images))
                 evaluation = (identify_test if cfg.TEST.PART == "test" else identify)(cfg, run, path, state, here)
@@ -79,7 +79,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
         findings = FindingsLog([loader], runtime)
         findings.tell()
-        if not runtime.is_main:
+        if evaluation is None:   # not rank 0
             return
         with run.writing("the same command validates again once there is room"):
             predictions = dict(zip(heads, by_head))

@@ -17,7 +17,8 @@ from lib.dataset import SAMPLERS, ArraySet
 from lib.dataset.sampler import bbn, weighted
 from lib.device.precision import Precision
 from lib.device.runtime import Runtime
-from lib.engine.step import EagerStep, train_one_epoch
+from lib.engine.epoch import train_one_epoch
+from lib.engine.step import EagerStep
 from lib.loss import LOSSES
 from lib.run import checkpoint
 from lib.utils.seed import seed_globals
@@ -46,10 +47,11 @@ class Case(NamedTuple):
 # The key that a refusal begins with, and what it is about. Whatever is not in this table trains.
 REFUSALS: list[tuple[str, Callable[[Case], bool]]] = [
     ("TRAIN.TWO_STAGE.DRS", lambda case: case.stage == "DRS" and case.draw in ("default", "bbn sampler")),
-    ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss == "SEQL"),
+    ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss in ("SEQL", "BalPoE")),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "bbn_mix" and case.draw != "bbn sampler"),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "dive" and case.loss != "DiVEKLD"),
     ("LOSS.LOSS_TYPE", lambda case: case.combiner != "dive" and case.loss == "DiVEKLD"),
+    ("HEADS.TYPES", lambda case: case.combiner == "bcl" and case.loss == "BalPoE"),   # prototypes are of one classifier
 ]
 
 
@@ -74,7 +76,10 @@ def configure(tmp_path_factory) -> Callable[..., Config]:
     def configured(case: Case, changes: dict | None = None) -> Config:
         cfg = tiny.clone()
         values = {"LOSS.LOSS_TYPE": case.loss, "TRAIN.COMBINER.TYPE": case.combiner, "TRAIN.SAMPLER.TYPE": case.draw,
-                  "CLASSIFIER.TYPE": LOSSES[case.loss].needs_classifier or "FC", **(changes or {})}
+                  "CLASSIFIER.TYPE": LOSSES[case.loss].needs_classifier or "FC",
+                  "NETWORK.EXPERTS.NUM": 2 if LOSSES[case.loss].needs_experts else 1,
+                  "HEADS.TYPES": list(COMBINERS[case.combiner].needs_heads),
+                  "TRANSFORMS.VIEWS": [["random_horizontal_flip"]] * COMBINERS[case.combiner].views, **(changes or {})}
         if case.stage != "plain":
             values[f"TRAIN.TWO_STAGE.{case.stage}"] = True
         for key, value in values.items():
@@ -163,7 +168,8 @@ def test_every_combiner_trains_under_ddp(configure, images):
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         for combiner in COMBINERS:
-            loss, draw = COMBINERS[combiner].needs_loss or "CrossEntropy", COMBINERS[combiner].sampler or "default"
+            loss = COMBINERS[combiner].needs_loss or "CrossEntropy"
+            draw = "bbn sampler" if COMBINERS[combiner].rows else "default"
             cfg = configure(Case(loss, combiner, draw, "plain"))
             assert faults(cfg, images, Runtime(ALONE.device, world_size=2).wrap) == [], combiner   # as if there were two
     finally:

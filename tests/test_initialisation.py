@@ -117,7 +117,8 @@ def check_cosine(classifier: nn.Module, num_features: int, num_classes: int) -> 
     assert weight.norm(dim=1).mean().item() == pytest.approx(math.sqrt(num_features / num_classes), rel=0.05)
 
 
-CLASSIFIER_TESTS = {"FC": check_linear, "cRT": check_crt, "LWS": check_lws, "FCNorm": check_cosine}
+CLASSIFIER_TESTS = {"FC": check_linear, "cRT": check_crt, "LWS": check_lws, "FCNorm": check_cosine, "CosineFC": check_cosine,
+                    "MaxNorm": check_linear}
 
 
 @pytest.mark.parametrize("name", CLASSIFIER_TESTS)

@@ -46,13 +46,13 @@ from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.registry import closest
 from main.command import make_parser, run_command
-from tools.measure import jpeg, report, scaling, startup
-from tools.measure.bench import load_sets, prepare
-from tools.measure.cam import cam_rates
+from tools.measure import jpeg_readers, report, scaling, startup
+from tools.measure.cam_rate import cam_rates
 from tools.measure.options import natural, new_file, positive
+from tools.measure.prepared import load_sets, prepare
 from tools.measure.rates import RATES
 from tools.measure.turns import spread, summarise, take_turns
-from tools.measure.whole import seconds_of_a_run
+from tools.measure.whole_run import seconds_of_a_run
 
 USUALLY = (*RATES, "start_up", "memory")
 PARTS = (*USUALLY, "cam", "run")
@@ -104,7 +104,7 @@ def measure_here(cfg: Config, args: argparse.Namespace, parts: Sequence[str]) ->
 
 
 def main(argv: Sequence[str]) -> int:
-    for word, tool in (("--jpeg", jpeg), ("--scaling", scaling)):
+    for word, tool in (("--jpeg", jpeg_readers), ("--scaling", scaling)):
         if word in argv:
             return tool.main([other for other in argv if other != word])
     parser = make_parser(__doc__)

@@ -20,8 +20,8 @@ import argparse
 from collections.abc import Sequence
 
 from lib.utils.errors import InputError
-from tools.conversion import (
-    Source,
+from tools.conversion.listing import (
+    Candidate,
     annotate,
     check_free,
     make_listing_parser,
@@ -37,7 +37,7 @@ OPTIONAL = "val"
 RECIPES = {"ImageNet_LT": "configs/ImageNet_LT/imagenetlt_baseline.yaml", "Places_LT": "configs/Places_LT/placeslt_baseline.yaml"}
 
 
-def read_list(path: Path, image_path: Path) -> list[Source]:
+def read_list(path: Path, image_path: Path) -> list[Candidate]:
     """The images of a list "path label", a line each."""
     sources = []
     for number, line in enumerate(read_file(path, "--input_path").splitlines(), start=1):
@@ -45,13 +45,13 @@ def read_list(path: Path, image_path: Path) -> list[Source]:
         if not name or not label.isascii() or not label.isdigit():
             raise InputError(f'{path}, line {number}: must be the path of an image and its class, such as '
                              f'"train/n01440764/n01440764_190.JPEG 0", got {line[:80]!r}')
-        sources.append(Source(image_path / name, int(label), f"{path.name}, line {number}"))
+        sources.append(Candidate(image_path / name, int(label), f"{path.name}, line {number}"))
     if not sources:
         raise InputError(f"{path}: is empty")
     return sources
 
 
-def folder_names(sources: Sequence[Source], num_classes: int) -> list[str] | None:
+def folder_names(sources: Sequence[Candidate], num_classes: int) -> list[str] | None:
     """Name of every class's folder, where each class has one of its own."""
     folders = {(source.label, source.path.parent.name) for source in sources}
     names = dict(folders)

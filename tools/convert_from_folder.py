@@ -38,9 +38,9 @@ from lib.dataset.folder import (
 from lib.dataset.long_tail import long_tail_subset
 from lib.utils.errors import InputError
 from lib.utils.text import name_some
-from tools.conversion import (
+from tools.conversion.listing import (
+    Candidate,
     Listed,
-    Source,
     annotate,
     check_free,
     make_listing_parser,
@@ -60,7 +60,7 @@ ALL = {"train": "training", "valid": "validation", "test": "test"}
 
 def read_parts(args: argparse.Namespace, listing: Listing) -> dict[str, list[Listed]]:
     """The images of each part that can be read; says which are equal."""
-    parts = {part: verify([Source(path, label, KEYS.valid if part == "valid" and args.valid_path else KEYS.folder)
+    parts = {part: verify([Candidate(path, label, KEYS.valid if part == "valid" and args.valid_path else KEYS.folder)
                            for path, label in pictures], args, ALL[part]) for part, pictures in listing.parts.items()}
     images = [image for found in parts.values() for image in found]
     labels = np.array([image.source.label for image in images], dtype=np.int64)

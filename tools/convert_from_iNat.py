@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib.utils.errors import InputError
-from tools.conversion import (
-    Source,
+from tools.conversion.listing import (
+    Candidate,
     annotate,
     check_free,
     make_listing_parser,
@@ -46,7 +46,7 @@ def read_competition(path: Path) -> dict[str, Any]:
     return content
 
 
-def join(path: Path, content: dict[str, Any], image_path: Path) -> list[Source]:
+def join(path: Path, content: dict[str, Any], image_path: Path) -> list[Candidate]:
     """The images with their classes, in the order of the images.
 
     Raises:
@@ -64,7 +64,7 @@ def join(path: Path, content: dict[str, Any], image_path: Path) -> list[Source]:
         image_id, name = (take(image, key, entry) for key in ("id", "file_name"))
         if image_id not in labels:
             raise InputError(f"{entry}: no annotation names the class of image {image_id}, or two images have this id")
-        sources.append(Source(image_path / name, labels.pop(image_id), entry, image_id))
+        sources.append(Candidate(image_path / name, labels.pop(image_id), entry, image_id))
     if labels:
         raise InputError(f"{path.name}: {len(labels)} annotations are of images that are not listed, such as image "
                          f"{next(iter(labels))}")
@@ -77,7 +77,7 @@ def take(item: Any, key: str, entry: str) -> Any:
     return item[key]
 
 
-def name_classes(path: Path, categories: list[Any], sources: Sequence[Source]) -> list[str]:
+def name_classes(path: Path, categories: list[Any], sources: Sequence[Candidate]) -> list[str]:
     """Names of the classes 0, 1, …, which must be all that there are."""
     names = {take(category, "id", f"{path.name}, categories[{number}]"): str(category.get("name", category["id"]))
              for number, category in enumerate(categories)}

@@ -5,7 +5,7 @@
 
 --input_path holds folders such as cifar-10-data-im-0.01 and cifar-100-data-im-0.02 with train.tfrecords and eval.tfrecords. Each
 becomes a folder of --output_path, here cifar10_imbalance100, with the images, cifar10_imbalance100_train.json and _valid.json. A
-folder that is there already stays as it is, so that an interrupted conversion goes on with the next one.
+folder that is there already stays as it is, so that an interrupted conversion continues with the next one.
 
 The published conversion was to JPEG, which changes pixels; --format png keeps them.
 """
@@ -28,7 +28,7 @@ from PIL import Image
 from lib.dataset.long_tail import long_tail_counts
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.files import current_umask
-from tools.conversion import (
+from tools.conversion.listing import (
     ROOT,
     make_parser,
     progress,

@@ -142,6 +142,7 @@ def entry(trick: dict, reported: dict[str, Any], measured: list[dict]) -> Iterat
         yield f"* Note: {trick['note'].strip()}"
     yield from ("", "```bash", *commands(trick), "```", "")
     yield from reported_table(trick["rows"], reported)
+    yield from elsewhere(trick.get("elsewhere", ()))
     yield from measured_table([result for result in measured if result["trick"] == trick["title"]])
 
 
@@ -169,7 +170,7 @@ def configs(trick: dict) -> str:
 def reported_table(rows: dict[str, str], reported: dict[str, Any]) -> Iterator[str]:
     """Each number links to the file that trains it."""
     if not rows:
-        yield "Reported: not in the authors' tables."
+        yield "Reported: not in the Bag-of-Tricks tables."
     wide = [row for row, recipe in rows.items() if "{dataset}" in recipe]
     if wide:
         yield f"| reported top-1 error (%), {SOURCE} | " + " | ".join(COLUMNS.values()) + " |"
@@ -181,6 +182,12 @@ def reported_table(rows: dict[str, str], reported: dict[str, Any]) -> Iterator[s
     yield from [""] * bool(single)
     for row in single:
         yield f"* {label(row)}: [{number(reported[row])}]({stages(rows[row], '')[-1][-1]})"
+
+
+def elsewhere(numbers: Sequence[str]) -> Iterator[str]:
+    """Accuracies that others reported, each with its source."""
+    if numbers:
+        yield from ("", "Reported elsewhere, top-1 accuracy (%):", "", *(f"* {text}" for text in numbers))
 
 
 def measured_table(results: list[dict]) -> Iterator[str]:

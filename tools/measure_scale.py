@@ -33,7 +33,7 @@ from lib.dataset import SAMPLERS, ImageSet
 from lib.device.runtime import Runtime
 from lib.report.figures import class_counts_figure
 from lib.report.metrics import measure
-from lib.report.predictions import Predictions, confusion, describe
+from lib.report.predictions import Predictions, confusion, predictions_of
 from lib.report.style import save_figure
 from lib.report.validation_figures import confusion_figure, recall_figure
 from lib.utils.errors import InputError
@@ -131,7 +131,7 @@ def predict(labels: Tensor, class_counts: Tensor) -> Predictions:
     for batch in labels.split(BATCH):
         logits = torch.randn(len(batch), len(class_counts), generator=generator) + 0.3 * frequency
         logits[torch.arange(len(batch)), batch] += 2.5 + 0.3 * frequency[batch]
-        predictions.put(slice(done, done + len(batch)), describe(logits, batch))
+        predictions.put(slice(done, done + len(batch)), predictions_of(logits, batch))
         done += len(batch)
     return predictions
 

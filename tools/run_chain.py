@@ -4,7 +4,7 @@
     python tools/run_chain.py --chain configs/chains/tau_norm.yaml --cfg configs/cao_cifar/baseline/cifar10_im50.yaml SEED 1
     python tools/run_chain.py --chain configs/cui_cifar/{baseline,two_stage/classifier_balance/cRT}/cifar10_im100.yaml --gpus 0
 
-The same command goes on where it stopped: stages that are finished are left as they are, one that was interrupted is resumed.
+The same command continues where it stopped: stages that are finished are left as they are, one that was interrupted is resumed.
 
 --chain takes the stages: yaml files (each may be several, joined by commas), or a file in configs/chains, which lists
 them. --cfg is what every stage is stacked on. KEY VALUE pairs hold for all stages; of these, NAME names the whole chain,
@@ -162,9 +162,9 @@ def run_chain(stages: Sequence[Stage], options: Options, start: Callable[[list[s
         log.info("%s:\n    %s", title, shell_line(words))
         status = start(words)
         if status == INTERRUPTED:
-            raise KeyboardInterrupt("the same command goes on with this stage")
+            raise KeyboardInterrupt("the same command resumes this stage")
         if status != DONE:
-            log.error("error: %s ended with exit status %d; the same command goes on with it", title, status)
+            log.error("error: %s ended with exit status %d; the same command resumes it", title, status)
             return status
         ran = stage.run.directory
     return DONE
@@ -196,7 +196,7 @@ def main(argv: Sequence[str], start: Callable[[list[str]], int] = start_process)
     parser.add_argument("--cfg", nargs="+", action="append", default=[], metavar="YAML", help="what every stage is stacked on")
     parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="train with N processes, one per GPU (default 1)")
-    parser.add_argument("--overwrite", action="store_true", help="run all stages anew, and replace what is there")
+    parser.add_argument("--overwrite", action="store_true", help="run all stages from scratch, and replace what is there")
     parser.add_argument("--show", action="store_true", help="print the stages, and how far each has come")
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE", help="keys to override, in all stages")
     status = DONE

@@ -4,7 +4,7 @@
     python tools/run_gallery.py --configs configs/cao_cifar/baseline/cifar10_im{50,100}.yaml --seeds 0 1 2 --jobs 8 --gpus 0,1
     python tools/run_gallery.py --configs A.yaml B.yaml,C.yaml --seeds 0 1 --jobs 16 --engine ray --address auto SAVE_STEP 50
 
-The same command goes on where it stopped: runs that are finished are left as they are, others resume. Each run is a process of
+The same command continues where it stopped: runs that are finished are left as they are, others resume. Each run is a process of
 main/train.py in OUTPUT_DIR/NAME_seedN, with all it prints in output.log there. A run that fails stops no other; those that did
 are listed at the end, and the exit status is 1.
 """
@@ -124,7 +124,7 @@ def run_gallery(argv: Sequence[str]) -> int:
             run_queue(account, engine, display, interrupts.sleep)
     except KeyboardInterrupt as interrupt:
         again = shell_line(["python", "tools/run_gallery.py", *argv])
-        raise KeyboardInterrupt(f"all runs are stopped. Go on with:\n    {again}") from interrupt
+        raise KeyboardInterrupt(f"all runs are stopped. Resume with:\n    {again}") from interrupt
     report(args, jobs, titles, {"jobs_at_a_time": engine.num_slots, "engine": args.engine})
     for line in failure_lines(account):
         print(line)

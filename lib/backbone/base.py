@@ -1,6 +1,6 @@
 """The contract every backbone follows."""
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -19,11 +19,17 @@ class Backbone(nn.Module):
         num_features: channels of the last stage, D.
         stride: by which the last stage's maps are smaller than the image.
         has_maps: whether the last stage's maps are of places in the image, of which class activation maps can be made.
+        num_experts: copies of the last stages, see ``repeat``; their maps lie one after the other, as channels.
+
+    Class attributes:
+        experts_from: the stage with which experts begin unless another is asked for; empty where stages cannot be repeated.
     """
 
     num_features: int
     stride: int
     has_maps = True
+    experts_from = ""
+    num_experts = 1
 
     @property
     def weights(self) -> nn.Module:
@@ -38,6 +44,32 @@ class Backbone(nn.Module):
         for _, stage in self.stages():
             images = stage(images)
         return images
+
+    def stage(self, name: str) -> Callable[[Tensor], Tensor]:
+        """The module of that name; of a stage that experts repeat, all of theirs."""
+        return getattr(self, name) if hasattr(self, name) else partial(self.expert_stages, name)
+
+    def repeat(self, num: int, first: str, width: float) -> None:
+        """Makes ``num`` experts of the stages from ``first`` on, with new weights; earlier stages are shared.
+
+        An expert has ``width`` times the channels of its stages. Parameters of shared stages keep their names, those of expert
+        e are ``experts.e.`` and the name.
+        """
+        names = [name for name, _ in self.stages()]
+        repeated = names[names.index(first):]
+        branches = [self.branch(first, width) for _ in range(num)]
+        for name in repeated:
+            delattr(self, name)
+        self.experts, self.num_experts = nn.ModuleList(stages for stages, _ in branches), num
+        self.first_of_experts, self.num_features = first, num * branches[0][1]
+
+    def branch(self, first: str, width: float) -> tuple[nn.ModuleDict, int]:
+        """New stages from ``first`` on, by name, with ``width`` times the channels; and how many the last one has."""
+        raise NotImplementedError(f"{type(self).__name__} must make its last stages, or leave experts_from empty")
+
+    def expert_stages(self, name: str, maps: Tensor) -> Tensor:
+        inputs = [maps] * self.num_experts if name == self.first_of_experts else maps.chunk(self.num_experts, dim=1)
+        return torch.cat([expert.get_submodule(name)(own) for expert, own in zip(self.experts, inputs)], dim=1)
 
     def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a file in the form that ``weights`` takes, where a library's files have several."""

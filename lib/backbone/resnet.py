@@ -12,6 +12,8 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from lib.backbone.base import BACKBONES, Backbone, Stage
 
+STEM, PLANES = 64, {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
+
 
 class ResNet(Backbone):
     """Args:
@@ -21,9 +23,16 @@ class ResNet(Backbone):
     """
 
     stride = 32
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    relu: nn.ReLU
+    maxpool: nn.MaxPool2d
+    torch_defaults = False   # of convolutions, as of ``res50``
+    experts_from = "layer3"   # of Wang et al., RIDE, ICLR 2021, arXiv:2010.01809
 
     def __init__(self, block: type[BasicBlock | Bottleneck], num_blocks: list[int], groups: int = 1, width: int = 64) -> None:
         super().__init__()
+        self.block, self.num_blocks, self.groups, self.width = block, num_blocks, groups, width
         whole = TorchvisionResNet(block, num_blocks, groups=groups, width_per_group=width)
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             self.add_module(name, getattr(whole, name))
@@ -34,8 +43,28 @@ class ResNet(Backbone):
 
     def stages(self) -> Iterator[Stage]:
         yield "stem", self.stem
-        for name in ("layer1", "layer2", "layer3", "layer4"):
-            yield name, getattr(self, name)
+        for name in PLANES:
+            yield name, self.stage(name)
+
+    def branch(self, first: str, width: float) -> tuple[nn.ModuleDict, int]:
+        names = list(PLANES)
+        shared, own = names[:names.index(first)], names[names.index(first):]
+        maker = TorchvisionResNet(self.block, [1, 1, 1, 1], groups=self.groups, width_per_group=self.width)
+        maker.inplanes = PLANES[shared[-1]] * self.block.expansion if shared else STEM
+        stages = nn.ModuleDict()
+        for name in own:
+            stages[name] = maker._make_layer(self.block, int(width * PLANES[name]), self.num_blocks[names.index(name)],
+                                             stride=1 if name == "layer1" else 2)
+        self.draw(stages)
+        return stages, maker.inplanes
+
+    def draw(self, root: nn.Module) -> None:
+        """Draws the weights of new stages as torchvision does, or with torch's defaults."""
+        for module in root.modules():
+            if isinstance(module, nn.Conv2d) and not self.torch_defaults:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Conv2d):
+                module.reset_parameters()
 
 
 @BACKBONES.register("res10")
@@ -58,9 +87,8 @@ def res34() -> ResNet:
 def res50() -> ResNet:
     """ResNet-50. Its convolutions begin with torch's defaults, uniform in ±1 / √fan_in, as published."""
     backbone = ResNet(Bottleneck, [3, 4, 6, 3])
-    for module in backbone.modules():
-        if isinstance(module, nn.Conv2d):
-            module.reset_parameters()
+    backbone.torch_defaults = True
+    backbone.draw(backbone)
     return backbone
 
 

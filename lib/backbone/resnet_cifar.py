@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from lib.backbone.base import BACKBONES, Backbone, Stage
 from lib.utils.errors import InputError
 
+STEM, CHANNELS = 16, {"layer1": 16, "layer2": 32, "layer3": 64}
+
 
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions beside a shortcut of option A: every second pixel, new channels zero on both sides."""
@@ -40,17 +42,17 @@ class ResNetCifar(Backbone):
 
     num_features = 64
     stride = 4
+    experts_from = "layer2"   # of Wang et al., RIDE, ICLR 2021, arXiv:2010.01809
 
     def __init__(self, num_blocks: int) -> None:
         super().__init__()
+        self.num_blocks = num_blocks
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = make_stage(16, 16, num_blocks, stride=1)
         self.layer2 = make_stage(16, 32, num_blocks, stride=2)
         self.layer3 = make_stage(32, 64, num_blocks, stride=2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+        draw_convolutions(self)
 
     def check_input(self, size: tuple[int, int]) -> None:
         if any(side < self.stride or side % self.stride for side in size):
@@ -61,9 +63,25 @@ class ResNetCifar(Backbone):
 
     def stages(self) -> Iterator[Stage]:
         yield "stem", self.stem
-        yield "layer1", self.layer1
-        yield "layer2", self.layer2
-        yield "layer3", self.layer3
+        for name in CHANNELS:
+            yield name, self.stage(name)
+
+    def branch(self, first: str, width: float) -> tuple[nn.ModuleDict, int]:
+        names = list(CHANNELS)
+        shared, own = names[:names.index(first)], names[names.index(first):]
+        channels, stages = CHANNELS[shared[-1]] if shared else STEM, nn.ModuleDict()
+        for name in own:
+            wider = int(width * CHANNELS[name])
+            stages[name] = make_stage(channels, wider, self.num_blocks, stride=1 if name == "layer1" else 2)
+            channels = wider
+        draw_convolutions(stages)
+        return stages, channels
+
+
+def draw_convolutions(root: nn.Module) -> None:
+    for module in root.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
 
 
 def make_stage(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class TimmBackbone(Backbone):
         self.num_features, self.has_maps = shapes.num_features, shapes.maps is not None
         self.maps = shapes.maps or (1, 1)
         self.stride = math.ceil(input_size[0] / self.maps[0])
-        self.model = create(model, tuple(input_size))
+        self.model: Any = create(model, (input_size[0], input_size[1]))
 
     @property
     def weights(self) -> nn.Module:
@@ -95,14 +95,14 @@ def architecture(model: str, key: str = KEY) -> str:
     return name
 
 
-def create(model: str, size: tuple[int, int], pretrained: bool = False, file: Path | None = None) -> nn.Module:
+def create(model: str, size: tuple[int, int], pretrained: bool = False, file: Path | None = None) -> Any:
     """The model without a classifier, for images of ``size`` where it is built for one.
 
     Args:
         pretrained: with the weights of its tag, which timm fetches, else with fresh ones.
         file: where they are already.
     """
-    options = {"img_size": size} if takes_size(architecture(model)) else {}
+    options: dict[str, Any] = {"img_size": size} if takes_size(architecture(model)) else {}
     if file is not None:
         options["pretrained_cfg_overlay"] = {"file": str(file), "custom_load": False}
     return timm_package().create_model(model, pretrained=pretrained, num_classes=0, **options)
@@ -156,7 +156,7 @@ def check_patches(model: nn.Module, size: tuple[int, int]) -> None:
         raise ValueError(f"its patches are {' × '.join(map(str, patches))} pixels, by which the sides must be divisible")
 
 
-def averages(model: nn.Module, features: Tensor) -> bool:
+def averages(model: Any, features: Tensor) -> bool:
     """Whether a model's head, up to its classifier, is the mean over the positions of its feature maps, and nothing else."""
     if not isinstance(features, Tensor) or features.dim() != 4:
         return False

@@ -3,8 +3,8 @@
 Zhang et al., Bag of Tricks for Long-Tailed Visual Recognition with Deep Convolutional Neural Networks, AAAI 2021.
 """
 from lib.cam_sampling.generation import Generation, Made
-from lib.cam_sampling.output import Output, Writer, file_name
+from lib.cam_sampling.output import SetFiles, Writer, file_name
 from lib.cam_sampling.plan import Plan, make_plan, num_added
 from lib.cam_sampling.sheet import Sheet
 
-__all__ = ["Generation", "Made", "Output", "Plan", "Sheet", "Writer", "file_name", "make_plan", "num_added"]
+__all__ = ["Generation", "Made", "Plan", "SetFiles", "Sheet", "Writer", "file_name", "make_plan", "num_added"]

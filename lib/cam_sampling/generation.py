@@ -86,7 +86,7 @@ class Generation:
         for batch, member in zip(torch.cat(numbers).split(self.batch_size), owner.split(self.batch_size)):
             member = member.to(self.device)
             moves = Moves.from_uniform(plan.uniform[batch].to(self.device))
-            warps = source_maps(moves, boxes[member], tuple(maps.shape[1:]))
+            warps = source_maps(moves, boxes[member], (maps.shape[1], maps.shape[2]))
             results = paste(originals[member], masks[member], warps)
             yield Made(batch, moves.kind, originals[member], maps[member], boxes[member], results)
 
@@ -95,7 +95,7 @@ def by_size(sources: Iterable[View]) -> dict[Size, list[int]]:
     """Places of the sources of each height and width."""
     groups: dict[Size, list[int]] = {}
     for place, source in enumerate(sources):
-        groups.setdefault(tuple(source.image.shape[1:]), []).append(place)
+        groups.setdefault((source.image.shape[1], source.image.shape[2]), []).append(place)
     return groups
 
 

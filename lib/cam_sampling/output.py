@@ -25,7 +25,7 @@ FAILING = (errno.ENOSPC, errno.EDQUOT, errno.EIO)   # a disk's failures, which a
 OWN_FILE = re.compile(r"class_\d{4,}(/cam_\d{6,}\.png)?")
 
 
-class Output(NamedTuple):
+class SetFiles(NamedTuple):
     """Where the set goes: ``folder/class_0003/cam_000012.png``, and the annotations, which are written last."""
 
     folder: Path      # CAM_DATA_SAVE_PATH
@@ -47,7 +47,7 @@ class Output(NamedTuple):
         return self.folder.parent / f".{self.folder.name}.without_annotations"
 
     def is_torn(self) -> bool:
-        """Whether a generation was killed between its images and its annotations, so that nobody can use the images."""
+        """Whether a generation was killed between its images and its annotations, so that its images are unusable."""
         return self.mark.exists() and not self.json_file.exists()
 
     def check_free(self, overwrite: bool) -> None:
@@ -83,7 +83,7 @@ class Output(NamedTuple):
                 self.unfinished.mkdir(parents=True)
             yield self.unfinished
         except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt("nothing of it was kept; the same command begins anew") from interrupt
+            raise KeyboardInterrupt("nothing of it was kept; the same command starts over") from interrupt
         finally:
             remove(self.unfinished, self.replaced)
 
@@ -144,7 +144,7 @@ class Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Waits for what was submitted; after an exception, only for what has begun."""
+        """Waits for what was submitted; after an exception, only for what has started."""
         self.pool.shutdown(cancel_futures=kind is not None)
         if kind is None:
             self.collect(0)

@@ -1,5 +1,6 @@
 """A contact sheet of what CAM-based sampling made."""
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Sheet:
         classes = [c for c in classes if complete[c].all()] or classes   # those that show every kind, if there are any
         chosen = np.unique(np.linspace(0, len(classes) - 1, min(ROWS, len(classes))).round().astype(int))
         self.added, self.classes = complete.sum(dim=1), [classes[place] for place in chosen]
-        self.wanted = {}   # number of a new image to its row and kind
+        self.wanted: dict[int, Any] = {}   # number of a new image to its row and kind
         for row, label in enumerate(self.classes):
             for kind in range(len(KINDS)):
                 found = ((plan.labels == label) & (kinds == kind)).nonzero()[:CANDIDATES, 0].tolist()

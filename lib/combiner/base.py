@@ -1,5 +1,5 @@
 """The contract every combiner follows, and how examples find the partners they are mixed with."""
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lib.dataset import Batch
 from lib.device.runtime import num_chunks
+from lib.utils.part import Part
 from lib.utils.registry import Registry
 
 COMBINERS = Registry("combiner")
@@ -20,23 +21,30 @@ class Step(NamedTuple):
     targets: Tensor  # (B,) labels, or (B, C) shares of a mixed example's classes
 
 
-class Combiner(nn.Module):
+class Combiner(nn.Module, Part):
     """Calls as ``combiner(network, criterion, batch) -> Step``.
 
     Random numbers come from ``batch.stream``, in ``draw``; ``combine`` is a function of tensors, so that a CUDA graph can be it.
 
-    A module for its buffers' sake: it learns nothing, and no checkpoint holds it. The network is called once.
+    The network is called once. Parameters and persistent buffers of its own are trained, saved and resumed like the network's.
 
     Class attributes:
-        sampler: the only sampler whose batches it understands, None for any.
+        rows: rows of the draw that it combines (a sampler's ``rows``), None for any.
+        views: further views of each image that it takes from ``batch.views`` (TRANSFORMS.VIEWS).
         needs_loss: the only loss that takes what it gives, None for any.
+        needs_heads: heads of the network that it reads (HEADS.TYPES).
+        mixes: whether the labels of an example are two, which some losses do not take (``LongTailLoss.mixes``).
 
     Args:
         class_counts: training images per class, (C,).
     """
 
-    sampler: str | None = None
+    rows: int | None = None
+    views = 0
     needs_loss: str | None = None
+    needs_heads: tuple[str, ...] = ()
+    mixes = False
+    class_counts: Tensor
 
     def __init__(self, class_counts: Tensor) -> None:
         super().__init__()
@@ -46,7 +54,13 @@ class Combiner(nn.Module):
         """A digest of what it has besides its options, such as the weights of a teacher; empty where that is nothing."""
         return ""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "forward" in vars(cls):   # which a step does not call
+            raise TypeError(f"{cls.__name__} overrides forward; what is random belongs in draw, all else in combine")
+
     def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
+        """Draw and combine in one, for use outside of a training."""
         return self.combine(network, criterion, batch.images, batch.labels, *self.draw(batch, num_chunks(network)))
 
     def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
@@ -57,7 +71,7 @@ class Combiner(nn.Module):
         """
         return ()
 
-    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, *drawn: Tensor) -> Step:
+    def combine(self, network: Any, criterion: Any, images: Tensor, labels: Tensor, *drawn: Tensor) -> Step:
         """The step. Nothing in it is random, and nothing waits for the device."""
         raise NotImplementedError(f"{type(self).__name__} must say what a step is")
 

@@ -14,11 +14,12 @@ class DualMixup(InputMixup):
     Sampling of Zhou et al., BBN, CVPR 2020, arXiv:1912.02413, mixed as in Zhang et al., Bag of Tricks, AAAI 2021.
     """
 
-    sampler = "bbn sampler"
+    rows = 2
 
-    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor]:
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
         return (self.share(batch),)
 
-    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor) -> Step:
+    def combine(  # type: ignore[override]  # what is drawn has names here
+            self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor) -> Step:
         (images, others), (labels, other_labels) = images.chunk(2), labels.chunk(2)
         return self.step(criterion, network(torch.lerp(others, images, share)), labels, other_labels, share)

@@ -8,6 +8,7 @@ from lib.combiner.base import COMBINERS, Combiner, Step
 class Plain(Combiner):
     """The loss of the batch. With the bbn sampler it holds both rows, one after the other."""
 
-    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor,
+                *drawn: Tensor) -> Step:
         output = network(images)
         return Step(criterion(output, labels), output.logits, labels)

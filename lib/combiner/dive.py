@@ -1,9 +1,12 @@
 """A teacher beside the network."""
+from typing import Annotated, Any
+
 import torch
 from torch import Tensor, nn
 
 from lib.combiner.base import COMBINERS, Combiner, Step
 from lib.net import Network
+from lib.utils.options import FromCheckpoint
 from lib.utils.tensors import digest_weights
 
 
@@ -20,17 +23,22 @@ class Distillation(Combiner):
 
     needs_loss = "DiVEKLD"
 
-    def __init__(self, class_counts: Tensor, *, teacher_model: Network) -> None:
+    def __init__(self, class_counts: Tensor, *, teacher_model: Annotated[Network, FromCheckpoint("the teacher")]) -> None:
         super().__init__(class_counts)
         self.teacher = teacher_model.requires_grad_(False)
         self.teacher.always_eval = True
         self.teacher.eval()
         self.digest = digest_weights(teacher_model.state_dict())
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Empty: the teacher is in a file of its own, and ``origin`` tells whether it is the same."""
+        return {}
+
     def origin(self) -> str:
         return self.digest
 
-    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Step:
+    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor,
+                *drawn: Tensor) -> Step:
         with torch.no_grad():
             teacher_logits = self.teacher(images).logits
         output = network(images)

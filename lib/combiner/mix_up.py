@@ -1,10 +1,13 @@
 """Examples mixed in pairs at the input."""
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
 from lib.combiner.base import COMBINERS, Combiner, Step, draw_partners, mixed_targets
 from lib.dataset import Batch
 from lib.net import Output
+from lib.utils.options import Range
 
 
 @COMBINERS.register("mix_up")
@@ -14,7 +17,9 @@ class InputMixup(Combiner):
     Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv:1710.09412.
     """
 
-    def __init__(self, class_counts: Tensor, *, alpha: float = 1.0) -> None:
+    mixes = True
+
+    def __init__(self, class_counts: Tensor, *, alpha: Annotated[float, Range(0.001, 1000)] = 1.0) -> None:
         super().__init__(class_counts)
         self.alpha = alpha
 
@@ -23,11 +28,12 @@ class InputMixup(Combiner):
         share = batch.stream.host.beta(self.alpha, self.alpha)
         return torch.full((), share, dtype=batch.images.dtype, device=batch.images.device)
 
-    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, Tensor]:
+    def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
         """λ, (), and each example's partner in the batch, (B,)."""
         return self.share(batch), draw_partners(len(batch.labels), 1, batch.stream.generator)[0]
 
-    def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor,
+    def combine(  # type: ignore[override]  # what is drawn has names here
+            self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, share: Tensor,
                 partner: Tensor) -> Step:
         output = network(torch.lerp(images[partner], images, share))
         return self.step(criterion, output, labels, labels[partner], share)

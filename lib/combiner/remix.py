@@ -1,9 +1,12 @@
 """Mixed images whose labels lean to the rarer class."""
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from lib.combiner.base import COMBINERS, Step, mixed_targets
 from lib.combiner.mix_up import InputMixup
 from lib.net import Output
+from lib.utils.options import MANY, SHARE, Range
 
 
 @COMBINERS.register("remix")
@@ -20,7 +23,8 @@ class Remix(InputMixup):
             λ_y times the already averaged losses, as in the published code and its tables.
     """
 
-    def __init__(self, class_counts: Tensor, *, alpha: float = 1.0, kappa: float = 3.0, tau: float = 0.5,
+    def __init__(self, class_counts: Tensor, *, alpha: Annotated[float, Range(0.001, 1000)] = 1.0,
+                 kappa: Annotated[float, Range(1, MANY)] = 3.0, tau: Annotated[float, SHARE] = 0.5,
                  per_sample: bool = True) -> None:
         super().__init__(class_counts, alpha=alpha)
         self.kappa, self.tau, self.per_sample = kappa, tau, per_sample

@@ -50,7 +50,8 @@ def split_files(word: str) -> list[str]:
 
 def divide_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
     """The same, with files that are joined by commas left as they are."""
-    named, pairs = [], []
+    named: list[str] = []
+    pairs: list[str] = []
     for words in options:
         files = [all(part.endswith((".yaml", ".yml")) for part in word.split(",")) for word in words]
         count = files.index(False) if False in files else len(words)

@@ -2,8 +2,8 @@
 from collections.abc import Iterator
 
 from lib.config.node import Config
-from lib.config.ranges import MOST_FOLDS
 from lib.dataset import DATASETS
+from lib.dataset.folder_set import MOST_FOLDS
 from lib.modules import CLASSIFIERS
 
 
@@ -48,6 +48,6 @@ def cam_sampling(cfg: Config) -> Iterator[str]:
         yield f"{generate}: needs a trained network; set NETWORK.PRETRAINED True, and NETWORK.PRETRAINED_MODEL to its checkpoint"
     if cfg.MODULE.TYPE != "GAP":
         yield f"{generate}: class activation maps need MODULE.TYPE GAP, got {cfg.MODULE.TYPE}"
-    able = [name for name in CLASSIFIERS if hasattr(CLASSIFIERS[name], "class_vectors")]
+    able = [name for name in sorted(CLASSIFIERS) if hasattr(CLASSIFIERS[name], "class_vectors")]
     if classifier in CLASSIFIERS and classifier not in able:
         yield f"{generate}: CLASSIFIER.TYPE {classifier} has no vector per class, of which maps are made; {', '.join(able)} have"

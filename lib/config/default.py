@@ -1,8 +1,8 @@
 """THE configuration tree: every key there is, with its default, meaning, choices and unit.
 
 A section named after a registered component holds that component's options and reaches its constructor as lower-case
-keyword arguments: ``LOSS.LDAMLoss.MAX_MARGIN`` is ``LDAMLoss(..., max_margin=...)``. The range of each number is in ranges.py,
-choices are in validate.py, keys that are paths in paths.py.
+keyword arguments: ``LOSS.LDAMLoss.MAX_MARGIN`` is ``LDAMLoss(..., max_margin=...)``. The range of an option is declared at it,
+others are in ranges.py and validate.py, keys that are paths in paths.py.
 """
 from lib.config.node import Config as Node
 
@@ -60,6 +60,11 @@ TREE.NETWORK = Node()
 TREE.NETWORK.PRETRAINED = False       # load NETWORK.PRETRAINED_MODEL before training
 TREE.NETWORK.PRETRAINED_MODEL = ""    # checkpoint of a whole network for these classes: a name in the run's models/, or a path
 
+TREE.NETWORK.EXPERTS = Node()
+TREE.NETWORK.EXPERTS.NUM = 1          # copies of the last stages and the classifier, whose mean logits are evaluated
+TREE.NETWORK.EXPERTS.FROM = "auto"    # first stage of which each expert has its own; auto: layer2 (CIFAR), layer3 (ImageNet)
+TREE.NETWORK.EXPERTS.WIDTH = 1.0      # channels of an expert's stages, as a multiple; 0.75: "reduced"
+
 TREE.BACKBONE = Node()
 TREE.BACKBONE.TYPE = "res50"          # a registered backbone; timm: any model of that package
 TREE.BACKBONE.TIMM = Node()
@@ -73,8 +78,22 @@ TREE.MODULE = Node()
 TREE.MODULE.TYPE = "GAP"              # GAP: mean over the positions | Identity: all positions go to the classifier
 
 TREE.CLASSIFIER = Node()
-TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss) | second stages: cRT | LWS
-TREE.CLASSIFIER.BIAS = True           # bias of FC, cRT and LWS
+TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss) | CosineFC | second stages: cRT | LWS | MaxNorm
+TREE.CLASSIFIER.BIAS = True           # bias of FC, cRT, LWS and MaxNorm
+TREE.CLASSIFIER.CosineFC = Node()
+TREE.CLASSIFIER.CosineFC.SCALE = 30.0         # factor of the cosines, in the network
+TREE.CLASSIFIER.MaxNorm = Node()
+TREE.CLASSIFIER.MaxNorm.DELTA = 0.1           # the longest class vector allowed: DELTA of the way from the first stage's shortest
+TREE.CLASSIFIER.MaxNorm.EVERY = "epoch"       # epoch | step, after which longer ones are shortened
+
+TREE.HEADS = Node()
+TREE.HEADS.TYPES = []                 # what else the network gives, for combiners that read it, such as ["projection"]
+TREE.HEADS.PROJECTION = Node()
+TREE.HEADS.PROJECTION.HIDDEN = 0              # width between its two linear layers; 0: the number of features
+TREE.HEADS.PROJECTION.DIM = 128               # of the unit vectors that are compared
+TREE.HEADS.PROTOTYPES = Node()
+TREE.HEADS.PROTOTYPES.HIDDEN = 0              # likewise, of the unit vectors that are made of the classifier's
+TREE.HEADS.PROTOTYPES.DIM = 128
 
 TREE.LOSS = Node()
 TREE.LOSS.LOSS_TYPE = "CrossEntropy"  # a registered loss; with AUTO auto: BalancedSoftmaxCE unless something else re-balances
@@ -109,6 +128,10 @@ TREE.LOSS.DiVEKLD.POWER = 0.5                    # by this power
 TREE.LOSS.DiVEKLD.TEMPERATURE = 3.0
 TREE.LOSS.DiVEKLD.ALPHA = 0.5                    # share of the distillation term
 TREE.LOSS.DiVEKLD.BASELOSS = "BalancedSoftmaxCE"   # a registered loss (published: BSCE, which has none)
+TREE.LOSS.ClassBalancedBCE = Node()
+TREE.LOSS.ClassBalancedBCE.BETA = 0.9999         # class weight (1 - BETA) / (1 - BETA ** n_c)
+TREE.LOSS.BalPoE = Node()
+TREE.LOSS.BalPoE.TAUS = [0.0, 1.0, 2.0]          # tau of each expert; of other numbers of experts at equal distances between them
 
 TREE.TRAIN = Node()
 TREE.TRAIN.BATCH_SIZE = 32            # images: per process under DDP, in total under DataParallel
@@ -123,13 +146,14 @@ TREE.TRAIN.APEX = True                # mixed precision on CUDA; a CPU trains in
 TREE.TRAIN.AMP_BACKEND = "auto"       # auto: NVIDIA apex where it has amp, else torch | apex | torch
 TREE.TRAIN.CUDA_GRAPHS = False        # the training step as one CUDA graph (one GPU; float32 or torch's mixed precision)
 TREE.TRAIN.COMPILE = False            # torch.compile of the network in training (needs a C++ compiler; a minute or more to begin)
+TREE.TRAIN.EMA_DECAY = 0.0            # evaluate and store an average of the weights over the steps, with this decay; 0: none
 TREE.TRAIN.SYNCBN = False             # BatchNorm over all ranks (CUDA with DDP)
 TREE.TRAIN.CHECKPOINT_MINUTES = 10.0  # from one checkpoint inside an epoch to the next; 0: none but at a signal
 TREE.TRAIN.TENSORBOARD = Node()
 TREE.TRAIN.TENSORBOARD.ENABLE = True  # write event files for TensorBoard
 
 TREE.TRAIN.COMBINER = Node()
-TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | dive
+TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | dive | bcl
 TREE.TRAIN.COMBINER.ALPHA = 1.0       # share of an image in a mixture ~ Beta(ALPHA, ALPHA)
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP = Node()
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION = "pool"   # after layer1 ... layer4 | pool | fc (logits)
@@ -139,6 +163,19 @@ TREE.TRAIN.COMBINER.REMIX.TAU = 0.5              # if the share of the image of 
 TREE.TRAIN.COMBINER.REMIX.PER_SAMPLE = True      # False: one averaged share per batch, as in the published tables
 TREE.TRAIN.COMBINER.DIVE = Node()
 TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher: a name in the run's models/, or a path with a "/"
+TREE.TRAIN.COMBINER.BCL = Node()                 # two further views of each image (TRANSFORMS.VIEWS) are contrasted
+TREE.TRAIN.COMBINER.BCL.LOSS_WEIGHT = 1.0        # of LOSS_TYPE, on the first view
+TREE.TRAIN.COMBINER.BCL.CONTRAST_WEIGHT = 0.35   # of the contrastive loss
+TREE.TRAIN.COMBINER.BCL.TEMPERATURE = 0.07       # by which similarities are divided in it
+
+TREE.TRAIN.UPDATE = Node()
+TREE.TRAIN.UPDATE.TYPE = "plain"      # plain | sam (two passes)
+TREE.TRAIN.UPDATE.ACCUMULATE = 1      # pieces of a batch, one after the other in memory; their gradients are added up
+TREE.TRAIN.UPDATE.CLIP_NORM = 0.0     # the gradient is shortened to this L2 norm; 0: it is not
+TREE.TRAIN.UPDATE.SAM = Node()
+TREE.TRAIN.UPDATE.SAM.RHO = 0.05      # how far away the gradient is taken, as the L2 norm over all weights
+TREE.TRAIN.UPDATE.SAM.BN = "both"     # passes that move BatchNorm's statistics: both | first
+TREE.TRAIN.UPDATE.SAM.LOCAL = False   # each rank goes its own way in the first pass
 
 TREE.TRAIN.TWO_STAGE = Node()
 TREE.TRAIN.TWO_STAGE.DRW = False      # re-weight from epoch START_EPOCH + 1 on
@@ -150,12 +187,14 @@ TREE.TRAIN.SAMPLER.TYPE = "default"   # default | weighted sampler | bbn sampler
 TREE.TRAIN.SAMPLER.WEIGHTED_SAMPLER = Node()
 TREE.TRAIN.SAMPLER.WEIGHTED_SAMPLER.TYPE = "balance"   # balance | square | progressive
 TREE.TRAIN.SAMPLER.BBN_SAMPLER = Node()
-TREE.TRAIN.SAMPLER.BBN_SAMPLER.TYPE = "reverse"        # second row: reverse | balance | uniform
+TREE.TRAIN.SAMPLER.BBN_SAMPLER.TYPE = "reverse"        # second row: reverse | balance | uniform | power
+TREE.TRAIN.SAMPLER.BBN_SAMPLER.POWER = 1.0             # of power: an image is drawn in proportion to 1 / n_c ** POWER
 
 TREE.TRAIN.OPTIMIZER = Node()
-TREE.TRAIN.OPTIMIZER.TYPE = "SGD"     # SGD (Nesterov) | ADAM | ADAMW (decoupled weight decay)
+TREE.TRAIN.OPTIMIZER.TYPE = "SGD"     # SGD | ADAM | ADAMW (decoupled weight decay)
 TREE.TRAIN.OPTIMIZER.BASE_LR = 0.001  # rate, multiplied by the schedule
 TREE.TRAIN.OPTIMIZER.MOMENTUM = 0.9   # of SGD
+TREE.TRAIN.OPTIMIZER.NESTEROV = True  # of SGD, Nesterov's momentum (if there is any)
 TREE.TRAIN.OPTIMIZER.WEIGHT_DECAY = 0.0001   # L2, on all parameters
 TREE.TRAIN.OPTIMIZER.LR_FACTORS = []  # rates of parts, such as ["backbone=0.1"]: the longest prefix counts, 0 freezes
 
@@ -165,6 +204,8 @@ TREE.TRAIN.LR_SCHEDULER.LR_STEP = [40, 50]   # first epochs of the lower rates
 TREE.TRAIN.LR_SCHEDULER.LR_FACTOR = 0.1      # by which they are lower
 TREE.TRAIN.LR_SCHEDULER.WARM_EPOCH = 5       # epochs of the linear climb (warmup, warmup_cosine); 0: none
 TREE.TRAIN.LR_SCHEDULER.COSINE_DECAY_END = 0   # epoch at which the cosine ends; 0: MAX_EPOCH
+TREE.TRAIN.LR_SCHEDULER.WARMUP_EPOCHS = 0    # epochs of a linear climb before any TYPE: its rate is multiplied; 0: none
+TREE.TRAIN.LR_SCHEDULER.WARMUP_FROM = 0.0    # factor that the climb starts from, at epoch 0
 
 TREE.TEST = Node()
 TREE.TEST.PART = "valid"              # images for main/valid.py: valid | test (looks at them are counted)
@@ -183,7 +224,12 @@ TREE.TEST.TAU_NORM.SWEEP = []         # more values of TAU, for a table and a fi
 TREE.TRANSFORMS = Node()
 TREE.TRANSFORMS.TRAIN_TRANSFORMS = ["random_resized_crop", "random_horizontal_flip"]
 TREE.TRANSFORMS.TEST_TRANSFORMS = ["shorter_resize_for_crop", "center_crop"]
+TREE.TRANSFORMS.VIEWS = []            # transforms of further views of each training image, a list of names for each
 TREE.TRANSFORMS.PROCESS_DETAIL = Node()
+TREE.TRANSFORMS.PROCESS_DETAIL.CURRICULUM = Node()                # augmentation whose strength each class has of its own
+TREE.TRANSFORMS.PROCESS_DETAIL.CURRICULUM.PROBABILITY = 0.5       # share of the images that it changes
+TREE.TRANSFORMS.PROCESS_DETAIL.CURRICULUM.THRESHOLD = 0.6         # accuracy above which a class becomes one level stronger
+TREE.TRANSFORMS.PROCESS_DETAIL.CURRICULUM.SAMPLES = 10            # images of a class, times level + 1, that are looked at
 TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP = Node()
 TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING = 4            # black pixels on each side
 TREE.TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP = Node()

@@ -2,9 +2,13 @@
 import os
 from collections.abc import Iterator
 
+from lib.combiner import COMBINERS
+from lib.config.default import TREE
+from lib.config.families import declarations
 from lib.config.node import Config
 from lib.config.paths import PATHS
 from lib.dataset import DATASETS
+from lib.utils.options import FromCheckpoint
 from lib.utils.system import cpu_count
 from lib.utils.text import count
 
@@ -17,7 +21,7 @@ RANDOM = ("random", "jitter")        # in the names of transforms that differ fr
 
 def doubts(cfg: Config) -> list[str]:
     """A line each, beginning with the full key. Weights that are not loaded are told where the others are loaded."""
-    return [*rates(cfg), *teacher(cfg), *machine(cfg), *data_doubts(cfg)]
+    return [*rates(cfg), *checkpoints(cfg), *experts(cfg), *machine(cfg), *data_doubts(cfg)]
 
 
 def data_doubts(cfg: Config) -> list[str]:
@@ -87,11 +91,23 @@ def unread_data(cfg: Config) -> Iterator[str]:
                    "FOLDER does")
 
 
-def teacher(cfg: Config) -> Iterator[str]:
-    options = cfg.TRAIN.COMBINER
-    if options.DIVE.TEACHER_MODEL and options.TYPE != "dive":
-        yield (f"TRAIN.COMBINER.DIVE.TEACHER_MODEL: {options.DIVE.TEACHER_MODEL} is not read, since TRAIN.COMBINER.TYPE is "
-               f"{options.TYPE}")
+def checkpoints(cfg: Config) -> Iterator[str]:
+    """Of options that are trained networks."""
+    values = cfg.flat()
+    for key, node, name, _ in declarations(TREE, FromCheckpoint):
+        if values[key] and values[f"{node}.TYPE"] != name:
+            yield f"{key}: {values[key]} is not read, since {node}.TYPE is {values[f'{node}.TYPE']}"
+
+
+def experts(cfg: Config) -> Iterator[str]:
+    options = cfg.NETWORK.EXPERTS
+    for key in ("FROM", "WIDTH") if options.NUM == 1 else ():
+        if options[key] != TREE.NETWORK.EXPERTS[key]:
+            yield f"NETWORK.EXPERTS.{key}: {options[key]} is not read, since NETWORK.EXPERTS.NUM is 1"
+    combiner = cfg.TRAIN.COMBINER.TYPE
+    for name in cfg.HEADS.TYPES:
+        if name not in COMBINERS[combiner].needs_heads:
+            yield f"HEADS.TYPES: {name} is computed for nothing, since TRAIN.COMBINER.TYPE {combiner} does not read it"
 
 
 def machine(cfg: Config) -> Iterator[str]:

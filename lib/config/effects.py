@@ -4,7 +4,7 @@ from typing import Any
 
 from lib.config.node import Config
 
-# Where things are, how fast they go, what is written when; of a run that goes on, also where it began.
+# Where things are, how fast they go, what is written when; of a resumed run, also where it began.
 NO_RESULT = {
     "NAME", "OUTPUT_DIR", "DETERMINISTIC", "VALID_STEP", "SAVE_STEP", "SHOW_STEP", "PIN_MEMORY", "RESUME_MODEL", "RESUME_MODE",
     "DATASET.ROOT", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.IN_MEMORY", "DATASET.GENERATE_CAM_BASED_DATASET",
@@ -20,7 +20,7 @@ NO_RESULT = {
 VALIDATION = (
     "INPUT_SIZE", "COLOR_SPACE", "DATASET.DATASET", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.ON_BAD_IMAGE",
     "DATASET.EXIF", "DATASET.ALPHA", "DATASET.MEAN", "DATASET.STD", "DATASET.IMBALANCECIFAR.", "BACKBONE.TYPE", "BACKBONE.TIMM.",
-    "MODULE.TYPE", "CLASSIFIER.", "TRANSFORMS.TEST_TRANSFORMS", "TEST.MANY_SHOT", "TEST.FEW_SHOT",
+    "MODULE.TYPE", "CLASSIFIER.", "NETWORK.EXPERTS.", "TRANSFORMS.TEST_TRANSFORMS", "TEST.MANY_SHOT", "TEST.FEW_SHOT",
 )
 EARLIER = {"DATASET.EXIF": False}   # what versions did that had no such key, where its default is something else
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
+from lib.utils.options import LARGEST
+
 INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 ONE_WORD = re.compile(r"[\w.+-]{1,80}")
-LARGEST = 2**63 - 1   # of whole numbers, as in every other place that they go to
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}   # yaml 1.1 has all of them
 NOTHING = ("", "~", "null", "Null", "NULL", "None")
 HOME = "~"
@@ -52,11 +53,13 @@ def coerce(value: Any, default: Any) -> Any:
         result = read_text(value, default) if kind is str else read_plain(value, kind)
         if result is not None:
             return result
-    raise TypeError(f"takes {describe(default)}, got {shown(value)}{hint(value, kind)}")
+    raise TypeError(f"takes {expected_form(default)}, got {shown(value)}{hint(value, kind)}")
 
 
 def coerce_element(element: Any, default: list) -> Any:
-    if not default:   # a list of numbers, or empty
+    if not default:   # a list of numbers or names, or of lists of them
+        if isinstance(element, list):
+            return [coerce_element(inner, default) for inner in element]
         if not isinstance(element, Scalar):
             return element
         number = read_number(element)
@@ -64,7 +67,7 @@ def coerce_element(element: Any, default: list) -> Any:
     try:
         return coerce(element, default[0])
     except TypeError:
-        raise TypeError(f"takes {describe(default[0])} in each place of its list, got {shown(element)}") from None
+        raise TypeError(f"takes {expected_form(default[0])} in each place of its list, got {shown(element)}") from None
 
 
 def read_text(value: Scalar, default: str) -> str | None:
@@ -105,7 +108,7 @@ def read_list(text: str) -> list | None:
     elif "," not in inner or set(inner) & set("()[]"):
         return None
     try:
-        return yaml.load(f"[{inner}]", Loader=Loader)
+        return yaml.load(f"[{inner}]", Loader=YamlLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
 
@@ -124,7 +127,7 @@ def expand_home(path: str) -> str:
     return expanded
 
 
-def describe(default: Any) -> str:
+def expected_form(default: Any) -> str:
     plain = default in ("", []) or isinstance(default, bool)
     return NAMES[type(default)] if plain else f"{NAMES[type(default)]} (such as {default!r})"
 
@@ -154,7 +157,7 @@ def hint(value: Any, kind: type) -> str:
     return f"; a list of one element is [{value}]" if kind is list and ONE_WORD.fullmatch(value) else ""
 
 
-class Loader(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
     """Mappings, lists and scalars as they are written, and errors where yaml would silently take the last of two keys."""
 
     yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}   # <<, which merges mappings
@@ -187,10 +190,10 @@ class Loader(yaml.SafeLoader):
 
 
 for tag in ("str", "int", "float", "bool", "null", "merge"):   # a tag that is written out says no more than the key
-    Loader.add_constructor(f"tag:yaml.org,2002:{tag}", Loader.construct_text)
+    YamlLoader.add_constructor(f"tag:yaml.org,2002:{tag}", YamlLoader.construct_text)
 # at once and not in two steps, so that a list or mapping that holds itself is an error
-Loader.add_constructor("tag:yaml.org,2002:seq", lambda loader, node: loader.construct_sequence(node, deep=True))
-Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, deep=True))
+YamlLoader.add_constructor("tag:yaml.org,2002:seq", lambda loader, node: loader.construct_sequence(node, deep=True))
+YamlLoader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, deep=True))
 
 
 class Dumper(yaml.SafeDumper):

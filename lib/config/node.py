@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from lib.config.literals import HOME, NOTHING, Dumper, Loader, Scalar, coerce, expand_home, read_number, shown
+from lib.config.literals import HOME, NOTHING, Dumper, Scalar, YamlLoader, coerce, expand_home, read_number, shown
 from lib.utils.errors import InputError
 from lib.utils.text import printable
 
@@ -172,7 +172,7 @@ def nearest(key: str, known: dict[str, Any]) -> str:
 def read_yaml(path: Path) -> dict:
     """The mapping in a yaml file, values as they are written. Raises ConfigError for anything else."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=YamlLoader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; {similar_files(path)}") from error
     except (OSError, UnicodeDecodeError) as error:

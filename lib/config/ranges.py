@@ -1,71 +1,39 @@
-"""The range of every number in the configuration, and what lists of numbers must be."""
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+"""The range of every number in the configuration, and what lists of numbers must be.
 
-from lib.config.literals import LARGEST, short
+The options of components have theirs at the option, see lib.utils.options; here are those of no component.
+"""
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lib.config.default import TREE
+from lib.config.families import declared
+from lib.config.literals import short
 from lib.config.node import Config
 from lib.engine.optimizer import parse_factors
 from lib.utils.errors import InputError
+from lib.utils.options import BELOW_ONE, EPOCHS, LARGEST, MANY, SHARE, Numbers, Range
 
-
-class Range(NamedTuple):
-    """Numbers from ``low`` to ``high``, with both of them unless they are left out."""
-
-    low: float
-    high: float
-    without_low: bool = False
-    without_high: bool = False
-
-    def complaint(self, number: float) -> str:
-        """What is wrong with a number; empty for one in the range."""
-        if not math.isfinite(number):
-            return f"{number} is no number to compute with"
-        if self.without_low and number <= self.low:
-            return f"must be above {self.low:g}, got {number}"
-        if number < self.low:
-            return f"must not be negative, got {number}" if self.low == 0 else f"must be at least {self.low:g}, got {number}"
-        if self.without_high and number >= self.high:
-            return f"must be below {self.high:g}, got {number}"
-        return f"must be at most {self.high:,}, got {number}" if number > self.high else ""
-
-
-MANY = 10**9
 STEPS = Range(1, MANY)            # epochs or batches from one event to the next; what never comes is legal
-EPOCHS = Range(0, MANY)
 BATCH = Range(1, 2**20)           # images
 PROCESSES = Range(0, 1024)        # or threads
-SHARE, BELOW_ONE, POWER = Range(0, 1), Range(0, 1, without_high=True), Range(0, 10)
 TAU = Range(0, 10)
 MINUTES = Range(0, 366 * 24 * 60)
 SIDE = Range(1, 8192)             # of INPUT_SIZE; an image file may have 100 megapixels
-MOST_MILESTONES, MOST_TAUS, MOST_FOLDS = 1000, 100, 1000
+MOST_MILESTONES, MOST_TAUS = 1000, 100
 
 RANGES = {
+    **declared(TREE, Range),
     "SEED": Range(0, LARGEST), "VALID_STEP": STEPS, "SAVE_STEP": STEPS, "SHOW_STEP": STEPS,
-    "DATASET.CAM_NUMBER_THRES": Range(0, MANY), "DATASET.IMBALANCECIFAR.RATIO": Range(0, 1, without_low=True),
-    "DATASET.IMBALANCECIFAR.RANDOM_SEED": Range(0, 2**32 - 1),   # numpy's
-    "DATASET.FOLDER.VALID_SHARE": BELOW_ONE, "DATASET.FOLDER.TEST_SHARE": BELOW_ONE, "DATASET.FOLDER.MIN_VALID": Range(1, MANY),
-    "DATASET.FOLDER.SEED": Range(0, LARGEST), "DATASET.FOLDER.FOLDS": Range(0, MOST_FOLDS),
-    "DATASET.FOLDER.FOLD": Range(1, MOST_FOLDS),
-    "LOSS.CostSensitiveCE.GAMMA": POWER, "LOSS.ClassBalanceCE.BETA": BELOW_ONE, "LOSS.ClassBalanceFocal.BETA": BELOW_ONE,
-    "LOSS.ClassBalanceFocal.GAMMA": Range(0, 20), "LOSS.CrossEntropyLabelSmooth.EPSILON": BELOW_ONE,
-    "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_HEAD": BELOW_ONE, "LOSS.CrossEntropyLabelAwareSmooth.SMOOTH_TAIL": BELOW_ONE,
-    "LOSS.FocalLoss.GAMMA": Range(0, 20), "LOSS.LDAMLoss.SCALE": Range(0, 1000, without_low=True),
-    "LOSS.LDAMLoss.MAX_MARGIN": Range(0, 2),   # by which two cosines differ at most
-    "LOSS.CDT.GAMMA": POWER, "LOSS.SEQL.GAMMA": SHARE, "LOSS.SEQL.LAMBDA": SHARE,
-    "LOSS.InfluenceBalancedLoss.ALPHA": Range(0, MANY, without_low=True), "LOSS.DiVEKLD.ALPHA": SHARE,
-    "LOSS.DiVEKLD.POWER": Range(0, 100, without_low=True), "LOSS.DiVEKLD.TEMPERATURE": Range(0.01, 1000),
-    "TRAIN.BATCH_SIZE": BATCH, "TRAIN.MAX_EPOCH": Range(1, 10**6), "TRAIN.NUM_WORKERS": PROCESSES, "TRAIN.NUM_THREADS": PROCESSES,
-    "TRAIN.MINUTES": MINUTES, "TRAIN.CHECKPOINT_MINUTES": MINUTES, "TRAIN.COMBINER.ALPHA": Range(0.001, 1000),
-    "TRAIN.COMBINER.REMIX.KAPPA": Range(1, MANY), "TRAIN.COMBINER.REMIX.TAU": SHARE, "TRAIN.TWO_STAGE.START_EPOCH": EPOCHS,
+    "DATASET.CAM_NUMBER_THRES": Range(0, MANY), "TRAIN.BATCH_SIZE": BATCH, "TRAIN.MAX_EPOCH": Range(1, 10**6),
+    "TRAIN.NUM_WORKERS": PROCESSES, "TRAIN.NUM_THREADS": PROCESSES, "TRAIN.MINUTES": MINUTES, "TRAIN.CHECKPOINT_MINUTES": MINUTES,
+    "TRAIN.TWO_STAGE.START_EPOCH": EPOCHS,
     "TRAIN.OPTIMIZER.BASE_LR": Range(0, 1e38, without_low=True),   # that float32 holds; a rate that is too high ends the run
-    "TRAIN.OPTIMIZER.MOMENTUM": BELOW_ONE, "TRAIN.OPTIMIZER.WEIGHT_DECAY": Range(0, 10),
-    "TRAIN.LR_SCHEDULER.LR_FACTOR": Range(0, 10, without_low=True), "TRAIN.LR_SCHEDULER.WARM_EPOCH": EPOCHS,
-    "TRAIN.LR_SCHEDULER.COSINE_DECAY_END": EPOCHS, "TEST.BATCH_SIZE": BATCH, "TEST.NUM_WORKERS": PROCESSES,
-    "TEST.MANY_SHOT": Range(0, MANY), "TEST.FEW_SHOT": Range(0, MANY),
-    "TEST.TAU_NORM.TAU": TAU, "TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING": Range(0, 8192),
+    "TEST.BATCH_SIZE": BATCH, "TEST.NUM_WORKERS": PROCESSES, "TEST.MANY_SHOT": Range(0, MANY), "TEST.FEW_SHOT": Range(0, MANY),
+    "TEST.TAU_NORM.TAU": TAU, "NETWORK.EXPERTS.NUM": Range(1, 64), "NETWORK.EXPERTS.WIDTH": Range(0.1, 4),
+    "TRAIN.EMA_DECAY": BELOW_ONE, "TRAIN.UPDATE.ACCUMULATE": BATCH, "TRAIN.UPDATE.CLIP_NORM": Range(0, MANY),
+    "TRAIN.LR_SCHEDULER.WARMUP_EPOCHS": EPOCHS, "TRAIN.LR_SCHEDULER.WARMUP_FROM": SHARE,
 }
+LISTS = declared(TREE, Numbers)   # options that are lists of numbers
 CHANNELS = {"DATASET.MEAN": Range(0, 1), "DATASET.STD": Range(0.001, 1)}   # of values in [0, 1]
 BOUNDS = {   # a lower and an upper one
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE": Range(1e-6, 1),
@@ -80,6 +48,8 @@ def problems(cfg: Config) -> Iterator[str]:
         complaint = span.complaint(values[key])
         if complaint:
             yield f"{key}: {complaint}"
+    for key, numbers in LISTS.items():
+        yield from listed(key, values[key], numbers)
     yield from milestones(cfg.TRAIN.LR_SCHEDULER.LR_STEP)
     yield from sides(cfg.INPUT_SIZE)
     yield from padding(cfg)
@@ -94,6 +64,13 @@ def problems(cfg: Config) -> Iterator[str]:
         parse_factors(cfg.TRAIN.OPTIMIZER.LR_FACTORS)
     except InputError as error:
         yield str(error)
+
+
+def listed(key: str, values: Sequence[Any], numbers: Numbers) -> Iterator[str]:
+    span = numbers.each
+    if not values or len(values) > numbers.most or not are_in(values, span):
+        yield (f"{key}: must be one to {numbers.most} numbers from {span.low:g} to {span.high:g}, such as [0, 1, 2], "
+               f"got {short.repr(values)}")
 
 
 def milestones(steps: Sequence[Any]) -> Iterator[str]:
@@ -112,7 +89,8 @@ def sides(size: Sequence[Any]) -> Iterator[str]:
 def padding(cfg: Config) -> Iterator[str]:
     key, size = "TRANSFORMS.PROCESS_DETAIL.RANDOM_CROP.PADDING", cfg.INPUT_SIZE
     width = cfg.flat()[key]
-    used = "random_crop" in [*cfg.TRANSFORMS.TRAIN_TRANSFORMS, *cfg.TRANSFORMS.TEST_TRANSFORMS]
+    views = [name for view in cfg.TRANSFORMS.VIEWS if isinstance(view, list) for name in view]
+    used = "random_crop" in [*cfg.TRANSFORMS.TRAIN_TRANSFORMS, *cfg.TRANSFORMS.TEST_TRANSFORMS, *views]
     if used and not any(sides(size)) and width >= min(size):
         yield f"{key}: must be below INPUT_SIZE {list(size)}, got {width}; else a crop may have nothing of the image in it"
 

@@ -5,7 +5,8 @@ from typing import Any
 from lib.config.default import TREE
 from lib.config.node import Config
 
-SECTIONS = ("BACKBONE.", "MODULE.", "CLASSIFIER.", "LOSS.", "DATASET.", "TRANSFORMS.")   # what a network in use depends on
+# what a network in use depends on
+SECTIONS = ("BACKBONE.", "MODULE.", "CLASSIFIER.", "NETWORK.EXPERTS.", "HEADS.", "LOSS.", "DATASET.", "TRANSFORMS.")
 KEYS = ("INPUT_SIZE", "COLOR_SPACE")
 
 

@@ -1,7 +1,8 @@
-"""From the config to objects; with build_data, the only modules of lib/core that read it."""
+"""From the config to objects; with build_data and build_loading, the only modules under lib/ that read it."""
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,25 @@ from lib.core.build_data import build_survey as build_survey
 from lib.core.build_data import build_test_set as build_test_set
 from lib.core.build_data import choose_part as choose_part
 from lib.core.build_data import has_survey as has_survey
-from lib.data_transform import TRANSFORMS, Transform, normalize
-from lib.dataset import SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Ordered, make_loader
+from lib.core.build_loading import build_draw as build_draw
+from lib.core.build_loading import build_eval_loader as build_eval_loader
+from lib.core.build_loading import build_first_draw as build_first_draw
+from lib.core.build_loading import build_loader as build_loader
+from lib.core.build_loading import build_loaders as build_loaders
+from lib.core.build_loading import build_normalize as build_normalize
+from lib.core.build_loading import build_transforms as build_transforms
+from lib.core.build_loading import mean_and_std as mean_and_std
+from lib.core.build_loading import memory_format as memory_format
+from lib.core.build_loading import valid_batch_size as valid_batch_size
+from lib.dataset import ImageSet
 from lib.device.precision import Precision, choose_precision
 from lib.device.runtime import Runtime, compiled
+from lib.engine.evaluation import Head, own_logits
 from lib.engine.graphed import graphed
 from lib.engine.optimizer import OPTIMIZERS, freeze_zeros, parameter_groups, parse_factors
-from lib.engine.step import EagerStep, Head, Loader, TrainStep, own_logits
-from lib.loss import LOSSES, DiVEKLD, LongTailLoss
-from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
+from lib.engine.step import EagerStep, TrainStep
+from lib.loss import LOSSES, LongTailLoss
+from lib.modules import CLASSIFIERS, HEADS, POOLINGS, ExpertClassifiers, TauNormalized
 from lib.net import Network
 from lib.run import checkpoint
 from lib.run.checkpoint import Start, read_start
@@ -34,32 +45,30 @@ from lib.run.identity import Identity, load_start
 from lib.run.named_start import start_by_name
 from lib.run.resume import newest_start
 from lib.run.run import Run
-from lib.utils.schedule import SCHEDULES, Deferred, Schedule
+from lib.update import UPDATES, Update
+from lib.utils.options import FromCheckpoint
+from lib.utils.schedule import SCHEDULES, Deferred, Schedule, climb
 
 log = logging.getLogger(__name__)
 
-MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-LARGE_BATCH = 2**20   # pixels of a forward pass that keep a GPU busy whose launches would take longer than a small batch
-ARCHITECTURE = ("BACKBONE.", "MODULE.", "CLASSIFIER.")   # sections that say what a network is
+SINGLE = {"NETWORK.EXPERTS.NUM": 1, "HEADS.TYPES": []}   # of checkpoints from before there were such keys
+ARCHITECTURE = ("BACKBONE.", "MODULE.", "CLASSIFIER.", "NETWORK.EXPERTS.", "HEADS.")   # sections that say what a network is
 
 
 def run_directory(cfg: Config) -> Run:
     return Run(Path(cfg.OUTPUT_DIR) / cfg.NAME)
 
 
-def memory_format(cfg: Config) -> torch.memory_format:
-    return MEMORY_FORMATS[cfg.TRAIN.MEMORY_FORMAT]
-
-
 def build_network(cfg: Config, num_classes: int) -> Network:
     """The network with fresh weights, on the CPU. Raises InputError for an INPUT_SIZE that the backbone cannot take."""
     backbone = build_backbone(cfg)
-    pooling = POOLINGS.build(cfg.MODULE.TYPE, cfg.MODULE)
-    num_features = pooling.num_outputs(backbone.num_features, *backbone.output_size(tuple(cfg.INPUT_SIZE)))
-    classifier = CLASSIFIERS.build(cfg.CLASSIFIER.TYPE, cfg.CLASSIFIER, num_features, num_classes)
-    network = Network(backbone, pooling, classifier)
+    pooling, num_experts = POOLINGS.build(cfg.MODULE.TYPE, cfg.MODULE), backbone.num_experts
+    num_features = pooling.num_outputs(backbone.num_features, *backbone.output_size(tuple(cfg.INPUT_SIZE))) // num_experts
+    classifiers = [CLASSIFIERS.build(cfg.CLASSIFIER.TYPE, cfg.CLASSIFIER, num_features, num_classes) for _ in range(num_experts)]
+    heads = {name: HEADS.build(name, cfg.HEADS, num_features) for name in cfg.HEADS.TYPES}
+    network = Network(backbone, pooling, classifiers[0] if num_experts == 1 else ExpertClassifiers(classifiers), heads)
     network.always_eval = cfg.EVAL_MODE
-    if cfg.BACKBONE.FREEZE or classifier.second_stage:
+    if cfg.BACKBONE.FREEZE or network.classifier.second_stage:
         network.freeze_backbone(batchnorm=cfg.BACKBONE.FREEZE_BN)
     freeze_zeros(network, parse_factors(cfg.TRAIN.OPTIMIZER.LR_FACTORS))
     return network
@@ -70,6 +79,9 @@ def build_backbone(cfg: Config) -> Backbone:
     size = tuple(cfg.INPUT_SIZE)
     backbone = BACKBONES.build(cfg.BACKBONE.TYPE, {**cfg.BACKBONE, "INPUT_SIZE": size})
     backbone.check_input(size)
+    experts = cfg.NETWORK.EXPERTS
+    if experts.NUM > 1:
+        backbone.repeat(experts.NUM, backbone.experts_from if experts.FROM == "auto" else experts.FROM, experts.WIDTH)
     return backbone
 
 
@@ -79,7 +91,8 @@ def build_heads(cfg: Config, network: Network, scale: float = 1.0) -> dict[float
     options = cfg.TEST.TAU_NORM
     if not options.USE_TAU_NORM:
         return {None: own_logits(scale)}
-    return {tau: on_features(TauNormalized(network.classifier, tau)) for tau in map(float, [options.TAU, *options.SWEEP])}
+    classifier = cast(nn.Linear, network.classifier)
+    return {tau: on_features(TauNormalized(classifier, tau)) for tau in map(float, [options.TAU, *options.SWEEP])}
 
 
 def on_features(classifier: nn.Module) -> Head:
@@ -97,7 +110,7 @@ def find_start(cfg: Config, run: Run, auto_resume: bool, accept: Callable[[Start
         start = newest_start(run.models, accept)
         if start:
             return start
-        log.info("--ar: no checkpoint to go on with in %s yet, so this run begins with epoch 1", run.models)
+        log.info("--ar: no checkpoint to resume from in %s yet, so this run begins with epoch 1", run.models)
     start = named_start(cfg, run)
     start.tell_unused(cfg.flat())
     return start
@@ -122,48 +135,58 @@ def named_start(cfg: Config, run: Run) -> Start:
 def build_criterion(cfg: Config, class_counts: Tensor) -> LongTailLoss:
     stage = cfg.TRAIN.TWO_STAGE
     deferred = Deferred(stage.START_EPOCH) if stage.DRW else None
-    criterion = LOSSES.build(cfg.LOSS.LOSS_TYPE, cfg.LOSS, class_counts, deferred)
-    if isinstance(criterion, DiVEKLD):   # its base loss takes the options of its own section
-        criterion.base = LOSSES.build(cfg.LOSS.DiVEKLD.BASELOSS, cfg.LOSS, class_counts, deferred)
-    return criterion
+    return LOSSES.build(cfg.LOSS.LOSS_TYPE, cfg.LOSS, class_counts, deferred)
 
 
 def build_combiner(cfg: Config, class_counts: Tensor, identity: Identity | None = None) -> Combiner:
     """The combiner, on the CPU. Raises InputError for a teacher that is missing or does not fit the classes of ``identity``."""
-    options = cfg.TRAIN.COMBINER
-    if options.TYPE == "dive":
-        options = {**options, "DIVE": {"TEACHER_MODEL": build_teacher(cfg, len(class_counts), identity)}}
-    return COMBINERS.build(cfg.TRAIN.COMBINER.TYPE, options, class_counts)
+    name, options = cfg.TRAIN.COMBINER.TYPE, dict(cfg.TRAIN.COMBINER)
+    for option in COMBINERS.declared(name, FromCheckpoint):
+        section, key = COMBINERS.section(name), f"TRAIN.COMBINER.{COMBINERS.key(name, option, options)}"
+        trained = build_trained(cfg, key, len(class_counts), identity)
+        options[section] = {**options[section], option: trained}
+    return COMBINERS.build(name, options, class_counts)
 
 
-def build_teacher(cfg: Config, num_classes: int, identity: Identity | None) -> Network:
-    """The network that TRAIN.COMBINER.DIVE.TEACHER_MODEL holds, on the CPU.
+def build_trained(cfg: Config, key: str, num_classes: int, identity: Identity | None) -> Network:
+    """The network in the checkpoint that ``key`` names, on the CPU.
 
     It is of the kind that its own configuration says, if the checkpoint has one; else of the kind that is trained here.
     """
-    key = "TRAIN.COMBINER.DIVE.TEACHER_MODEL"
-    path = run_directory(cfg).find_model(cfg.TRAIN.COMBINER.DIVE.TEACHER_MODEL)
+    path = run_directory(cfg).find_model(cfg.flat()[key])
     state = checkpoint.load(path, key)
     own, kind = state.get("config", {}), cfg.clone()
+    own = SINGLE | own if own else own
     kind.defrost()
     for name in cfg.flat():
         if name in own and name.startswith(ARCHITECTURE):
             kind.put(name, own[name])
-    teacher = build_network(kind, num_classes)
-    load_start(teacher, Start("network", f"{key} {path}", state), identity)
-    return teacher.to(memory_format=memory_format(cfg))
+    trained = build_network(kind, num_classes)
+    load_start(trained, Start("network", f"{key} {path}", state), identity)
+    return trained.to(memory_format=memory_format(cfg))
 
 
-def build_optimizer(cfg: Config, network: nn.Module) -> tuple[Optimizer, Schedule]:
-    """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch."""
+def build_optimizer(cfg: Config, network: nn.Module, *others: nn.Module) -> tuple[Optimizer, Schedule]:
+    """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch.
+
+    Args:
+        others: a loss and a combiner, whose parameters are trained at the full rate.
+    """
     options = cfg.TRAIN.OPTIMIZER
     groups = parameter_groups(network, parse_factors(options.LR_FACTORS), options.BASE_LR)
+    more = [parameter for module in others for parameter in module.parameters() if parameter.requires_grad]
+    groups += [{"params": more}] * bool(more)
     return OPTIMIZERS.build(options.TYPE, options, groups, options.BASE_LR), build_schedule(cfg)
 
 
 def build_schedule(cfg: Config) -> Schedule:
     options = cfg.TRAIN.LR_SCHEDULER
-    return SCHEDULES.build(options.TYPE, options, cfg.TRAIN.MAX_EPOCH, cfg.TRAIN.OPTIMIZER.BASE_LR)
+    schedule = SCHEDULES.build(options.TYPE, options, cfg.TRAIN.MAX_EPOCH, cfg.TRAIN.OPTIMIZER.BASE_LR)
+    return climb(options.WARMUP_EPOCHS, options.WARMUP_FROM, schedule)
+
+
+def build_update(cfg: Config) -> Update:
+    return UPDATES.build(cfg.TRAIN.UPDATE.TYPE, cfg.TRAIN.UPDATE)
 
 
 def build_precision(cfg: Config, device: torch.device) -> Precision:
@@ -176,70 +199,6 @@ def build_step(cfg: Config, step: EagerStep, runtime: Runtime) -> TrainStep:
     if cfg.TRAIN.COMPILE:
         step = step._replace(network=compiled(step.network, runtime))
     return graphed(step, runtime) if cfg.TRAIN.CUDA_GRAPHS else step
-
-
-def build_transforms(cfg: Config, names: list[str]) -> list[Transform]:
-    transforms = [TRANSFORMS.build(name, cfg.TRANSFORMS.PROCESS_DETAIL, tuple(cfg.INPUT_SIZE)) for name in names]
-    for number, transform in enumerate(transforms, start=1):
-        transform.expect(transforms[number:])
-    return transforms
-
-
-def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet | None, runtime: Runtime) -> tuple[Loader, Loader | None]:
-    """The loader of the training epochs and the one of validation, if there are images for it, of this rank."""
-    train_batches = EpochBatches(
-        build_draw(cfg, train_set), cfg.TRAIN.BATCH_SIZE, first_stage=build_first_draw(cfg, train_set),
-        deferred=Deferred(cfg.TRAIN.TWO_STAGE.START_EPOCH) if cfg.TRAIN.TWO_STAGE.DRS else None,
-        seed=cfg.SEED, rank=runtime.rank, world_size=runtime.world_size)
-    return (build_loader(cfg, train_set, train_batches, cfg.TRANSFORMS.TRAIN_TRANSFORMS, cfg.TRAIN.NUM_WORKERS, runtime),
-            None if valid_set is None else build_eval_loader(cfg, valid_set, runtime))
-
-
-def build_eval_loader(cfg: Config, images: ImageSet, runtime: Runtime) -> Loader:
-    """The loader that gives this rank's images once, in order, as validation sees them."""
-    batches = EvalBatches(len(images.labels), valid_batch_size(cfg, runtime.device), runtime.rank, runtime.world_size)
-    return build_loader(cfg, images, batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS, runtime)
-
-
-def build_loader(cfg: Config, images: ImageSet, batches: EpochBatches | EvalBatches, names: list[str], workers: int,
-                 runtime: Runtime) -> Loader:
-    return make_loader(images, batches, build_transforms(cfg, names), build_normalize(cfg, images, runtime.device),
-                       runtime.device, in_memory=cfg.DATASET.IN_MEMORY, num_workers=workers, pin_memory=cfg.PIN_MEMORY,
-                       skip_unreadable=cfg.DATASET.ON_BAD_IMAGE == "skip")
-
-
-def valid_batch_size(cfg: Config, device: torch.device) -> int:
-    """Images of a forward pass without training; the number of ranks has no say, so that it changes no logits."""
-    large = LARGE_BATCH // (cfg.INPUT_SIZE[0] * cfg.INPUT_SIZE[1]) if cfg.TEST.LARGE_BATCHES and device.type == "cuda" else 0
-    return max(cfg.TEST.BATCH_SIZE, large)
-
-
-def build_draw(cfg: Config, train_set: ImageSet) -> Draw:
-    counts, epochs = train_set.class_counts, cfg.TRAIN.MAX_EPOCH
-    if not cfg.TRAIN.SHUFFLE:
-        return Ordered(train_set.labels, counts, epochs)
-    return SAMPLERS.build(cfg.TRAIN.SAMPLER.TYPE, cfg.TRAIN.SAMPLER, train_set.labels, counts, epochs)
-
-
-def build_first_draw(cfg: Config, train_set: ImageSet) -> Draw | None:
-    """The plain permutation of DRS's first stage."""
-    if not cfg.TRAIN.TWO_STAGE.DRS:
-        return None
-    return SAMPLERS.build("default", cfg.TRAIN.SAMPLER, train_set.labels, train_set.class_counts, cfg.TRAIN.MAX_EPOCH)
-
-
-def mean_and_std(cfg: Config, images: ImageSet) -> tuple[Tensor, Tensor]:
-    """Of R, G, B, (3,) each: those of the configuration, else the data set's own."""
-    return tuple(torch.tensor(list(own)) if own else usual for own, usual in
-                 ((cfg.DATASET.MEAN, images.mean), (cfg.DATASET.STD, images.std)))
-
-
-def build_normalize(cfg: Config, images: ImageSet, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Scales to [0, 1] and normalises on the device; BGR turns the channels, with their mean and deviation."""
-    mean, std, layout = *(values.to(device) for values in mean_and_std(cfg, images)), memory_format(cfg)
-    if cfg.COLOR_SPACE == "BGR":
-        return lambda batch: normalize(batch.flip(1), mean.flip(0), std.flip(0), layout)
-    return lambda batch: normalize(batch, mean, std, layout)
 
 
 def build_plan(cfg: Config, train_set: ImageSet) -> Plan:

@@ -82,7 +82,7 @@ def build_test_set(cfg: Config, train_set: ImageSet, assignment: Assignment | No
     """
     if assignment is not None:
         has_test = bool(assignment.members("test"))
-        test_set = FolderPart(assignment, cfg.DATASET.ROOT, "test", read_options(cfg)) if has_test else None
+        test_set: ImageSet | None = FolderPart(assignment, cfg.DATASET.ROOT, "test", read_options(cfg)) if has_test else None
     elif cfg.DATASET.TEST_JSON:
         test_set = JsonPart("DATASET.TEST_JSON", cfg.DATASET.TEST_JSON, cfg.DATASET.ROOT, read_options(cfg),
                             cfg.DATASET.ON_BAD_IMAGE == "skip")

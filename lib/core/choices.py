@@ -26,7 +26,7 @@ class Weights(NamedTuple):
     size: Sequence[int]     # of the images that they were trained on
     mean: Sequence[float]   # of them; empty where that is unknown
     std: Sequence[float]
-    config: Mapping[str, Any] = {}   # of a whole network of this project, which goes on with the same images
+    config: Mapping[str, Any] = {}   # of a whole network of this project, which continues with the same images
 
     @classmethod
     def of_name(cls, weights: Named) -> "Weights":
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
             stem: its name without suffix, by which timm knows what it trained.
             whole: its classifier is taken too, so that its images are to be treated alike.
         """
-        config, images = (state.get(name) if isinstance(state.get(name), Mapping) else {} for name in ("config", "preprocessing"))
+        config, images = (mapping(state.get(name)) for name in ("config", "preprocessing"))
         if kind is not None and kind.timm_model and not images:
             usual = timm_images(kind.timm_model, stem)
             return cls(kind, config.get("INPUT_SIZE") or usual.size, usual.mean, usual.std, config if whole else {})
@@ -58,6 +58,11 @@ def timm_images(model: str, stem: str) -> Named:
 def usual_size(kind: Kind | None) -> Sequence[int]:
     """Of the images of weights that do not tell it."""
     return (32, 32) if kind is not None and is_small(kind.backbone) else (224, 224)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A mapping of a checkpoint; empty for anything else."""
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 class Pace(NamedTuple):

@@ -3,6 +3,7 @@ from collections.abc import Collection, Sequence
 
 from torch import Generator, Tensor, channels_last, memory_format
 
+from lib.utils.part import Part
 from lib.utils.registry import Registry
 
 TRANSFORMS = Registry("transform")
@@ -36,7 +37,7 @@ class Source:
         return self.pixels()[:, top:top + height, left:left + width]
 
 
-class Transform:
+class Transform(Part):
     """From uint8 images to uint8 images: a batch of one size at once, or a single image.
 
     Args:
@@ -44,9 +45,12 @@ class Transform:
 
     Class attributes:
         fixes_size: the result has that size, whatever came in.
+        by_class: what it does depends on the class of an image, or on what it has learned; it then overrides ``labelled``, and
+            must come after whatever fixes the size.
     """
 
     fixes_size = False
+    by_class = False
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
@@ -61,6 +65,10 @@ class Transform:
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """(B, C, H, W) to (B, C, h, w), on any device; ``generator`` is on the same one."""
         raise NotImplementedError(f"{type(self).__name__} must say what it does")
+
+    def labelled(self, images: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
+        """``batch`` for images whose classes are known, (B,) on the CPU."""
+        return self.batch(images, generator)
 
     def image(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """(C, H, W) to (C, h, w)."""

@@ -1,4 +1,6 @@
 """Crops of a fixed size."""
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -6,6 +8,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from lib.data_transform.base import TRANSFORMS, Transform
 from lib.utils.errors import InputError
+from lib.utils.options import Range
 
 
 @TRANSFORMS.register("random_crop")
@@ -17,7 +20,7 @@ class RandomCrop(Transform):
 
     fixes_size = True
 
-    def __init__(self, size: tuple[int, int], *, padding: int = 4) -> None:
+    def __init__(self, size: tuple[int, int], *, padding: Annotated[int, Range(0, 8192)] = 4) -> None:
         super().__init__(size)
         self.padding = padding
 

@@ -28,7 +28,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return tv.resize(images, list(size), InterpolationMode.BILINEAR, antialias=True)
 
 
-def covering_size(shape: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+def covering_size(shape: Sequence[int], target: Sequence[int]) -> tuple[int, int]:
     """The smallest height and width that cover ``target`` and have the shape of an image; the longer side is rounded down."""
     height, width = shape
     if target[0] * width >= target[1] * height:
@@ -129,7 +129,7 @@ class RandomResizedCrop(Transform):
         return (height - h) // 2, (width - w) // 2, h, w
 
     def image(self, image: Tensor, generator: Generator | None = None) -> Tensor:
-        top, left, h, w = self.window(*image.shape[-2:], generator)
+        top, left, h, w = self.window(image.shape[-2], image.shape[-1], generator)
         return resize(image[..., top:top + h, left:left + w], self.size)
 
     def source(self, source: Source, generator: Generator | None = None) -> Tensor:
@@ -149,7 +149,7 @@ class RandomResizedCrop(Transform):
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         if images.device.type == "cpu":
             return torch.stack([self.image(image, draw) for image, draw in zip(images, draws)])
-        boxes = torch.tensor([self.window(*images.shape[-2:], draw) for draw in draws])
+        boxes = torch.tensor([self.window(images.shape[-2], images.shape[-1], draw) for draw in draws])
         return resize_windows(images, boxes.to(images.device, non_blocking=True), self.size)
 
 

@@ -67,7 +67,7 @@ class Texts:
     def digest(self) -> str:
         """SHA-256 of paths, in their order, below the folder that they have in common: equal for a set that has moved."""
         folder, data, ends = self.common_folder() if len(self) else 0, self.data.numpy(), self.ends.numpy()
-        content = hashlib.sha256((np.diff(ends, prepend=0) - folder).astype("<i8"))
+        content = hashlib.sha256((np.diff(ends, prepend=0) - folder).astype("<i8").tobytes())
         for first in range(0, len(ends), BLOCK):
             stops = ends[first:first + BLOCK]
             begin = int(ends[first - 1]) if first else 0
@@ -75,7 +75,7 @@ class Texts:
             keep = np.ones(int(stops[-1]) - begin, bool)
             for place in range(folder):
                 keep[starts - begin + place] = False
-            content.update(data[begin:int(stops[-1])][keep])
+            content.update(data[begin:int(stops[-1])][keep].data)
         return content.hexdigest()
 
 
@@ -113,8 +113,8 @@ class Collector:
         self.ends.append(len(self.data))
         self.labels.append(annotation["category_id"])
         if len(self.sizes) < ENOUGH_SIZES:
-            size = annotation.get("im_height"), annotation.get("im_width")
-            self.sizes.add(None if None in size else size)
+            height, width = annotation.get("im_height"), annotation.get("im_width")
+            self.sizes.add(None if height is None or width is None else (height, width))
         return COLLECTED
 
 
@@ -170,7 +170,7 @@ def read_annotations(file: Path, key: str) -> Annotations:
 
 
 def parse(file: Path, key: str, collector: Collector) -> Any:
-    """json of the standard library: others parse faster, but build all objects before one can be let go."""
+    """json of the standard library: others parse faster, but build all objects before one can be freed."""
     try:
         return json.loads(file.read_bytes().decode("utf-8-sig"), object_hook=collector.take)
     except FileNotFoundError as error:

@@ -104,7 +104,7 @@ class Decoded(Source):
     """An image that has been decoded."""
 
     def __init__(self, image: Tensor) -> None:
-        self.image, self.size = image, tuple(image.shape[1:])
+        self.image, self.size = image, (image.shape[1], image.shape[2])
 
     def pixels(self) -> Tensor:
         return self.image
@@ -122,7 +122,7 @@ class ArraySet(ImageSet):
 
     def __init__(self, name: str, images: Tensor, labels: Tensor, class_names: Sequence[str], mean: Sequence[float],
                  std: Sequence[float], indices: Tensor | None = None, source: Tensor | None = None) -> None:
-        super().__init__(name, labels, class_names, mean, std, tuple(images.shape[2:]), indices)
+        super().__init__(name, labels, class_names, mean, std, (images.shape[2], images.shape[3]), indices)
         self.images = images
         self.digest = digest_bytes(images if source is None else source)
 

@@ -8,7 +8,7 @@ from torchvision import datasets
 from lib.data_transform.resize import resize
 from lib.dataset.base import DATASETS, ArraySet
 from lib.dataset.download import fetch
-from lib.dataset.long_tail import long_tail_subset
+from lib.dataset.long_tail import Profile, Ratio, SubsetSeed, long_tail_subset
 from lib.utils.errors import InputError
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)   # as published
@@ -53,7 +53,8 @@ def read_cifar(source: str, train: bool, root: Path) -> datasets.CIFAR10:
 class Cifar10LT(CifarLT):
     """12,406 images at ratio .01, 13,996 at .02; 10,000 for validation."""
 
-    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: float, random_seed: int, type_: str) -> None:
+    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: Ratio, random_seed: SubsetSeed,
+                 type_: Profile) -> None:
         super().__init__("CIFAR10", train, root, size, ratio, random_seed, type_)
 
 
@@ -61,5 +62,6 @@ class Cifar10LT(CifarLT):
 class Cifar100LT(CifarLT):
     """10,847 images at ratio .01, 12,608 at .02; 10,000 for validation."""
 
-    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: float, random_seed: int, type_: str) -> None:
+    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: Ratio, random_seed: SubsetSeed,
+                 type_: Profile) -> None:
         super().__init__("CIFAR100", train, root, size, ratio, random_seed, type_)

@@ -118,8 +118,9 @@ class ImageFile(Source):
         reduction = self.reduction(height, width, target)
         top, left, height, width = self.turn.stored_window((top, left, height, width), self.stored)
         edges = (left, top, left + width, top + height)
-        box = tuple((edge + reduction // 2) // reduction for edge in edges)   # to the nearest pixel of the reduced image
-        return self.turn.apply(self.decode(reduction, box))
+        # to the nearest pixel of the reduced image
+        left, top, right, bottom = ((edge + reduction // 2) // reduction for edge in edges)
+        return self.turn.apply(self.decode(reduction, (left, top, right, bottom)))
 
     def reduction(self, height: int, width: int, target: tuple[int, int] | None) -> int:
         """The strongest that leaves a window no smaller than ``target``; 1 for what is no JPEG."""
@@ -129,7 +130,7 @@ class ImageFile(Source):
 
     def decode(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
         """What is in the box (left, top, right, bottom) of the stored image reduced by ``reduction``, in pixels of that."""
-        pixels = self.turbo.window(self.data, self.jpeg, reduction, box) if self.jpeg else None
+        pixels = self.turbo.window(self.data, self.jpeg, reduction, box) if self.turbo and self.jpeg else None
         return self.decode_by_pillow(reduction, box) if pixels is None else pixels
 
     def decode_by_pillow(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
@@ -140,7 +141,7 @@ class ImageFile(Source):
             picture = Picture(image, self.data)
             pixels = torch.from_numpy(picture.window(*box, self.alpha)).permute(2, 0, 1)
             picture.look_behind()
-        self.remarks |= picture.remarks
+        self.remarks = {*self.remarks, *picture.remarks}
         return pixels
 
     @contextmanager

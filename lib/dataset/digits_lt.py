@@ -4,7 +4,7 @@ import torch
 
 from lib.data_transform.resize import resize
 from lib.dataset.base import DATASETS, ArraySet
-from lib.dataset.long_tail import long_tail_subset
+from lib.dataset.long_tail import Profile, Ratio, SubsetSeed, long_tail_subset
 
 # of the 1,437 training images at 8×8, pixels in [0, 1]
 MEAN, STD = 0.3054, 0.3760
@@ -23,7 +23,8 @@ class DigitsLT(ArraySet):
 
     reads_root = False
 
-    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: float, random_seed: int, type_: str) -> None:
+    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: Ratio, random_seed: SubsetSeed,
+                 type_: Profile) -> None:
         from sklearn.datasets import load_digits  # here, since it takes a second that other data sets need not wait
         from sklearn.model_selection import train_test_split
         digits = load_digits()

@@ -65,12 +65,12 @@ class EnlargedSet(ImageSet):
         image, size = open_image(Path(self.paths[place]), KEY), tuple(self.sizes[place].tolist())
         if image.size != size:
             raise InputError(f"{KEY}: {self.paths[place]} has {list(image.size)} pixels, its annotation says {list(size)}; "
-                             f"{REMEDY} anew")
+                             f"{REMEDY} again")
         return image
 
     def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
         first, read = len(self.original.labels), read or self.read
-        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
+        pixels = torch.empty(len(self.labels), 3, *(self.image_size or ()), dtype=torch.uint8)
         pixels[:first] = self.original.pixels(read)
         return read_into(pixels, first, read, self.name)
 
@@ -127,7 +127,7 @@ def check_annotations(original: ImageSet, path: Path, content: Any, entries: lis
         if not mistake and entry["category_id"] >= classes:
             mistake = f"category_id {entry['category_id']} is none of the {classes} classes of {original.name}"
         if mistake:
-            raise InputError(f"{KEY}: {path}, annotations[{number}]: {mistake}; {REMEDY} anew")
+            raise InputError(f"{KEY}: {path}, annotations[{number}]: {mistake}; {REMEDY} again")
 
 
 def find_images(path: Path, names: list[str], folders: list[str]) -> list[str]:
@@ -144,7 +144,7 @@ def find_images(path: Path, names: list[str], folders: list[str]) -> list[str]:
         where = "paths are relative to the file that names them" if len(folders) == 1 else \
             f"looked for in {', '.join(folder or 'the working directory' for folder in folders)}"
         raise MissingPathError(f"{path}, annotations[{first}]: no file {tried[best][first]}, and so for {count} of {len(names)}; "
-                               f"{where}; {REMEDY} anew")
+                               f"{where}; {REMEDY} again")
     if len(folders) > 1 and not all(map(os.path.isabs, names)):
         log.info("%s: paths in %s are taken as relative to %s", KEY, path, best or "the working directory")
     return tried[best]
@@ -176,7 +176,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{KEY}: {path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:   # JSONDecodeError, UnicodeError
-        raise InputError(f"{KEY}: {path} is no JSON ({error}); {REMEDY} anew") from error
+        raise InputError(f"{KEY}: {path} is no JSON ({error}); {REMEDY} again") from error
 
 
 def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.data_transform.resize import resize
 from lib.dataset.base import DATASETS, ArraySet
 from lib.dataset.download import fetch
-from lib.dataset.long_tail import long_tail_subset
+from lib.dataset.long_tail import Profile, Ratio, SubsetSeed, long_tail_subset
 from lib.utils.errors import InputError, MissingPathError
 
 # of the 60,000 training images at 28×28, pixels in [0, 1]
@@ -34,7 +34,8 @@ class FashionLT(ArraySet):
         size: INPUT_SIZE.
     """
 
-    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: float, random_seed: int, type_: str) -> None:
+    def __init__(self, train: bool, root: str, size: tuple[int, int], *, ratio: Ratio, random_seed: SubsetSeed,
+                 type_: Profile) -> None:
         folder, part = find_folder(root), "train" if train else "t10k"
         images = read_idx(find_file(folder, f"{part}-images-idx3-ubyte"), dims=3)
         labels = read_labels(find_file(folder, f"{part}-labels-idx1-ubyte"))

@@ -3,6 +3,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -12,11 +13,15 @@ from lib.dataset.annotations import Texts
 from lib.dataset.base import DATASETS, ImageSet, read_into
 from lib.dataset.decode import ReadOptions, announce_decoder, open_image
 from lib.dataset.folder import Assignment, Options, survey
-from lib.dataset.folder.layout import TRAIN, VALID
+from lib.dataset.folder.layout import LAYOUTS, TRAIN, VALID
 from lib.dataset.folder.source import KEY, folder_of
 from lib.dataset.folder.stored import UNSEEN
 from lib.dataset.json_set import MEAN, STD
+from lib.dataset.rgb import Alpha
 from lib.utils.errors import InputError
+from lib.utils.options import BELOW_ONE, LARGEST, MANY, Choice, Range
+
+MOST_FOLDS = 1000
 
 
 class FolderPart(ImageSet):
@@ -54,7 +59,7 @@ class FolderPart(ImageSet):
         return image
 
     def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
-        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
+        pixels = torch.empty(len(self.labels), 3, *(self.image_size or ()), dtype=torch.uint8)
         return read_into(pixels, 0, read or self.read, self.name)
 
 
@@ -69,9 +74,11 @@ class FolderSet(FolderPart):
         exif, alpha: see ``ReadOptions``.
     """
 
-    def __init__(self, train: bool, root: str, size: tuple[int, int], *, layout: str, split: str | Assignment, valid_share: float,
-                 test_share: float, min_valid: int, seed: int, near_duplicates: bool, folds: int, fold: int, cache: str,
-                 exif: bool = True, alpha: str = "drop") -> None:
+    def __init__(self, train: bool, root: str, size: tuple[int, int], *, layout: Annotated[str, Choice(*LAYOUTS)],
+                 split: str | Assignment, valid_share: Annotated[float, BELOW_ONE], test_share: Annotated[float, BELOW_ONE],
+                 min_valid: Annotated[int, Range(1, MANY)], seed: Annotated[int, Range(0, LARGEST)], near_duplicates: bool,
+                 folds: Annotated[int, Range(0, MOST_FOLDS)], fold: Annotated[int, Range(1, MOST_FOLDS)], cache: str,
+                 exif: bool = True, alpha: Alpha = "drop") -> None:
         read = ReadOptions(exif, alpha)
         if isinstance(split, str):
             options = Options(layout, split, valid_share, test_share, min_valid, seed, near_duplicates, folds, fold, cache, read)

@@ -1,6 +1,7 @@
 """Image files named by a JSON file: CIFAR-LT of Cui et al., ImageNet-LT, iNaturalist 2018, or a folder of one's own."""
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,8 +11,10 @@ from lib.data_transform import Source
 from lib.dataset.annotations import Annotations, check_inside, read_annotations
 from lib.dataset.base import DATASETS, ImageSet, read_into
 from lib.dataset.decode import ReadOptions, announce_decoder, open_image
+from lib.dataset.rgb import Alpha
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.image_header import read_size
+from lib.utils.options import Choice
 from lib.utils.threads import map_ranges
 from lib.utils.workers import start_server
 
@@ -34,7 +37,7 @@ class JsonPart(ImageSet):
         name: the file, under ``root``.
         root: DATASET.ROOT, under which relative paths are, in the JSON and of the JSON; empty: the working directory.
         options: how image files are read.
-        skip: what cannot be read is nobody's concern here, since readers replace it.
+        skip: what cannot be read is not checked here, since readers replace it.
 
     Raises:
         InputError: see ``read_annotations``; files that are missing among the ones looked for.
@@ -67,7 +70,7 @@ class JsonPart(ImageSet):
         return image
 
     def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:
-        pixels = torch.empty(len(self.labels), 3, *self.image_size, dtype=torch.uint8)
+        pixels = torch.empty(len(self.labels), 3, *(self.image_size or ()), dtype=torch.uint8)
         return read_into(pixels, 0, read or self.read, self.name)
 
 
@@ -82,7 +85,7 @@ class JsonSet(JsonPart):
     """
 
     def __init__(self, train: bool, root: str, size: tuple[int, int], *, train_json: str, valid_json: str, exif: bool = True,
-                 alpha: str = "drop", on_bad_image: str = "error") -> None:
+                 alpha: Alpha = "drop", on_bad_image: Annotated[str, Choice("error", "skip")] = "error") -> None:
         key, name = ("DATASET.TRAIN_JSON", train_json) if train else ("DATASET.VALID_JSON", valid_json)
         if not name:
             raise InputError(f"{key}: is empty; name the annotations of the {'training' if train else 'validation'} images, "
@@ -120,7 +123,7 @@ def common_size(annotations: Annotations, root: Path, exif: bool, skip: bool) ->
         exif: see ``ReadOptions``.
         skip: files whose header cannot be read do not count; else they are an error where the JSON does not tell sizes.
     """
-    told, all_told = annotations.sizes - {None}, None not in annotations.sizes
+    told, all_told = {size for size in annotations.sizes if size is not None}, None not in annotations.sizes
     if len(told) > 1:
         return None
     if not all_told:

@@ -6,7 +6,7 @@ work on whole batches on the device, and the two loaders agree to the last bit.
 """
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -17,15 +17,20 @@ from torch.utils.data import DataLoader
 
 from lib.data_transform import Transform
 from lib.dataset.base import ImageSet
+from lib.dataset.findings import Findings
 from lib.dataset.reader import Reader, collate
+from lib.dataset.requests import Requests, begin_worker, worker_part
 from lib.dataset.sampler import EpochBatches, EvalBatches
 from lib.utils.errors import InputError
 from lib.utils.seed import Stream, spawn_seeds
-from lib.utils.workers import follow_parent, left_to_parent, worker_context
+from lib.utils.workers import left_to_parent, worker_context
 
 MEMORY_LIMIT = 2e9   # bytes of a set that IN_MEMORY auto puts on the device
 
+VIEWS = 7   # a key of random numbers
+
 Normalize = Callable[[Tensor], Tensor]   # uint8 (B, 3, H, W) to float
+Planned = tuple[Tensor, int]             # indices and seed of a batch
 
 
 class Batch(NamedTuple):
@@ -35,50 +40,16 @@ class Batch(NamedTuple):
     labels: Tensor    # (B,), int64, on the training device
     indices: Tensor   # (B,), which images of the set, on the CPU
     stream: Stream    # random numbers of this batch
-
-
-class Findings:
-    """What a loader has come across in its images since it was last asked.
-
-    Attributes:
-        unreadable: what was wrong with images whose place another took, by their number.
-        remarks: numbers of the images that each remark holds for, see ``Source``.
-    """
-
-    def __init__(self) -> None:
-        self.unreadable: dict[int, str] = {}
-        self.remarks: dict[str, set[int]] = {}
-
-    def note(self, index: int, complaint: str, remarks: Iterable[str]) -> None:
-        if complaint:
-            self.unreadable[index] = complaint
-        for remark in remarks:
-            self.remarks.setdefault(remark, set()).add(index)
-
-    def remark_all(self, remark: str, indices: Tensor) -> None:
-        if remark:
-            self.remarks.setdefault(remark, set()).update(indices.tolist())
-
-    def add(self, other: "Findings") -> None:
-        self.unreadable |= other.unreadable
-        for remark, indices in other.remarks.items():
-            self.remarks.setdefault(remark, set()).update(indices)
-
-    @classmethod
-    def together(cls, parts: Iterable["Findings"]) -> "Findings":
-        whole = cls()
-        for part in parts:
-            whole.add(part)
-        return whole
+    views: tuple[Tensor, ...] = ()   # the same images, augmented in other ways (TRANSFORMS.VIEWS), like ``images``
 
 
 class Loader:
     """What the two loaders share: which images, in which order, and what becomes of them on the device."""
 
     def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
-                 normalize: Normalize, device: torch.device) -> None:
+                 normalize: Normalize, device: torch.device, views: Sequence[Sequence[Transform]] = ()) -> None:
         self.set, self.batches, self.transforms, self.normalize = images, batches, transforms, normalize
-        self.device = device
+        self.device, self.views = device, views
         self.findings = Findings()
         self.done = 0
         self.measure()
@@ -106,26 +77,55 @@ class Loader:
         """Batches of a whole epoch."""
         return self.num_batches
 
-    def plan(self) -> Iterator[tuple[Tensor, int]]:
+    def plan(self) -> list[Planned]:
         """Indices and seed of each batch of this epoch that is still to come."""
         batches = self.batches.batches()
-        return islice(zip(batches, self.batches.seeds(len(batches))), self.done, None)
+        return list(islice(zip(batches, self.batches.seeds(len(batches))), self.done, None))
 
     def digest(self, epoch: int) -> str:
-        """Equal where an epoch has the same batches with the same random numbers; an epoch that is being read goes on."""
-        self.on_epoch(epoch)
+        """Equal where an epoch has the same batches with the same random numbers."""
+        batches = self.batches.of_epoch(epoch)
         content = hashlib.sha256()
-        for indices, seed in self.plan():
+        for indices, seed in zip(batches, self.batches.seeds(len(batches), epoch)):
             content.update(indices.numpy().tobytes() + seed.to_bytes(8, "little"))
         return content.hexdigest()
 
-    def finish(self, images: Tensor, labels: Tensor, indices: Tensor, seed: int) -> Batch:
-        """Device-side transforms and normalisation of uint8 images."""
+    def __iter__(self) -> Iterator[Batch]:
+        return self.read(self.plan(), views=True)
+
+    def read(self, plan: Sequence[Planned], views: bool = False) -> Iterator[Batch]:
+        """The batches of a plan; without the further views of each image unless they are asked for."""
+        raise NotImplementedError(f"{type(self).__name__} must read images")
+
+    def stateful(self) -> Iterator[tuple[str, Transform]]:
+        """Transforms that learn, with a name of each."""
+        for place, transforms in enumerate((self.transforms, *self.views)):
+            for number, transform in enumerate(transforms):
+                if transform.by_class:
+                    yield f"transform {place}.{number}", transform
+
+    def finish(self, stored: Sequence[Tensor], labels: Tensor, indices: Tensor, seed: int) -> Batch:
+        """Device-side transforms and normalisation.
+
+        Args:
+            stored: uint8 images, and those that further views are made of.
+        """
+        first, *others = stored
+        seeds = spawn_seeds((seed, VIEWS), len(others)) if others else []   # so that more views leave the first one as it is
         stream = Stream(seed, self.device)
-        for transform in self.transforms:
-            self.findings.remark_all(transform.remark(tuple(images.shape[2:])), indices)
-            images = transform.batch(images, stream.generator)
-        return Batch(self.normalize(images), labels, indices, stream)
+        images = self.augment(first, self.transforms, indices, stream)
+        views = tuple(self.augment(own, transforms, indices, Stream(of_view, self.device))
+                      for own, transforms, of_view in zip(others, self.views, seeds))
+        return Batch(images, labels, indices, stream, views)
+
+    def augment(self, images: Tensor, transforms: Sequence[Transform], indices: Tensor, stream: Stream) -> Tensor:
+        for transform in transforms:
+            self.findings.remark_all(transform.remark((images.shape[2], images.shape[3])), indices)
+            if transform.by_class:
+                images = transform.labelled(images, self.set.labels[indices], stream.generator)
+            else:
+                images = transform.batch(images, stream.generator)
+        return self.normalize(images)
 
 
 class MemoryLoader(Loader):
@@ -139,25 +139,26 @@ class MemoryLoader(Loader):
     """
 
     def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
-                 normalize: Normalize, device: torch.device, skip_unreadable: bool = False) -> None:
-        super().__init__(images, batches, transforms, normalize, device)
+                 normalize: Normalize, device: torch.device, skip_unreadable: bool = False,
+                 views: Sequence[Sequence[Transform]] = ()) -> None:
+        super().__init__(images, batches, transforms, normalize, device, views)
         self.reader = Reader(images, (), skip_unreadable)
-        self.pixels = images.pixels(self.read).to(device).contiguous(memory_format=torch.channels_last)
+        self.pixels = images.pixels(self.take).to(device).contiguous(memory_format=torch.channels_last)
         self.labels = images.labels.to(device)
 
-    def read(self, index: int) -> Tensor:
+    def take(self, index: int) -> Tensor:
         taken = self.reader.take(index)
         self.findings.note(index, taken.complaint, taken.remarks)
         return taken.image
 
-    def __iter__(self) -> Iterator[Batch]:
-        plan = list(self.plan())
+    def read(self, plan: Sequence[Planned], views: bool = False) -> Iterator[Batch]:
         if not plan:   # validation with more ranks than batches
             return
         # an epoch's indices at once, since a copy from the host may wait for all that the device has yet to do
         on_device = torch.cat([indices for indices, _ in plan]).to(self.device)
         for (indices, seed), chosen in zip(plan, on_device.split([len(indices) for indices, _ in plan])):
-            yield self.finish(self.pixels[chosen], self.labels[chosen], indices, seed)
+            images = self.pixels[chosen]
+            yield self.finish([images] * (1 + len(self.views) * views), self.labels[chosen], indices, seed)
 
 
 class FileLoader(Loader):
@@ -176,70 +177,49 @@ class FileLoader(Loader):
 
     def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
                  normalize: Normalize, device: torch.device, num_workers: int, pin_memory: bool = True,
-                 skip_unreadable: bool = False) -> None:
-        cut = worker_part(images, transforms)
-        super().__init__(images, batches, transforms[cut:], normalize, device)
-        self.requests = Requests(bool(cut))
+                 skip_unreadable: bool = False, views: Sequence[Sequence[Transform]] = ()) -> None:
+        lists = (transforms, *views)
+        cuts = [worker_part(images, some) for some in lists]
+        first, *others = (some[cut:] for some, cut in zip(lists, cuts))
+        super().__init__(images, batches, first, normalize, device, others)
+        self.requests = Requests(bool(cuts[0]))
+        by_worker, *of_views = [some[:cut] for some, cut in zip(lists, cuts)]
         self.loader = DataLoader(
-            Reader(images, transforms[:cut], skip_unreadable), batch_sampler=self.requests, num_workers=num_workers,
-            collate_fn=collate, pin_memory=pin_memory and device.type == "cuda", persistent_workers=num_workers > 0,
-            multiprocessing_context=worker_context() if num_workers else None,
+            Reader(images, by_worker, skip_unreadable, of_views if cuts[0] else ()), batch_sampler=self.requests,
+            num_workers=num_workers, collate_fn=collate, pin_memory=pin_memory and device.type == "cuda",
+            persistent_workers=num_workers > 0, multiprocessing_context=worker_context() if num_workers else None,
             worker_init_fn=partial(begin_worker, parent=os.getpid()))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def read(self, plan: Sequence[Planned], views: bool = False) -> Iterator[Batch]:
         labels = self.set.labels
-        self.requests.plan = list(self.plan())
+        self.requests.plan = list(plan)
         with left_to_parent():
             answers = iter(self.loader)
         for answer, (indices, seed) in zip(answers, self.requests.plan):
             if isinstance(answer, InputError):
                 raise answer
-            images, notes = answer
+            pictures, notes, others = answer
             for place in notes.complaints.keys() | notes.remarks.keys():
                 self.findings.note(int(indices[place]), notes.complaints.get(place, ""), notes.remarks.get(place, ()))
-            images = images.to(self.device, non_blocking=True)
-            yield self.finish(images, labels[indices].to(self.device, non_blocking=True), indices, seed)
+            stored = [images.to(self.device, non_blocking=True) for images in (pictures, *others)]
+            if not others:   # sizes are equal, so all views are made on the device
+                stored = stored * (1 + len(self.views))
+            wanted = stored[:1 + len(self.views) * views]
+            yield self.finish(wanted, labels[indices].to(self.device, non_blocking=True), indices, seed)
 
     def close(self) -> None:
         """Ends the worker processes. Left to the garbage collector, which may take their queues first, each takes 5 s to end."""
         del self.loader
 
 
-class Requests:
-    """The plan of the epoch that begins, as lists of (index, seed of this image)."""
-
-    def __init__(self, random: bool) -> None:
-        self.random = random
-        self.plan: list[tuple[Tensor, int]] = []
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for indices, seed in self.plan:
-            seeds = spawn_seeds(seed, len(indices)) if self.random else [0] * len(indices)
-            yield list(zip(indices.tolist(), seeds))
-
-
-def worker_part(images: ImageSet, transforms: Sequence[Transform]) -> int:
-    """How many transforms must run image by image: none where sizes are equal, else up to the last that fixes the size."""
-    if images.image_size is not None:
-        return 0
-    fixing = [number for number, transform in enumerate(transforms, start=1) if transform.fixes_size]
-    if not fixing:
-        raise InputError(f"TRANSFORMS: the images of {images.name} differ in size; name one that fixes it, such as "
-                         "random_resized_crop, center_crop or normal_resize")
-    return fixing[-1]
-
-
-def begin_worker(worker: int, parent: int) -> None:
-    follow_parent(parent)
-    torch.set_num_threads(1)
-
-
 def make_loader(images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
                 normalize: Normalize, device: torch.device, *, in_memory: str, num_workers: int,
-                pin_memory: bool, skip_unreadable: bool = False) -> MemoryLoader | FileLoader:
+                pin_memory: bool, skip_unreadable: bool = False,
+                views: Sequence[Sequence[Transform]] = ()) -> MemoryLoader | FileLoader:
     """Args:
         in_memory: "auto" (images of one size, and below 2 GB in all), "always" or "never".
         skip_unreadable: see ``Reader``.
+        views: transforms of each further view.
 
     Raises:
         InputError: "always" with images of different sizes; an image that cannot be read.
@@ -249,5 +229,5 @@ def make_loader(images: ImageSet, batches: EpochBatches | EvalBatches, transform
                          "'auto' reads them by workers")
     fits = images.image_size is not None and images.num_bytes < MEMORY_LIMIT
     if in_memory == "always" or (in_memory == "auto" and fits):
-        return MemoryLoader(images, batches, transforms, normalize, device, skip_unreadable)
-    return FileLoader(images, batches, transforms, normalize, device, num_workers, pin_memory, skip_unreadable)
+        return MemoryLoader(images, batches, transforms, normalize, device, skip_unreadable, views)
+    return FileLoader(images, batches, transforms, normalize, device, num_workers, pin_memory, skip_unreadable, views)

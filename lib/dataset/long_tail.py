@@ -3,11 +3,18 @@
 The profile is that of Cui et al., CVPR 2019 (arXiv:1901.05555), the choice of images that of Cao et al., NeurIPS 2019
 (arXiv:1906.07413).
 """
+from typing import Annotated
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from lib.utils.errors import InputError
+from lib.utils.options import Choice, Range
+
+Ratio = Annotated[float, Range(0, 1, without_low=True)]
+SubsetSeed = Annotated[int, Range(0, 2**32 - 1)]   # numpy's
+Profile = Annotated[str, Choice("exp", "step")]
 
 
 def long_tail_counts(largest: int, num_classes: int, ratio: float, profile: str) -> list[int]:

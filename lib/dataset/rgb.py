@@ -11,15 +11,18 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from lib.utils.exif import ORIENTATION
 from lib.utils.image_header import DAMAGED
+from lib.utils.options import Choice
 
 GROUNDS = {"white": 255, "black": 0}
 ALPHAS = ("drop", *GROUNDS)                # DATASET.ALPHA
+Alpha = Annotated[str, Choice(*ALPHAS)]
 PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 WITH_OPACITY = ("LA", "PA", "RGBA")
 BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339   # tags of TIFF
@@ -60,7 +63,8 @@ class Picture:
         opened = self.image
         self.format = opened.format
         names = (ORIENTATION, BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT)
-        self.tags = {name: opened.tag_v2.get(name) for name in names} if self.format == "TIFF" else {}
+        tags = getattr(opened, "tag_v2", {}) if self.format == "TIFF" else {}
+        self.tags: dict[int, Any] = {name: tags.get(name) for name in names} if self.format == "TIFF" else {}
         self.samples = read_ppm(self.data) if self.format == "PPM" else None
         if self.samples is None:
             self.load()
@@ -75,14 +79,15 @@ class Picture:
             raise ValueError("Pillow does not read uncompressed TIFFs of this kind correctly; save it compressed")
         self.image.info.pop("xmp", None)   # from which Pillow would take an orientation if the TIFF has none
         self.image.load()
-        if self.tags.get(ORIENTATION) in BACK:
-            self.image = self.image.transpose(BACK[self.tags[ORIENTATION]])
+        orientation = self.tags.get(ORIENTATION)
+        if orientation in BACK:
+            self.image = self.image.transpose(BACK[orientation])
         if self.image.mode in PREMULTIPLIED:
             self.image = self.image.convert(PREMULTIPLIED[self.image.mode])
 
     def is_misread(self) -> bool:
         """Whether Pillow would make noise of it: 16 bits in planes, and before version 13 YCbCr, both without compression."""
-        if not self.tags or self.image.tile[0][0] != "raw":
+        if not self.tags or self.image.tile[0][0] != "raw":  # type: ignore[attr-defined]  # an opened file has it
             return False
         planes = self.tags[PLANES] == APART and self.bits() > 8
         return planes or (self.tags[PHOTOMETRIC] == YCBCR and self.image.mode == "RGB")
@@ -142,8 +147,8 @@ class Picture:
             return self.samples == key
         if self.image.mode == "P":
             return np.asarray(self.image) == key
-        grey = np.asarray(self.image.convert("L"))
-        return grey == (255 * (key > 0) if bits == 1 else key * (255 // (2**bits - 1)))   # Pillow has made 8 bits of 1, 2 or 4
+        grey, own = np.asarray(self.image.convert("L")), np.asarray(key)
+        return grey == (255 * (own > 0) if bits == 1 else own * (255 // (2**bits - 1)))   # Pillow has made 8 bits of 1, 2 or 4
 
     def look_behind(self) -> None:
         """Notes whether there is more than one frame; what is damaged behind the first one does not matter. Comes last, since
@@ -156,8 +161,9 @@ class Picture:
 def as_rgb(image: Image.Image) -> np.ndarray:
     image.info.pop("transparency", None)   # is dealt with apart; Pillow would warn of it
     if image.mode == "LAB":
-        profiles = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
-        image = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "LAB", "RGB", flags=NO_TABLE))
+        cms: Any = ImageCms   # whose declarations want a Flags, which earlier versions of Pillow do not have
+        profiles = (cms.createProfile(name) for name in ("LAB", "sRGB"))
+        image = cms.applyTransform(image, cms.buildTransform(*profiles, "LAB", "RGB", flags=NO_TABLE))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -174,7 +180,7 @@ def read_ppm(data: bytes) -> np.ndarray | None:
     """
     header = PPM_HEADER.match(data)
     kind, width, height, most = map(int, header.groups()) if header else (0, 0, 0, 0)
-    if most < 256:
+    if header is None or most < 256:
         return None
     bands = 3 if kind in (3, 6) else 1
     count = height * width * bands

@@ -62,7 +62,7 @@ def find_cause(error: Exception, text: str, stage: str) -> str | None:
     if has(text, FILES) or number_of(error) in (errno.EMFILE, errno.ENFILE):
         return f"too many open files{when}: reduce {workers}, or raise the limit of {most_open_files()} by ulimit -n 65536"
     if number_of(error) == errno.ENOSPC and not stage:
-        return f"no space left for {error.filename or 'what was to be written'}"
+        return f"no space left for {getattr(error, 'filename', None) or 'what was to be written'}"
     if has(text, SHARED_MEMORY):
         return (f"the memory that worker processes share, /dev/shm, is too small{when}: reduce {workers} (0 reads images in this "
                 f"process) or {batch_size}, or give it more room, such as docker run --shm-size 8g")
@@ -81,7 +81,8 @@ def find_cause(error: Exception, text: str, stage: str) -> str | None:
                 "build that fits them (https://pytorch.org/get-started/locally), or train on the CPU by GPUS cpu")
     if has(text, BUSY):
         return "the GPU is in use by a process that has it for itself; choose another by GPUS, or wait"
-    return f"cannot read or write {error.filename}" if getattr(error, "filename", None) is not None else None
+    name = getattr(error, "filename", None)
+    return f"cannot read or write {name}" if name is not None else None
 
 
 def lost_contact(error: Exception) -> bool:

@@ -121,7 +121,7 @@ def visible_entries(value: str) -> list[str]:
         number = re.match(r"\+?(\d+)", entry)
         if not (entry.startswith(kind) if kind else number):
             break
-        key = entry if kind else int(number[1])
+        key = entry if kind else int(number[1])  # type: ignore[index]  # of a kind without a prefix it matched
         if key in visible:
             return []
         visible[key] = entry
@@ -137,7 +137,7 @@ def variable() -> str:
 def visible_before() -> str | None:
     """The variable as it was before this process narrowed it; None where it was unset."""
     value = os.environ.get(variable())
-    return NARROWED.get(value, value)
+    return value if value is None else NARROWED.get(value, value)
 
 
 def set_variable(name: str, chosen: str | None, before: str | None) -> None:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lib.utils.errors import InputError
@@ -18,7 +18,7 @@ class Precision:
 
     name, mixed = "float32", False
 
-    def prepare(self, network: nn.Module, optimizer: Optimizer) -> nn.Module:
+    def prepare(self, network: Any, optimizer: Optimizer) -> Any:
         """To be called once, after the optimizer is made and before the network is wrapped for several devices."""
         return network
 
@@ -26,12 +26,23 @@ class Precision:
         return nullcontext()
 
     def step(self, loss: Tensor, optimizer: Optimizer) -> Tensor | float:
-        """Backward and update; gradients must be clear before.
+        """Backward and update; gradients must be clear before. Returns what ``update`` does."""
+        self.backward(loss, optimizer)
+        return self.update(optimizer)
+
+    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
+        """Adds the gradient of the loss, times the loss scale if there is one, to the gradients that are there."""
+        loss.backward()
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Divides the gradients by the loss scale, so that their norm means something; at most once before ``update``."""
+
+    def update(self, optimizer: Optimizer) -> Tensor | float:
+        """The optimizer's step.
 
         Returns:
             1 where the update was left out because scaled gradients overflowed, else 0; on the device if it is known there.
         """
-        loss.backward()
         optimizer.step()
         return 0.0
 
@@ -56,19 +67,24 @@ class TorchAmp(Precision):
         self.scaler = torch.amp.GradScaler(device.type)
         self.overflown: Tensor | float = 0.0
 
-    def prepare(self, network: nn.Module, optimizer: Optimizer) -> nn.Module:
+    def prepare(self, network: Any, optimizer: Optimizer) -> Any:
         optimizer.register_step_pre_hook(self.note_overflow)
         return network
 
-    def note_overflow(self, optimizer: Optimizer, args: tuple, options: dict) -> None:
+    def note_overflow(self, optimizer: Any, args: tuple, options: dict) -> None:
         """The scaler hands its finding, 0 or 1 on the device, to fused optimizers as an attribute."""
         self.overflown = optimizer.found_inf.double()
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device_type, dtype=torch.float16)
 
-    def step(self, loss: Tensor, optimizer: Optimizer) -> Tensor | float:
+    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
         self.scaler.scale(loss).backward()
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        self.scaler.unscale_(optimizer)
+
+    def update(self, optimizer: Optimizer) -> Tensor | float:
         self.scaler.step(optimizer)
         self.scaler.update()
         return self.overflown
@@ -87,18 +103,20 @@ class ApexAmp(Precision):
     name, mixed = "apex O1", True
 
     def __init__(self, amp: Any) -> None:
-        self.amp = amp
+        self.amp, self.before = amp, 1.0
 
-    def prepare(self, network: nn.Module, optimizer: Optimizer) -> nn.Module:
+    def prepare(self, network: Any, optimizer: Optimizer) -> Any:
         network, _ = self.amp.initialize(network, optimizer, opt_level="O1", verbosity=0)   # patches optimizer in place
         return network
 
-    def step(self, loss: Tensor, optimizer: Optimizer) -> Tensor | float:
-        before = self.scale()
-        with self.amp.scale_loss(loss, optimizer) as scaled:
+    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
+        self.before = self.scale()
+        with self.amp.scale_loss(loss, optimizer) as scaled:   # which unscales at its end
             scaled.backward()
+
+    def update(self, optimizer: Optimizer) -> Tensor | float:
         optimizer.step()
-        return float(self.scale() < before)
+        return float(self.scale() < self.before)
 
     def scale(self) -> float:
         """The loss scale, which apex keeps on the host and lowers at an overflow."""

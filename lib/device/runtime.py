@@ -3,11 +3,11 @@ import inspect
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,9 @@ BUFFER_OPTION = next(name for name in ("forward_sync_buffers", "broadcast_buffer
                      if name in inspect.signature(DistributedDataParallel).parameters)
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
 @dataclass(frozen=True)
 class Runtime:
     """One process of a training: the CPU, one GPU, all GPUs of DataParallel, or one rank of DDP."""
@@ -34,7 +37,7 @@ class Runtime:
     rank: int = 0
     world_size: int = 1
     replicas: int = 1      # GPUs that DataParallel spreads a batch over
-    restarts: int = 0      # how often torchrun has started this rank anew (--max-restarts)
+    restarts: int = 0      # how often torchrun has restarted this rank (--max-restarts)
 
     @classmethod
     def start(cls, gpus: str = "cpu", num_threads: int = 0, deterministic: bool = True) -> "Runtime":
@@ -91,7 +94,8 @@ class Runtime:
         every rank those of rank 0, which is what the broadcasts would have left.
         """
         if self.world_size > 1:
-            return DistributedDataParallel(network, **{BUFFER_OPTION: False})
+            options: dict[str, Any] = {BUFFER_OPTION: False}
+            return DistributedDataParallel(network, **options)
         return DataParallel(network) if self.replicas > 1 else network
 
     def synchronise_buffers(self, network: nn.Module) -> None:
@@ -146,8 +150,9 @@ class Runtime:
             if len(set(messages)) > 1:
                 lines = [f"rank {rank}: {message}" for rank, message in enumerate(messages) if message]
                 error = InputError("\n".join(lines))
-            error.agreed = True
-            raise error
+            agreed = error or InputError(next(message for message in messages if message))
+            agreed.agreed = True
+            raise agreed
 
     def check_equal(self, what: str, values: dict[str, Any]) -> None:
         """Raises InputError on all ranks where one has other values than rank 0; to be called by all of them."""
@@ -188,8 +193,20 @@ def choose_kernels(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")   # read when cuBLAS starts
-        torch.utils.deterministic.fill_uninitialized_memory = False   # costs time, and nothing reads such memory
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]   # costs time, and nothing reads such memory
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def num_ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """The mean over the ranks, of gradients that are not DDP's."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= num_ranks()
 
 
 def num_chunks(network: nn.Module) -> int:
@@ -213,18 +230,18 @@ def compiled(network: nn.Module, runtime: Runtime) -> nn.Module:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise InputError(f"TRAIN.COMPILE: no C++ compiler {compiler!r} is there; install it, or name another by CXX")
-    return torch.compile(network, dynamic=False)
+    return cast(nn.Module, torch.compile(network, dynamic=False))
 
 
-def to_device(network: nn.Module, runtime: Runtime, memory_format: torch.memory_format,
-              sync_batchnorm: bool) -> nn.Module:
+def to_device(network: Module, runtime: Runtime, memory_format: torch.memory_format,
+              sync_batchnorm: bool) -> Module:
     """The network on its device, before the optimizer takes its parameters.
 
     SyncBN needs CUDA and several ranks; elsewhere it is BatchNorm, and the log says so once.
     """
-    network = network.to(runtime.device, memory_format=memory_format)
+    network.to(runtime.device, memory_format=memory_format)  # type: ignore[call-overload]  # which torch does not declare
     if sync_batchnorm and runtime.world_size > 1 and runtime.device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return cast(Module, nn.SyncBatchNorm.convert_sync_batchnorm(network))
     if sync_batchnorm:
         why = "torch has none on a CPU" if runtime.device.type == "cpu" else "there is one process"
         log.info("TRAIN.SYNCBN: plain BatchNorm, since %s", why)

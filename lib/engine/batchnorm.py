@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lib.dataset import Loader
 from lib.device.runtime import Runtime, num_chunks, unwrap
-from lib.engine.step import Loader
 from lib.utils.errors import InputError
 
 

@@ -3,7 +3,7 @@ import logging
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lib.utils.errors import InputError
+from lib.utils.options import BELOW_ONE, Range
 from lib.utils.registry import Registry, closest
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 # mixed precision without asking the host.
 OPTIMIZERS = Registry("optimizer")
 Group = dict[str, Any]
+Decay = Annotated[float, Range(0, 10)]
 BETAS = 0.9, 0.999
 
 KEY = "TRAIN.OPTIMIZER.LR_FACTORS"
@@ -98,28 +100,29 @@ def parameter_groups(network: nn.Module, factors: dict[str, float], rate: float)
 
 
 @OPTIMIZERS.register("SGD")
-def nesterov_sgd(groups: list[Group], rate: float, *, momentum: float = 0.9, weight_decay: float = 0.0001) -> Optimizer:
-    """Stochastic gradient descent with Nesterov's momentum, and L2 in the gradient."""
-    optimizer = SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay, fused=True)
+def sgd(groups: list[Group], rate: float, *, momentum: Annotated[float, BELOW_ONE] = 0.9, weight_decay: Decay = 0.0001,
+        nesterov: bool = True) -> Optimizer:
+    """Stochastic gradient descent with momentum, Nesterov's by default, and L2 in the gradient."""
+    optimizer = SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=weight_decay, fused=True)
     begin_moments(optimizer)
     return optimizer
 
 
 @OPTIMIZERS.register("ADAM")
-def adam(groups: list[Group], rate: float, *, weight_decay: float = 0.0001) -> Optimizer:
+def adam(groups: list[Group], rate: float, *, weight_decay: Decay = 0.0001) -> Optimizer:
     """Kingma and Ba, Adam, ICLR 2015, arXiv:1412.6980; L2 in the gradient."""
     return Adam(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 @OPTIMIZERS.register("ADAMW")
-def adamw(groups: list[Group], rate: float, *, weight_decay: float = 0.0001) -> Optimizer:
+def adamw(groups: list[Group], rate: float, *, weight_decay: Decay = 0.0001) -> Optimizer:
     """Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, arXiv:1711.05101."""
     return AdamW(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 def begin_moments(optimizer: SGD) -> None:
     """Zeros, with which the first step is what it is without. Left to itself, a fused optimizer whose first step is skipped, for
-    gradients that overflowed in mixed precision, goes on from memory that nobody has written."""
+    gradients that overflowed in mixed precision, continues from uninitialised memory."""
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.engine.step import Sums
+from lib.engine.totals import Sums
 from lib.utils.progress import clock
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Progress:
 
 
 class Snapshot:
-    """Totals on their way to the host; on a GPU the copy is waited for by nobody."""
+    """Totals on their way to the host; on a GPU nothing waits for the copy."""
 
     def __init__(self, number: int, total: Tensor) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""Whether the replay of a recorded step is the step: both are taken from the same state on the same batch, and compared."""
+"""Whether the replay of a captured step is the step: both are taken from the same state on the same batch, and compared."""
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.engine.step import EagerStep
 
-TOLERANCE = 0.01    # of a norm: far above what kernels that are chosen anew round otherwise, far below what a wrong batch makes
+TOLERANCE = 0.01    # of a norm: far above what kernels that are chosen again round otherwise, far below what a wrong batch makes
 ROUNDING = 1e-6     # of a tensor's norm: what float32 may leave of an update that is smaller
 
 
@@ -31,7 +31,8 @@ def compare(step: EagerStep, eager: Callable[[], Tensor], replay: Callable[[], T
     Returns:
         What ``replay`` returned; and by what share of the eager step's own change the two differ, for each part of an Outcome.
     """
-    weights, state = list(step.network.parameters()), changing_state(step)
+    weights: list[Tensor] = list(step.network.parameters())
+    state = changing_state(step)
     scale = step.precision.state_dict()
     begun = copies(weights), copies(state)
     row = eager()

@@ -1,88 +1,100 @@
-"""A step and an epoch of training, and one of evaluation. The whole data path after the loader is here."""
-import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+"""A step of training, top to bottom: draw, forward, loss, backward, update."""
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lib.combiner import Combiner, Step
-from lib.dataset import Batch, FileLoader, MemoryLoader
-from lib.device.failures import TRAINING, VALIDATION, during
+from lib.dataset import Batch
 from lib.device.precision import Precision
-from lib.device.runtime import Runtime, unwrap
+from lib.device.runtime import num_chunks
 from lib.engine.optimizer import FACTOR
-from lib.net import Output
-from lib.report.predictions import Predictions, describe
-from lib.utils.errors import InputError
-from lib.utils.seed import seed_globals
-
-Loader = MemoryLoader | FileLoader
-Head = Callable[[Output], Tensor]   # from a network's output to the (B, C) logits that are evaluated
+from lib.engine.totals import summands
+from lib.update import UPDATES, Piece, Update, Weights
+from lib.utils.seed import Stream, seed_globals, spawn_seeds
 
 
-class Means(NamedTuple):
-    """An epoch over the images of all ranks."""
+class TrainStep(Protocol):
+    """Trains on a batch and returns its ``summands``; ``begin_epoch`` comes before the first batch of an epoch."""
 
-    loss: float
-    accuracy: float
-    skipped_steps: int
+    def begin_epoch(self) -> None: ...
+
+    def __call__(self, batch: Batch) -> Tensor: ...
 
 
-class Sums:
-    """Epoch totals that stay on the device: one synchronisation per epoch, none per batch.
+class EagerStep(NamedTuple):
+    """The step as it is written: draw, then forward, loss and backward as often as the update rule asks, then update.
 
     Attributes:
-        batches: how many were added.
+        network: wrapped for several devices, perhaps compiled.
+        pieces: into which a batch is cut, one after the other in memory; their gradients are added up.
+        clip_norm: see ``Weights``.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.batches = 0
-        self.total = torch.zeros(4, dtype=torch.double, device=device)   # loss · images, correct, images, skipped steps
-        self.first_bad = torch.full((), math.inf, dtype=torch.double, device=device)   # batch whose loss was not finite
+    network: nn.Module
+    criterion: Any   # a LongTailLoss
+    combiner: Combiner
+    optimizer: Optimizer
+    precision: Precision
+    update: Update = UPDATES["plain"]()
+    pieces: int = 1
+    clip_norm: float = 0.0
 
-    def add(self, row: Tensor) -> None:
-        """``row``: of the batch, see ``summands``."""
-        self.batches += 1
-        self.total += row[:4]
-        self.first_bad = torch.minimum(self.first_bad, row[4] + self.batches)
+    def begin_epoch(self) -> None:
+        self.network.train()
 
-    def means(self, runtime: Runtime) -> Means:
-        """Mean loss and accuracy over the images of all ranks, who all skip the same steps."""
-        loss, correct, images, skipped = runtime.all_reduce(self.total.clone()).tolist()
-        return Means(loss / images, correct / images, round(skipped / runtime.world_size))
+    def __call__(self, batch: Batch) -> Tensor:
+        pieces = split(batch, self.pieces, self.combiner.rows or 1)
+        return self.compute([self.draw(piece) for piece in pieces], [piece.stream.seed for piece in pieces])
 
-    def gather(self, runtime: Runtime) -> Tensor:
-        """Every rank's state, (ranks, 5), on every rank's CPU; ``restore`` goes on from this rank's row."""
-        return runtime.gather_rows(torch.cat([self.total, self.first_bad[None]])[None]).cpu()
+    def draw(self, batch: Batch) -> list[Tensor]:
+        """All tensors that the step is a function of."""
+        return [batch.images, batch.labels, *self.combiner.draw(batch, num_chunks(self.network))]
 
-    def restore(self, row: Tensor, batches: int) -> None:
-        self.batches = batches
-        self.total.copy_(row[:4])
-        self.first_bad.copy_(row[4])
+    def begin(self, seed: int) -> None:
+        """Makes whatever network and loss draw a function of the batch's seed."""
+        seed_globals(seed)
+        self.criterion.on_batch(seed)
+
+    def compute(self, drawn: Sequence[list[Tensor]], seeds: Sequence[int | None]) -> Tensor:
+        """Trains on a batch; returns its ``summands``.
+
+        Args:
+            drawn: of each piece of the batch.
+            seeds: of each piece; None where ``begin`` has been called for the only one.
+        """
+        def forward(inputs: list[Tensor], seed: int | None) -> Step:
+            if seed is not None:   # in every pass, so that dropout is the same
+                self.begin(seed)
+            return self.combiner.combine(self.network, self.criterion, *inputs)
+
+        size = sum(len(inputs[1]) for inputs in drawn)
+        losses = [Piece(len(inputs[1]) / size, partial(forward, inputs, seed)) for inputs, seed in zip(drawn, seeds, strict=True)]
+        weights = Weights(self.network, self.optimizer, self.precision, self.clip_norm)
+        weights.clear()
+        return summands(*self.update(losses, weights))
 
 
-@torch.no_grad()
-def summands(step: Step, skipped: Tensor | float = 0.0) -> Tensor:
-    """What a batch adds to the totals, (5,): loss · images, correct, images, skipped; and infinity, or 0 for a loss not finite.
+def split(batch: Batch, pieces: int, rows: int) -> list[Batch]:
+    """The batch in pieces as even as ``torch.chunk`` makes them, each with a stream of its own; one piece is the batch.
 
     Args:
-        skipped: 1 where the update was left out, see ``Precision.step``.
+        rows: of the draw, which lie one after the other in the batch; each piece has a part of all of them.
     """
-    size = len(step.logits)
-    loss = step.loss.detach().double() * size
-    correct = num_correct(step.logits, step.targets).double()
-    good = torch.full_like(loss, math.inf).masked_fill(~loss.isfinite(), 0)
-    return torch.stack([loss, correct, torch.full_like(loss, size), torch.zeros_like(loss) + skipped, good])
+    if pieces == 1:
+        return [batch]
+    seeds = spawn_seeds(batch.stream.seed, pieces)
 
+    def cut(values: Tensor) -> list[Tensor]:
+        parts = [row.chunk(pieces) for row in values.chunk(rows)]
+        return [torch.cat(same) for same in zip(*parts)]
 
-def num_correct(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of each example's credit: 1 or 0 for a label, the share of the predicted class where examples are mixed."""
-    predicted = logits.argmax(dim=1)
-    if targets.dim() == 2:
-        return targets.gather(1, predicted[:, None]).sum()
-    return (predicted == targets).sum()
+    views = list(zip(*(cut(view) for view in batch.views))) or [()] * pieces
+    return [Batch(images, labels, indices, Stream(seed, batch.stream.device), tuple(own))
+            for images, labels, indices, seed, own in zip(cut(batch.images), cut(batch.labels), cut(batch.indices), seeds, views)]
 
 
 def has_finite_weights(network: nn.Module) -> bool:
@@ -98,117 +110,3 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
             group["lr"].fill_(own)   # in place: a captured CUDA graph reads it from there
         else:
             group["lr"] = own
-
-
-class TrainStep(Protocol):
-    """Trains on a batch and returns its ``summands``; ``begin_epoch`` comes before the first batch of an epoch."""
-
-    def begin_epoch(self) -> None: ...
-
-    def __call__(self, batch: Batch) -> Tensor: ...
-
-
-class EagerStep(NamedTuple):
-    """The step as it is written: draw, forward, loss, backward, update."""
-
-    network: nn.Module
-    criterion: nn.Module
-    combiner: Combiner
-    optimizer: Optimizer
-    precision: Precision
-
-    def begin_epoch(self) -> None:
-        self.network.train()
-
-    def __call__(self, batch: Batch) -> Tensor:
-        self.begin(batch)
-        return self.update(lambda: self.combiner(self.network, self.criterion, batch))
-
-    def begin(self, batch: Batch) -> None:
-        """Makes whatever the step draws a function of the batch's seed."""
-        seed_globals(batch.stream.seed)
-        self.criterion.on_batch(batch.stream.seed)
-
-    def update(self, combine: Callable[[], Step]) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.precision.autocast():
-            step = combine()
-        return summands(step, self.precision.step(step.loss, self.optimizer))
-
-
-@during(TRAINING)
-def train_one_epoch(step: TrainStep, loader: Loader, after_batch: Callable[[Sums], None] | None = None,
-                    sums: Sums | None = None) -> Sums:
-    """Trains on every batch of ``loader`` once. The host never waits for the device here, ``after_batch`` aside.
-
-    Args:
-        after_batch: told the totals so far.
-        sums: totals of the batches before those of ``loader``, where the epoch was begun earlier.
-    """
-    step.begin_epoch()
-    sums = sums or Sums(loader.device)
-    for batch in loader:
-        sums.add(step(batch))
-        if after_batch is not None:
-            after_batch(sums)
-    return sums
-
-
-def evaluate(network: nn.Module, loader: Loader, precision: Precision, runtime: Runtime,
-             after_batch: Callable[[int], None] | None = None, scale: float = 1.0) -> Predictions:
-    """The predictions of the network's own classifier, see ``evaluate_heads``; ``scale`` is ``LongTailLoss.evaluation_scale``."""
-    return evaluate_heads(network, [own_logits(scale)], loader, precision, runtime, after_batch)[0]
-
-
-def own_logits(scale: float = 1.0) -> Head:
-    """The logits of the network's own classifier, times ``scale``."""
-    return lambda output: output.logits if scale == 1 else scale * output.logits
-
-
-@during(VALIDATION)
-@torch.inference_mode()
-def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision, runtime: Runtime,
-                   after_batch: Callable[[int], None] | None = None) -> list[Predictions]:
-    """Predictions for every image of the set exactly once, in its order, on every rank, as CPU tensors; one for each head.
-
-    The images pass through the network once, whatever the number of heads T. Each head is applied to a batch while its
-    features are there, so that none are kept: memory is O(T · N), whatever the number of features.
-
-    Ranks take whole batches of the one-process order, so that each image meets the same neighbours in its batch, and
-    its logits the same rounding, however many ranks there are.
-
-    Args:
-        after_batch: told the number of batches done (from 1); a rank may have one more than another.
-
-    Raises:
-        InputError: an image cannot be read; on all ranks together, after their last batch.
-    """
-    runtime.synchronise_buffers(network)
-    network = unwrap(network) if runtime.world_size > 1 else network   # no communication inside the forward pass
-    network.eval()
-    predictions = [Predictions.empty(loader.num_images, runtime.device) for _ in heads]
-    indices, done = torch.empty(loader.num_images, dtype=torch.long), 0
-    with runtime.agree():
-        for batch in all_batches(loader, after_batch or (lambda number: None)):
-            rows = slice(done, done + len(batch.labels))
-            with precision.autocast():
-                output = network(batch.images)
-                for head, of_head in zip(heads, predictions):
-                    of_head.put(rows, describe(head(output), batch.labels))
-            indices[rows], done = batch.indices, rows.stop
-    order = runtime.gather_rows(indices.to(runtime.device)).argsort()
-    return [Predictions(*(runtime.gather_rows(column)[order].cpu() for column in of_head)) for of_head in predictions]
-
-
-def all_batches(loader: Loader, after_batch: Callable[[int], None]) -> Iterator[Batch]:
-    """The batches, each followed by its call of ``after_batch``. Where an image cannot be read the calls go on to the last one
-    before the error is raised, since other ranks wait for them."""
-    number = 0
-    try:
-        for number, batch in enumerate(loader, start=1):
-            yield batch
-            after_batch(number)
-    except InputError:
-        for missed in range(number + 1, len(loader) + 1):
-            after_batch(missed)
-        raise

@@ -30,6 +30,9 @@ class Deployed(nn.Module):
     network was trained on B, G, R.
     """
 
+    factor: Tensor
+    shift: Tensor
+
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         self.network, self.scale, self.flipped = predictor.network, predictor.scale, predictor.flipped
@@ -105,7 +108,7 @@ def export(predictor: Predictor, kind: str, metadata: Mapping[str, Any]) -> byte
 
 def write_onnx(module: nn.Module, example: Tensor, texts: Mapping[str, str]) -> bytes:
     import onnx
-    program = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+    program: Any = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
                                 input_names=[INPUT], output_names=[OUTPUT], verbose=False)
     model = program.model_proto
     onnx.helper.set_model_props(model, dict(texts))

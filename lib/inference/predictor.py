@@ -127,7 +127,8 @@ class Predictor:
         network = build.build_network(stored_tree(state["config"]), len(state["class_names"]))
         checkpoint.load_network(network, state, f"checkpoint {path}")
         device = torch.device(device)
-        network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch does not declare
+        network.eval().requires_grad_(False)
         return cls(network, state["class_names"], Preparation(state["preprocessing"]), state.get("evaluation_scale", 1.0), device)
 
     @torch.inference_mode()
@@ -146,7 +147,7 @@ class Predictor:
         Raises:
             InputError: a picture that is missing or cannot be read.
         """
-        predictions = []
+        predictions: list[Prediction] = []
         for prepared, prediction in self.run([Path(path) for path in paths], top):
             if prediction is None:
                 raise InputError(prepared.mistake)
@@ -161,11 +162,11 @@ class Predictor:
 
     def predict(self, batch: Sequence[Prepared], top: int) -> list[Prediction | None]:
         images = [prepared.image for prepared in batch if prepared.image is not None]
-        found = iter(())
+        found: Iterator[Any] = iter(())
         if images:
             best = self.probabilities(torch.stack(images)).topk(min(top, len(self.class_names)))
             found = zip(best.indices.tolist(), best.values.tolist())
-        predictions = []
+        predictions: list[Prediction | None] = []
         for prepared in batch:
             if prepared.image is None:
                 predictions.append(None)

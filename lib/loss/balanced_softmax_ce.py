@@ -18,6 +18,8 @@ class BalancedSoftmaxCE(LongTailLoss):
     Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, arXiv:2007.10740, Eq. 3.
     """
 
+    log_counts: Tensor
+
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
         super().__init__(class_counts, deferred)
         self.register_buffer("log_counts", class_counts.double().log().float(), persistent=False)

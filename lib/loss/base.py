@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from lib.utils.errors import InputError
 from lib.utils.output import Output
+from lib.utils.part import Part
 from lib.utils.registry import Registry
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
@@ -11,7 +12,7 @@ from lib.utils.tensors import at_least_float32
 LOSSES = Registry("loss")
 
 
-class LongTailLoss(nn.Module):
+class LongTailLoss(nn.Module, Part):
     """A classification loss that may re-balance classes, from the first epoch on or later (DRW).
 
     ``criterion(output, targets, sample_weight=None)`` takes what the network gave (``Output``), or plain (B, C) logits, and (B,)
@@ -23,6 +24,9 @@ class LongTailLoss(nn.Module):
         deferrable: whether there is anything that DRW could defer.
         needs_classifier: the only classifier that the loss makes sense with, or None.
         needs_combiner: the only combiner that gives the loss all that it needs, or None.
+        needs_experts: whether it reads the logits of each expert (NETWORK.EXPERTS.NUM), ``heads["experts"]``.
+        mixes: whether an example may have the labels of two, with a loss for each (mixup). False for losses that look at which
+            examples of a batch share a label.
 
     Attributes:
         evaluation_scale: factor of the logits with which they are log-probabilities, up to a constant; above 1 for cosines.
@@ -39,7 +43,10 @@ class LongTailLoss(nn.Module):
     deferrable = True
     needs_classifier: str | None = None
     needs_combiner: str | None = None
+    needs_experts = False
+    mixes = True
     evaluation_scale: float = 1.0
+    class_counts: Tensor
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
         super().__init__()
@@ -52,7 +59,7 @@ class LongTailLoss(nn.Module):
         self.on_epoch(1)
 
     def on_epoch(self, epoch: int) -> None:
-        """Tells the loss which epoch (from 1) is about to begin."""
+        """Sets whether the loss re-balances in this epoch (from 1)."""
         self.active = self.deferred.active(epoch) if self.deferred else self.rebalances
 
     def on_batch(self, seed: int) -> None:
@@ -70,6 +77,8 @@ class WeightedLoss(LongTailLoss):
     Args:
         class_weights: weights of the re-balanced stage, (C,); n_min / n_c unless given.
     """
+
+    class_weights: Tensor
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None,
                  class_weights: Tensor | None = None) -> None:
@@ -103,6 +112,12 @@ def rarity(class_counts: Tensor, power: float = 1.0) -> Tensor:
     filled = counts > 0
     n_min = torch.where(filled, counts, torch.inf).min()
     return torch.where(filled, (n_min / counts.clamp_min(1)) ** power, 0)
+
+
+def log_prior(class_counts: Tensor) -> Tensor:
+    """log(n_c / N), (C,) in float64; −∞ for an empty class."""
+    counts = class_counts.double()
+    return torch.log(counts / counts.sum())
 
 
 def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:

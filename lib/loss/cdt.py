@@ -1,9 +1,12 @@
 """Temperatures that grow as the class shrinks."""
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
+from lib.utils.options import POWER
 from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
@@ -17,7 +20,9 @@ class CDT(LongTailLoss):
     Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, 2020, arXiv:2001.01385.
     """
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, gamma: float = 0.2) -> None:
+    temperatures: Tensor
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, gamma: Annotated[float, POWER] = 0.2) -> None:
         super().__init__(class_counts, deferred)
         counts = class_counts.double()
         temperatures = torch.where(counts > 0, (counts.max() / counts.clamp_min(1)) ** gamma, 1)

@@ -1,8 +1,11 @@
 """Cross-entropy weighted by the effective number of images."""
+from typing import Annotated
+
 from torch import Tensor
 
 from lib.loss.base import LOSSES, effective_number_weights
 from lib.loss.cross_entropy import CrossEntropy
+from lib.utils.options import BELOW_ONE
 from lib.utils.schedule import Deferred
 
 
@@ -16,5 +19,6 @@ class ClassBalanceCE(CrossEntropy):
 
     rebalances = True
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, beta: float = 0.999) -> None:
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *,
+                 beta: Annotated[float, BELOW_ONE] = 0.999) -> None:
         super().__init__(class_counts, deferred, effective_number_weights(class_counts, beta))

@@ -1,8 +1,11 @@
 """Focal loss weighted by the effective number of images."""
+from typing import Annotated
+
 from torch import Tensor
 
 from lib.loss.base import LOSSES, effective_number_weights
 from lib.loss.focal import FocalLoss
+from lib.utils.options import BELOW_ONE, Range
 from lib.utils.schedule import Deferred
 
 
@@ -16,6 +19,6 @@ class ClassBalanceFocal(FocalLoss):
 
     rebalances = True
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, beta: float = 0.999,
-                 gamma: float = 0.5) -> None:
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, beta: Annotated[float, BELOW_ONE] = 0.999,
+                 gamma: Annotated[float, Range(0, 20)] = 0.5) -> None:
         super().__init__(class_counts, deferred, effective_number_weights(class_counts, beta), gamma=gamma)

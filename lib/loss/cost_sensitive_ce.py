@@ -1,8 +1,11 @@
 """Cross-entropy weighted by inverse class size."""
+from typing import Annotated
+
 from torch import Tensor
 
 from lib.loss.base import LOSSES, rarity
 from lib.loss.cross_entropy import CrossEntropy
+from lib.utils.options import POWER
 from lib.utils.schedule import Deferred
 
 
@@ -15,5 +18,5 @@ class CostSensitiveCE(CrossEntropy):
 
     rebalances = True
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, gamma: float = 1.0) -> None:
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, gamma: Annotated[float, POWER] = 1.0) -> None:
         super().__init__(class_counts, deferred, rarity(class_counts, gamma))

@@ -1,9 +1,12 @@
 """Distillation from a teacher that was trained before, beside another loss."""
+from typing import Annotated, cast
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
 from lib.utils.errors import InputError
+from lib.utils.options import SHARE, Range
 from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
@@ -16,11 +19,8 @@ class DiVEKLD(LongTailLoss):
     q ∝ softmax(teacher / T) ** power over the classes; power is 1 unless ``power_norm``.
     He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
 
-    Attributes:
-        base: the base loss; it may be replaced by one with other options.
-
     Args:
-        baseloss: the registered name of a loss, which is built with its usual options.
+        baseloss: a loss, or the registered name of one that is built with its usual options.
 
     Raises:
         InputError: a base loss that is this one, or DRW with one that cannot be deferred.
@@ -29,23 +29,25 @@ class DiVEKLD(LongTailLoss):
 
     needs_combiner = "dive"
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, power_norm: bool = False, power: float = 0.5,
-                 temperature: float = 3.0, alpha: float = 0.5, baseloss: str = "BalancedSoftmaxCE") -> None:
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, power_norm: bool = False,
+                 power: Annotated[float, Range(0, 100, without_low=True)] = 0.5,
+                 temperature: Annotated[float, Range(0.01, 1000)] = 3.0, alpha: Annotated[float, SHARE] = 0.5,
+                 baseloss: Annotated[str | LongTailLoss, LOSSES] = "BalancedSoftmaxCE") -> None:
         super().__init__(class_counts, deferred)
-        if LOSSES[baseloss] is type(self):
+        if isinstance(baseloss, str) and LOSSES[baseloss] is type(self):
             raise InputError("LOSS.DiVEKLD.BASELOSS: DiVEKLD stands beside another loss, such as BalancedSoftmaxCE")
         self.power = power if power_norm else 1.0
         self.temperature, self.alpha = temperature, alpha
-        self.base = LOSSES[baseloss](class_counts, deferred)
+        self.base = LOSSES[baseloss](class_counts, deferred) if isinstance(baseloss, str) else baseloss
 
     @property
-    def evaluation_scale(self) -> float:
+    def evaluation_scale(self) -> float:  # type: ignore[override]  # that of the base loss, whatever it is
         return self.base.evaluation_scale
 
     def on_epoch(self, epoch: int) -> None:
         super().on_epoch(epoch)
         for loss in self.children():   # none yet while this one is being made
-            loss.on_epoch(epoch)
+            cast(LongTailLoss, loss).on_epoch(epoch)
 
     def on_batch(self, seed: int) -> None:
         self.base.on_batch(seed)

@@ -1,9 +1,12 @@
 """One-against-all cross-entropy that turns away from what is easy."""
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, WeightedLoss, weighted_mean
+from lib.utils.options import Range
 from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
@@ -20,7 +23,7 @@ class FocalLoss(WeightedLoss):
     rebalances = False
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, class_weights: Tensor | None = None, *,
-                 gamma: float = 2.0) -> None:
+                 gamma: Annotated[float, Range(0, 20)] = 2.0) -> None:
         super().__init__(class_counts, deferred, class_weights)
         self.gamma = gamma
 

@@ -1,9 +1,12 @@
 """Cross-entropy divided by the influence of each example."""
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, rarity, sum_to_num_classes, weighted_mean
+from lib.utils.options import POSITIVE
 from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
@@ -22,7 +25,10 @@ class InfluenceBalancedLoss(LongTailLoss):
         ValueError: called in its influence-balanced stage with logits alone, without the features that the classifier saw.
     """
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, alpha: float = 1000.0) -> None:
+    factors: Tensor
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *,
+                 alpha: Annotated[float, POSITIVE] = 1000.0) -> None:
         super().__init__(class_counts, deferred)
         factors = alpha * sum_to_num_classes(rarity(class_counts))
         self.register_buffer("factors", factors.float(), persistent=False)

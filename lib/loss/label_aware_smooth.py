@@ -1,5 +1,6 @@
 """Label smoothing that is stronger for frequent classes."""
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from lib.loss.base import LOSSES, WeightedLoss
 from lib.utils.errors import UnknownNameError
+from lib.utils.options import BELOW_ONE, Choice
 from lib.utils.registry import closest
 from lib.utils.schedule import Deferred
 
@@ -35,8 +37,10 @@ class CrossEntropyLabelAwareSmooth(WeightedLoss):
 
     rebalances = False
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, smooth_head: float = 0.4,
-                 smooth_tail: float = 0.1, shape: str = "concave") -> None:
+    epsilon: Tensor
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, smooth_head: Annotated[float, BELOW_ONE] = 0.4,
+                 smooth_tail: Annotated[float, BELOW_ONE] = 0.1, shape: Annotated[str, Choice(*SHAPES)] = "concave") -> None:
         super().__init__(class_counts, deferred)
         if shape not in RISES:
             raise UnknownNameError(f"unknown shape {shape!r} of label-aware smoothing; {closest(shape, RISES)}")

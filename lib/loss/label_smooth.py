@@ -1,8 +1,11 @@
 """Cross-entropy with a share of each label spread over all classes."""
+from typing import Annotated
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, WeightedLoss
+from lib.utils.options import BELOW_ONE
 from lib.utils.schedule import Deferred
 
 
@@ -16,7 +19,8 @@ class CrossEntropyLabelSmooth(WeightedLoss):
 
     rebalances = False
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, epsilon: float = 0.1) -> None:
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *,
+                 epsilon: Annotated[float, BELOW_ONE] = 0.1) -> None:
         super().__init__(class_counts, deferred)
         self.epsilon = epsilon
 

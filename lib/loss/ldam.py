@@ -1,9 +1,12 @@
 """Margins that grow as the class shrinks."""
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, WeightedLoss, effective_number_weights, rarity
+from lib.utils.options import Range
 from lib.utils.schedule import Deferred
 
 DRW_BETA = 0.9999   # of the class-balanced weights in the second stage, as in the paper's code
@@ -21,8 +24,10 @@ class LDAMLoss(WeightedLoss):
     rebalances = False
     needs_classifier = "FCNorm"
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, max_margin: float = 0.5,
-                 scale: float = 30.0) -> None:
+    margins: Tensor
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, max_margin: Annotated[float, Range(0, 2)] = 0.5,
+                 scale: Annotated[float, Range(0, 1000, without_low=True)] = 30.0) -> None:
         super().__init__(class_counts, deferred, effective_number_weights(class_counts, DRW_BETA))
         self.scale = self.evaluation_scale = scale
         self.register_buffer("margins", (max_margin * rarity(class_counts, 0.25)).float(), persistent=False)

@@ -1,9 +1,12 @@
 """Cross-entropy that spares rare classes the push of other classes' examples."""
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
+from lib.utils.options import SHARE
 from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.seed import uniform
@@ -23,8 +26,11 @@ class SEQL(LongTailLoss):
 
     deferrable = False
 
-    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, gamma: float = 0.9,
-                 lambda_: float = 0.005) -> None:
+    rare: Tensor
+    seed: Tensor
+
+    def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, gamma: Annotated[float, SHARE] = 0.9,
+                 lambda_: Annotated[float, SHARE] = 0.005) -> None:
         super().__init__(class_counts, deferred)
         self.gamma = gamma
         self.register_buffer("rare", class_counts.double() / class_counts.sum() < lambda_, persistent=False)

@@ -1,13 +1,16 @@
 """Backbone, pooling, classifier: one forward pass, one output type."""
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.backbone import Backbone
+from lib.modules import Classifier, NetworkHead
 from lib.utils.errors import UnknownNameError
 from lib.utils.output import Output
+from lib.utils.part import Part
 from lib.utils.tensors import at_least_float32
 
 
@@ -19,19 +22,28 @@ class Mix(NamedTuple):
     weight: Tensor    # (B,) share of the example itself
 
 
-class Network(nn.Module):
-    """Args:
+class Network(nn.Module, Part):
+    """Images (B, 3, H, W) to an ``Output``. Of E experts the logits and features are the mean over the experts.
+
+    Args:
         backbone: images to (B, D, h, w), in named stages.
         pooling: (B, D, h, w) to (B, D', h', w').
-        classifier: (B, D' · h' · w') to (B, C).
+        classifier: (B, D' · h' · w') to (B, C); of experts to (B, E, C).
+        heads: what else is made of the features, by name.
 
     Attributes:
         always_eval: ``train()`` leaves the network in eval mode (EVAL_MODE).
     """
 
-    def __init__(self, backbone: Backbone, pooling: nn.Module, classifier: nn.Module) -> None:
+    backbone: Backbone
+    classifier: Any   # a Classifier
+    heads: nn.ModuleDict
+
+    def __init__(self, backbone: Backbone, pooling: nn.Module, classifier: Classifier,
+                 heads: Mapping[str, NetworkHead] | None = None) -> None:
         super().__init__()
         self.backbone, self.module, self.classifier = backbone, pooling, classifier   # published names
+        self.heads = nn.ModuleDict(heads or {})
         self.always_eval = self.stopped_batchnorm = False
 
     def forward(self, images: Tensor, mix: Mix | None = None) -> Output:
@@ -41,8 +53,19 @@ class Network(nn.Module):
         for name, stage in self.backbone.stages():
             x = blend(stage(x), mix, name)
         features = blend(self.module(x), mix, "pool").flatten(1)
-        logits = blend(self.classifier(features), mix, "fc")
-        return Output(at_least_float32(logits), at_least_float32(features))
+        logits = at_least_float32(blend(self.classifier(features), mix, "fc"))
+        heads: dict[str, Tensor] = {}
+        if logits.dim() == 3:   # of experts
+            heads["experts"], logits = logits, logits.mean(dim=1)
+            features = features.unflatten(1, (heads["experts"].shape[1], -1)).mean(dim=1)
+        heads |= {name: head(features, self.classifier) for name, head in self.heads.items()}
+        return Output(logits, at_least_float32(features), heads)
+
+    def after_step(self) -> None:
+        self.classifier.after_step()
+
+    def after_epoch(self) -> None:
+        self.classifier.after_epoch()
 
     def freeze_backbone(self, batchnorm: bool) -> None:
         """Trains the classifier only. BatchNorm statistics of the backbone keep moving, as published, unless ``batchnorm``."""

@@ -167,18 +167,19 @@ def cell(value: float | None) -> float | str:
 
 def differences_figure(shown: Comparison) -> Figure:
     """Differences to the first row, sorted, with their intervals."""
-    rows = sorted((row for row in shown.rows if row.difference is not None), key=lambda row: row.difference.value)
-    names = [plain_text(row.name) for row in rows]
+    found = [(row.name, row.difference) for row in shown.rows if row.difference is not None]
+    rows = sorted(found, key=lambda pair: pair[1].value)
+    names = [plain_text(name) for name, _ in rows]
     figure = Figure(figsize=(9 + room_for(names), 1.8 + 0.6 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvline(0, color=GREY, linewidth=1)
-    for place, row in enumerate(rows):
-        for interval, shift, color, label in ((row.difference.over_images, 0.1, BLUE, "over images"),
-                                              (row.difference.over_seeds, -0.1, ORANGE, "over seeds")):
+    for place, (_, difference) in enumerate(rows):
+        for interval, shift, color, label in ((difference.over_images, 0.1, BLUE, "over images"),
+                                              (difference.over_seeds, -0.1, ORANGE, "over seeds")):
             if interval is not None:
                 axes.plot([100 * interval.low, 100 * interval.high], [place + shift] * 2, color=color, linewidth=3,
                           solid_capstyle="butt", label=label if label not in axes.get_legend_handles_labels()[1] else None)
-        axes.plot([100 * row.difference.value], [place], "o", color="black" if row.difference.believed else "white",
+        axes.plot([100 * difference.value], [place], "o", color="black" if difference.believed else "white",
                   markeredgecolor="black", zorder=3)
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(-0.6, len(rows) - 0.4)
@@ -210,7 +211,7 @@ def recall_figure(shown: Comparison) -> Figure:
         labels = [f"{plain_text(name)} ({ground.images[number]:,})" for name, number in zip(names, order)]
         axes.set_xticks(range(len(order)), labels, rotation=90)
         axes.set_xlabel("class (images here), from frequent to rare in training")
-        for place in np.flatnonzero(np.isnan(recall[0])):
+        for place in np.flatnonzero(np.isnan(recall[0])).tolist():
             axes.text(place, 2, "no images", rotation=90, ha="center", va="bottom", fontsize=8, color=GREY)
     else:
         axes.set_xlabel(f"classes, from frequent to rare in training (means of {len(order) / BLOCKS:.0f} neighbours)")

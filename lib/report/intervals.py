@@ -24,7 +24,7 @@ class Interval(NamedTuple):
         return self.high - self.low > WIDEST
 
 
-def wilson(share: np.ndarray, images: np.ndarray) -> np.ndarray:
+def wilson(share: np.ndarray | np.float64, images: np.ndarray | np.float64) -> np.ndarray:
     """Score intervals of binomial shares, (..., 2); NaN where there are no images.
 
     All θ with |share − θ| ≤ z · sqrt(θ (1 − θ) / n). Wilson, Probable Inference, the Law of Succession, and Statistical

@@ -24,7 +24,7 @@ LETTERS = 20                # that a cell has room for
 class Mistake(NamedTuple):
     """An image that was taken for another class."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody calls
     label: int
     predicted: int
     confidence: float

@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
             column[rows] = values
 
 
-def describe(logits: Tensor, labels: Tensor) -> Predictions:
+def predictions_of(logits: Tensor, labels: Tensor) -> Predictions:
     """(B, C) logits and (B,) labels; stays on the device. Among equal logits the lowest class comes first, as in argmax; where
     the true class's logit is NaN, it comes last."""
     logits = logits.float()

@@ -1,5 +1,6 @@
 """Figures of one validation. Each function returns a matplotlib Figure; nothing global is touched."""
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ from lib.utils.text import count
 CELL_NUMBERS = 20      # more rows than this, and the numbers do not fit into the cells
 FAINT, FAINT_TICKS = 0.4, (0, 1, 5, 20, 50, 100)   # colour ∝ share ** 0.4, so that 1 % is seen where there are no numbers
 NO_IMAGES = "no images"
-HATCHED = {"facecolor": "#F2F2F2", "edgecolor": "#AAAAAA", "hatch": "///", "linewidth": 0}
+HATCHED: dict[str, Any] = {"facecolor": "#F2F2F2", "edgecolor": "#AAAAAA", "hatch": "///", "linewidth": 0}
 ON_WHITE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
 BLOCKS = 50            # of neighbouring classes, where a figure summarises them
 
@@ -64,7 +65,7 @@ def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[
 
 def hatch_empty(axes: Axes, totals: np.ndarray, height: float) -> None:
     """Rows without images, ``height`` classes each."""
-    for row in np.flatnonzero(totals == 0):
+    for row in np.flatnonzero(totals == 0).tolist():
         axes.add_patch(Rectangle((0.5, 0.5 + row * height), len(totals) * height, height, **HATCHED))
         if len(totals) <= CELL_NUMBERS:
             axes.text(0.5 + len(totals) / 2, row + 1, NO_IMAGES, ha="center", va="center", fontsize=8, bbox=ON_WHITE)

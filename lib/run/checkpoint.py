@@ -25,7 +25,8 @@ OTHER_KEYS = "BACKBONE.PRETRAINED_MODEL takes it without its classifier; so does
 KEYS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL")   # of which the first one is loaded
 SUFFIXES = (".pth", ".pt", ".safetensors")   # of files of weights
 OTHERS_STATE = ("scheduler", "lr_scheduler", "amp", "scaler")   # what others store and no checkpoint of this project has
-POSITION = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}   # best_result is -1 before the first
+# best_result is -1 before the first
+POSITION: dict[str, Any] = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}
 
 
 def save(state: dict[str, Any], paths: Sequence[Path]) -> None:
@@ -102,12 +103,12 @@ class Fit(NamedTuple):
             log.info("%s: %s", self.source, note)
 
 
-def load_network(network: nn.Module, state: Mapping[str, Any], source: str) -> None:
+def load_network(network: Any, state: Mapping[str, Any], source: str) -> None:
     """Loads all weights of a network. ``source`` is key and path, for messages."""
     fit_network(network, state, source).load()
 
 
-def fit_network(network: nn.Module, state: Mapping[str, Any], source: str, resumes: bool = False, advice: str = "") -> Fit:
+def fit_network(network: Any, state: Mapping[str, Any], source: str, resumes: bool = False, advice: str = "") -> Fit:
     """Raises InputError for weights that do not fit.
 
     Args:
@@ -122,7 +123,7 @@ def fit_network(network: nn.Module, state: Mapping[str, Any], source: str, resum
     return fit_tensors(network, found, source, hint=classifier_hint(network, found, advice))
 
 
-def classifier_hint(network: nn.Module, found: foreign.Weights, advice: str) -> str:
+def classifier_hint(network: Any, found: foreign.Weights, advice: str) -> str:
     """What most likely keeps a classifier from fitting."""
     there, own = (foreign.within(tensors, foreign.CLASSIFIER) for tensors in (found.tensors, network.state_dict()))
     shapes = [tuple(tensors["weight"].shape) for tensors in (there, own) if "weight" in tensors]
@@ -139,7 +140,7 @@ def classifier_hint(network: nn.Module, found: foreign.Weights, advice: str) -> 
     return advice
 
 
-def load_first_stage(network: nn.Module, state: Mapping[str, Any], source: str) -> None:
+def load_first_stage(network: Any, state: Mapping[str, Any], source: str) -> None:
     """Loads the network of a first stage into one whose classifier is of the second; that says what it takes over."""
     prefix, found = foreign.CLASSIFIER, foreign.network_weights(network, state, source)
     taken = network.classifier.from_first_stage(foreign.within(found.tensors, prefix), foreign.classifier_origin(state, source))
@@ -163,7 +164,7 @@ def fit_tensors(module: nn.Module, found: foreign.Weights, source: str, may_diff
     """What of the weights ``module`` takes; every missing, unexpected and mismatched name is an error, all at once.
 
     Args:
-        may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained anew).
+        may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained from scratch).
         hint: the end of the message for weights whose backbone fits.
     """
     own, tensors = module.state_dict(), found.tensors
@@ -175,8 +176,8 @@ def fit_tensors(module: nn.Module, found: foreign.Weights, source: str, may_diff
     }
     free = tuple(may_differ)
     errors, notes = [], []
-    for what, names in problems.items():
-        names = sorted(names)
+    for what, found_names in problems.items():
+        names = sorted(found_names)
         strict = [name for name in names if not (free and name.startswith(free)) and not name.endswith("num_batches_tracked")]
         if strict:
             errors.append(f"{what}: " + foreign.listed(f"{n} {tuple(tensors[n].shape)} for {tuple(own[n].shape)}"
@@ -191,7 +192,7 @@ def fit_tensors(module: nn.Module, found: foreign.Weights, source: str, may_diff
 
 
 class Start(NamedTuple):
-    """Where a training begins: from scratch, from loaded weights, or from a checkpoint that it goes on with."""
+    """Where a training begins: from scratch, from loaded weights, or from a checkpoint that it resumes."""
 
     kind: str = "scratch"      # scratch | run | weights | first stage | backbone | network (used, not trained)
     source: str = ""           # config key and path, for messages
@@ -205,7 +206,7 @@ class Start(NamedTuple):
         """Raises InputError where a run's weights do not fit; loads nothing."""
         fit_network(network, self.state, self.source, self.resumes)
 
-    def load_weights(self, network: nn.Module) -> None:
+    def load_weights(self, network: Any) -> None:
         if self.kind == "backbone":
             load_backbone(network.backbone, self.state, self.source)
         elif self.kind == "first stage":
@@ -237,12 +238,12 @@ class Start(NamedTuple):
 
 
 def read_start(kind: str, path: Path, key: str) -> Start:
-    """Raises InputError where a run is to go on from a file that holds weights only, or no position that makes sense."""
+    """Raises InputError where a run is to be resumed from a file that holds weights only, or no position that makes sense."""
     state = load(path, key)
     state |= {name: state[name].item() for name in POSITION if isinstance(state.get(name), np.generic)}
     lacking = [name for name in ("optimizer", "epoch") if name not in state]
     if kind == "run" and lacking:
-        raise InputError(f"{key}: {path} has no {' and no '.join(lacking)}, so it cannot be gone on with; "
+        raise InputError(f"{key}: {path} has no {' and no '.join(lacking)}, so it cannot be resumed from; "
                          "RESUME_MODE state_dict takes its weights only")
     odd = [name for name, types in POSITION.items() if not isinstance(state.get(name, 0), types) or not state.get(name, 0) >= -1]
     if kind == "run" and odd:

@@ -22,7 +22,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "turbojpe
 
 def environment(hardware: str) -> dict[str, Any]:
     """What a number depends on besides the config: versions, hardware, threads, command."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -2,7 +2,7 @@
 import logging
 from collections.abc import Sequence
 
-from lib.dataset import FileLoader, Findings, MemoryLoader
+from lib.dataset import Findings, Loader
 from lib.device.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ class FindingsLog:
     """Says, on rank 0, what the loaders of all ranks come across in their images: each unreadable image and each remark once in a
     run, and in the end what it has come to."""
 
-    def __init__(self, loaders: Sequence[MemoryLoader | FileLoader], runtime: Runtime) -> None:
+    def __init__(self, loaders: Sequence[Loader], runtime: Runtime) -> None:
         self.loaders, self.runtime = loaders, runtime
         self.known = [Findings() for _ in loaders]          # of each loader, all that was found
         self.said: list[dict[str, int]] = [{} for _ in loaders]   # of each remark, how many images it was said of
@@ -46,7 +46,7 @@ class FindingsLog:
         """What is wrong with images of a loader in whose place others came; on rank 0 those of all ranks."""
         return self.known[number].unreadable
 
-    def say(self, loader: MemoryLoader | FileLoader, remark: str, known: Findings, said: dict[str, int]) -> None:
+    def say(self, loader: Loader, remark: str, known: Findings, said: dict[str, int]) -> None:
         said[remark] = len(known.remarks[remark])
         if self.runtime.is_main:
             log.info("%s: %d of %d images %s", loader.set.name, said[remark], len(loader.set.labels), remark)

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.backbone import Backbone
-from lib.modules.classifiers import Origin
+from lib.modules.classifiers import Classifier, Origin
 from lib.utils.errors import InputError
 
 FORMAT = 2   # of this project's checkpoints; before 2, which have no such entry, FCNorm's weight was (D, C)
 DEPTH = 2    # entries within entries that are looked into
-BACKBONE, CLASSIFIER = "backbone.", "classifier."
+BACKBONE, CLASSIFIER, NETWORK_HEADS = "backbone.", "classifier.", "heads."
 HEADS = ("classifier", "fc", "linear", "last_linear", "head")   # what follows a backbone, by first name: classifiers
 EXTRAS = ("projection_head", "projector", "predictor", "prototypes")   # and parts that only pretraining needs
 AVERAGED, DELAYED = {"ema", "teacher"}, {"k", "momentum", "target"}   # words in the names of copies that are updated by averaging
@@ -46,7 +46,7 @@ class Weights(NamedTuple):
     fits: bool = True    # whether most of the backbone's parameters are there, in their shapes
 
 
-def network_weights(network: nn.Module, state: Mapping[str, Any], source: str, resumes: bool = False) -> Weights:
+def network_weights(network: Any, state: Mapping[str, Any], source: str, resumes: bool = False) -> Weights:
     """Weights of a whole network. A head in another library's words is the classifier.
 
     Args:
@@ -61,7 +61,9 @@ def network_weights(network: nn.Module, state: Mapping[str, Any], source: str, r
     notes += [f"{head}.* is taken as the classifier"] * (head not in ("", "classifier"))
     classifier, turned, more = classifier_layout(network.classifier, within(tensors, CLASSIFIER), state,
                                                  classifier_origin(state, source, head))
-    others = {name: value for name, value in tensors.items() if not name.startswith(CLASSIFIER)}
+    unread = tuple(f"{NETWORK_HEADS}{name}." for name in heads_of(state) if name not in network.heads)
+    others = {name: value for name, value in tensors.items() if not name.startswith((CLASSIFIER, *unread))}
+    notes += [f"left out: {', '.join(prefix.rstrip('.') for prefix in unread)}, which nothing reads here"] * bool(unread)
     return Weights(others | {CLASSIFIER + name: value for name, value in classifier.items()},
                    frozenset(CLASSIFIER + name for name in turned), (*notes, *more), fits)
 
@@ -83,7 +85,7 @@ def network_names(place: Place, entry: Mapping[str, Tensor], own: Mapping[str, T
     return {renamed(name, head): value for name, value in tensors.items()}, head
 
 
-def classifier_layout(classifier: nn.Module, tensors: dict[str, Tensor], state: Mapping[str, Any],
+def classifier_layout(classifier: Classifier, tensors: dict[str, Tensor], state: Mapping[str, Any],
                       origin: Origin) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
     """A file's classifier by the names and in the layout of ``classifier``, what was transposed for it, and what to say of it."""
     deeper = [all(name.startswith("fc.") for name in names) for names in (tensors, classifier.state_dict())]
@@ -119,8 +121,15 @@ def classifier_origin(state: Mapping[str, Any], source: str, head: str = "") -> 
     """
     config = state.get("config")
     ours = isinstance(config, Mapping)
-    return Origin(source, str(config.get("CLASSIFIER.TYPE", "")) if ours else "",
+    return Origin(source, str(config.get("CLASSIFIER.TYPE", "")) if isinstance(config, Mapping) else "",
                   features_first=head == "linear" or (ours and format_of(state) < FORMAT))
+
+
+def heads_of(state: Mapping[str, Any]) -> list[str]:
+    """Further heads that a file of this project says it has."""
+    config = state.get("config")
+    names = config.get("HEADS.TYPES", []) if isinstance(config, Mapping) else []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def format_of(state: Mapping[str, Any]) -> int:
@@ -170,7 +179,8 @@ def tensor_entries(state: Mapping[str, Any], path: str = "", depth: int = DEPTH)
 def prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[bool, int, int]]]:
     """What stands before own names. Each prefix with how well it fits: whether most own names are there in their shapes, how
     many are there, and how many of those have their shape."""
-    shapes, names = Counter(), Counter()
+    shapes: Counter[str] = Counter()
+    names: Counter[str] = Counter()
     for name, value in tensors.items():
         parts = name.split(".")
         for number in range(len(parts)):
@@ -200,7 +210,7 @@ def renamed(name: str, head: str) -> str:
     return CLASSIFIER + rest if head and first == head else BACKBONE + name
 
 
-def is_square_cosine(classifier: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+def is_square_cosine(classifier: Classifier, tensors: Mapping[str, Tensor]) -> bool:
     shape = tensors["weight"].shape if "weight" in tensors else ()
     return classifier.cosine and len(shape) == 2 and shape[0] == shape[1]
 

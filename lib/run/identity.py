@@ -42,10 +42,10 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, train_set: ImageSet, valid_set: ImageSet | None, preprocessing: dict[str, Any]) -> "Identity":
-        enlarged = isinstance(train_set, EnlargedSet)
-        data = {TRAINING: fingerprint(train_set.original if enlarged else train_set),
+        enlarged = train_set if isinstance(train_set, EnlargedSet) else None
+        data = {TRAINING: fingerprint(enlarged.original if enlarged else train_set),
                 VALIDATION: None if valid_set is None else fingerprint(valid_set),
-                ADDED: train_set.added() if enlarged else None}
+                ADDED: enlarged.added() if enlarged else None}
         return cls(train_set.class_names, train_set.class_counts, preprocessing, data)
 
     def facts(self) -> dict[str, str]:
@@ -91,8 +91,9 @@ def compare_data(state: Mapping[str, Any], here: Identity, sets: Sequence[str] =
     there, found = state.get("data"), []
     if not isinstance(there, Mapping) or TRAINING not in there:
         counts = state.get("class_counts")   # all that checkpoints of an earlier version tell
-        other = isinstance(counts, Tensor) and counts.tolist() != here.class_counts.tolist()
-        return [Difference(TRAINING, counts.tolist(), FACTS["class_counts"])] if other and TRAINING in sets else []
+        if not isinstance(counts, Tensor) or counts.tolist() == here.class_counts.tolist() or TRAINING not in sets:
+            return []
+        return [Difference(TRAINING, counts.tolist(), FACTS["class_counts"])]
     for name in sets:
         old, new = there.get(name), here.data[name]
         if isinstance(old, Mapping) and isinstance(new, Mapping):

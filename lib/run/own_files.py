@@ -132,9 +132,9 @@ def check_spared(reads: Iterable[tuple[str, Path]], lost: Sequence[Path], what: 
         lost: files and folders.
         what: would be done to them, for the message.
     """
-    lost = {place for path in lost for place in places(path)}
-    for key, path in reads if lost else ():
-        if any(above in lost for place in places(path) for above in (place, *place.parents)):
+    gone = {place for path in lost for place in places(path)}
+    for key, path in reads if gone else ():
+        if any(above in gone for place in places(path) for above in (place, *place.parents)):
             raise InputError(f"{key}: {path} is read by this run, and would be {what}; choose another NAME, or copy the file "
                              "elsewhere and name the copy")
 

@@ -39,7 +39,8 @@ def read_plain(path: Path, mapped: bool = False) -> Any:
     if path.suffix == ".safetensors" or looks_like_safetensors(head, path.stat().st_size):
         return read_safetensors(path)
     try:
-        with torch.serialization.safe_globals([*PUBLISHED_GLOBALS, *HARMLESS_GLOBALS]):
+        known: list[Any] = [*PUBLISHED_GLOBALS, *HARMLESS_GLOBALS]
+        with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:   # there is no end to how a foreign file can fail an unpickler
         raise InputError(explain(error, head)) from error

@@ -1,4 +1,4 @@
-"""Where a run goes on: its newest checkpoint that is whole and fits."""
+"""Where a run is resumed: its newest checkpoint that is whole and fits."""
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def newest_start(models: Path, accept: Callable[[Start], None]) -> Start | None:
         accept: raises InputError for what does not fit this run.
 
     Raises:
-        InputError: there are checkpoints, and none of them can be gone on with, or they are of other data.
+        InputError: there are checkpoints, and none of them can be resumed from, or they are of other data.
     """
     newest, refused = newest_of([models / LAST, models / PART], accept)
     if newest is None or any(LAST in str(error) for error in refused):
@@ -53,10 +53,10 @@ def newest_start(models: Path, accept: Callable[[Start], None]) -> Start | None:
         newest, refused = max((newest, other), key=age), refused + more
     if newest is None and not all(isinstance(error, OtherBatchesError) for error in refused):
         reasons = "\n  ".join(str(error) for error in refused)
-        raise InputError(f"--ar: none of the checkpoints in {models} can be gone on with; restore one of them, or begin anew by "
+        raise InputError(f"--ar: none of the checkpoints in {models} can be resumed from; restore one, or start over with "
                          f"--overwrite\n  {reasons}")
     for error in refused:
-        log.warning("%s; going on %s", error, f"with {newest.source.removeprefix('--ar ')}" if newest else "from the beginning")
+        log.warning("%s; resuming %s", error, f"from {newest.source.removeprefix('--ar ')}" if newest else "from the beginning")
     return newest
 
 

@@ -38,7 +38,7 @@ class Run:
 
     Attributes:
         claimed: whether ``lock`` was called, with success.
-        kept: what there is to go on with after a failure, in words.
+        kept: what there is to resume from after a failure, in words.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -84,14 +84,14 @@ class Run:
         """Makes one message of a disk that is full or gone; files are replaced in one step, so the old ones stay.
 
         Args:
-            advice: what to do once there is room; by default, what is kept and how a training goes on.
+            advice: what to do once there is room; by default, what is kept and how to resume a training.
         """
         try:
             yield
         except OSError as error:
             if error.errno in LIMITS:
                 raise   # which no room on the disk would help
-            advice = advice or f"{self.kept}; once there is room, --ar True goes on with it"
+            advice = advice or f"{self.kept}; once there is room, --ar True resumes from it"
             raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {advice}") from error
 
     def holds_a_run(self) -> bool:
@@ -104,7 +104,7 @@ class Run:
         if self.directory.exists() and not self.directory.is_dir():
             raise InputError(f"OUTPUT_DIR/NAME: {self.directory} is a file; choose another NAME")
         if self.holds_a_run():
-            raise InputError(f"{self.directory} already holds a run; go on with it by --ar True, "
+            raise InputError(f"{self.directory} already holds a run; resume it with --ar True, "
                              "replace it by --overwrite, or choose another NAME")
 
     def clear(self) -> None:
@@ -114,7 +114,7 @@ class Run:
     def rewind(self, source: Path, position: own_files.Position) -> None:
         """Deletes what came after a checkpoint of this run; what there is of the history, ``open`` cuts off.
 
-        Killed at any moment, it is a run that --ar goes on with, from the old last epoch or from this one.
+        Killed at any moment, it is a run that --ar resumes, from the old last epoch or from this one.
         """
         own_files.delete(self.directory, list(own_files.after(self.directory, position)))
         last = self.models / LAST
@@ -154,7 +154,7 @@ class Run:
         return sessions
 
     def begun_by_this_launch(self) -> bool:
-        """Whether the run that is here was begun by the launcher of this process, which has restarted its ranks since."""
+        """Whether the run that is here was started by the launcher of this process, which has restarted its ranks since."""
         return launch() is not None and any(session.get("launch") == launch() for session in self.sessions())
 
     def record_indices(self, indices: Tensor | None) -> None:
@@ -173,7 +173,7 @@ class Run:
 
     def last_epoch(self) -> int | None:
         """The newest one that is finished; None where nothing tells."""
-        with suppress(InputError):   # a history that is damaged keeps nobody from validating
+        with suppress(InputError):   # a damaged history does not stop a validation
             if history := self.history():
                 return history[-1]["epoch"]
         return checkpoint.peek(self.models / LAST).get("epoch")
@@ -197,7 +197,7 @@ class Run:
         with self.writing():
             if self.saved_last:
                 keep_second_name(self.models / LAST, self.models / PREVIOUS)
-            checkpoint.save(state, [self.models / name for name in names])   # last comes last: it decides where to go on
+            checkpoint.save(state, [self.models / name for name in names])   # last comes last: it decides where to resume
             (self.models / PART).unlink(missing_ok=True)
         self.kept, self.saved_last = f"{self.models / LAST} holds epoch {state['epoch']}", True
 
@@ -243,4 +243,4 @@ def parse_json(text: str, path: Path) -> Any:
 
 
 def damaged(path: Path, reason: str) -> InputError:
-    return InputError(f"{path} is damaged ({reason}); mend it, or begin anew by --overwrite")
+    return InputError(f"{path} is damaged ({reason}); repair it, or start over with --overwrite")

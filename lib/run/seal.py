@@ -1,4 +1,4 @@
-"""A checksum inside of a checkpoint, where it is in nobody's way."""
+"""A checksum inside of a checkpoint, where other readers skip it."""
 import hashlib
 import io
 import struct

@@ -30,7 +30,8 @@ def read_header(file: BinaryIO) -> Header:
     """Reads the beginning of a file, and decodes nothing. Raises one of DAMAGED."""
     with Image.open(file, formats=FORMATS) as image:
         if image.format == "TIFF":   # some versions of Pillow already tell the size of the upright image
-            stored, orientation = (image.tag_v2[HEIGHT], image.tag_v2[WIDTH]), image.tag_v2.get(ORIENTATION)
+            tags = image.tag_v2  # type: ignore[attr-defined]  # of TIFF files
+            stored, orientation = (tags[HEIGHT], tags[WIDTH]), tags.get(ORIENTATION)
             return Header(stored, TURNS.get(orientation, TURNS[UPRIGHT]))
         stored = image.height, image.width
         file.seek(0)

@@ -25,7 +25,7 @@ FILE_FORMAT = Readable("%(asctime)s  %(levelname)s  %(message)s", "%Y-%m-%d %H:%
 
 
 class Screen(logging.StreamHandler):
-    """Standard output. Where its reader is gone (a pipe to head) or its disk is full it falls silent, and the run goes on."""
+    """Standard output. Where its reader is gone (a pipe to head) or its disk is full it falls silent, and the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         self.setLevel(logging.CRITICAL + 1)
@@ -67,8 +67,9 @@ def output_is_lost() -> bool:
         lost = has_no_reader(sys.stdout)
     except (OSError, ValueError):   # ValueError: it was closed
         lost = True
-    if lost and sys.stdout is sys.__stdout__ and not sys.stdout.closed:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    own = sys.__stdout__
+    if lost and own is not None and sys.stdout is own and not own.closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), own.fileno())
     return lost
 
 

@@ -11,12 +11,12 @@ class Output(NamedTuple):
 
     logits: Tensor                       # (B, C), what is evaluated
     features: Tensor | None = None       # (B, D), what the classifier saw
-    heads: Mapping[str, Tensor] = {}     # whatever else there is of each example, such as "teacher", (B, C)
+    heads: Mapping[str, Tensor] = {}     # what else there is: "experts" (B, E, C), "projection" (B, d), "teacher" (B, C), …
 
     @classmethod
     def of(cls, output: "Output | Tensor") -> "Output":
         """Plain (B, C) logits are an output without features, so that a loss can be used in anybody's loop."""
-        return output if isinstance(output, cls) else cls(output)
+        return cls(output) if isinstance(output, Tensor) else output
 
     def with_head(self, name: str, value: Tensor) -> "Output":
         return self._replace(heads={**self.heads, name: value})

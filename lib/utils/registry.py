@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from lib.utils.errors import UnknownNameError
 
@@ -14,8 +14,9 @@ BEGINNING = 4   # letters of a name that are as good as the whole
 def closest(word: str, known: Iterable[str]) -> str:
     """The end of every "unknown name" message: the nearest known name, or all of them."""
     known = sorted(known)
+    same = [name for name in known if name.lower() == word.lower()]
     begun = [name for name in known if len(word) >= BEGINNING and name.lower().startswith(word.lower())]
-    matches = begun[:1] or difflib.get_close_matches(word, known, n=1)   # 'res32' is not 'res34' but 'res32_cifar'
+    matches = same[:1] or begun[:1] or difflib.get_close_matches(word, known, n=1)   # 'res32' is not 'res34' but 'res32_cifar'
     if not matches:   # 'LDAM' for 'LDAMLoss': too short for the ratio, but contained
         matches = [name for name in known if word and word.lower() in name.lower()][:1]
     return f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(known)}"
@@ -27,6 +28,10 @@ class Registry:
     A builder's keyword-only arguments are its options. ``build`` reads them from the builder's section of the
     family's config node (``LOSS.LDAMLoss.MAX_MARGIN`` for ``max_margin``), or from the family's node itself where
     members share an option (``TRAIN.COMBINER.ALPHA``).
+
+    What an option may be is declared at it: ``Annotated[float, Range(0, 1)]``, ``Annotated[str, Choice("a", "b")]``. A registry
+    stands for one of its members: of ``baseloss: Annotated[str | LongTailLoss, LOSSES]`` the configuration says the name, and
+    the builder receives the member, built with the options of its own section.
     """
 
     def __init__(self, family: str) -> None:
@@ -46,7 +51,7 @@ class Registry:
 
         return add
 
-    def __getitem__(self, name: str) -> Callable:
+    def __getitem__(self, name: str) -> Any:
         if name not in self._builders:
             raise UnknownNameError(f"unknown {self.family} {name!r}; {closest(name, self._builders)}")
         return self._builders[name]
@@ -66,9 +71,28 @@ class Registry:
         parameters = inspect.signature(self[name]).parameters.values()
         return {p.name.rstrip("_").upper(): p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
 
+    def declared(self, name: str, kind: type) -> dict[str, Any]:
+        """Config key to what is declared of the option, for declarations of a kind such as ``Range``."""
+        parameters = inspect.signature(self[name]).parameters
+        found: dict[str, Any] = {}
+        for key, argument in self.options(name).items():
+            annotation = parameters[argument].annotation
+            if get_origin(annotation) is Annotated:
+                found.update((key, entry) for entry in get_args(annotation)[1:] if isinstance(entry, kind))
+        return found
+
+    def key(self, name: str, option: str, node: Mapping[str, Any]) -> str:
+        """Where an option stands in ``node``, the config node of the family: in the section of ``name``, or beside it."""
+        return f"{self._sections[name]}.{option}" if option in node.get(self._sections[name], {}) else option
+
     def build(self, name: str, node: Mapping[str, Any], *args: Any) -> Any:
         """Builds ``name`` from ``args`` and its options in ``node``, the config node of the family."""
-        return self[name](*args, **self.arguments(name, node))
+        arguments = self.arguments(name, node)
+        for key, registry in self.declared(name, Registry).items():
+            argument = self.options(name)[key]
+            if arguments[argument] != name:   # the builder refuses itself as a part of itself
+                arguments[argument] = registry.build(arguments[argument], node, *args)
+        return self[name](*args, **arguments)
 
     def arguments(self, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
         """The options of ``name`` in ``node``, by argument."""

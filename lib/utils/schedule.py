@@ -7,10 +7,13 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from lib.utils.options import EPOCHS, Range
 from lib.utils.registry import Registry
 
 Schedule = Callable[[int], float]   # epoch to rate / BASE_LR
+Factor = Annotated[float, Range(0, 10, without_low=True)]
 SCHEDULES = Registry("schedule")   # ``SCHEDULES.build(name, options, epochs, base_rate)``
 
 COSINE_FLOOR = 1e-4   # rate at which the published cosine decay ends, whatever the base rate
@@ -66,26 +69,37 @@ def warmup_cosine(last_epoch: int, warm_epochs: int) -> Schedule:
     return at
 
 
+def climb(epochs: int, start: float, after: Schedule) -> Schedule:
+    """``after`` times start + (1 − start) · min(e / epochs, 1): a linear climb, which has its full rate at epoch ``epochs``."""
+    def at(epoch: int) -> float:
+        return after(epoch) * (start + (1 - start) * min(epoch / epochs, 1.0))
+
+    return at if epochs else after
+
+
 @SCHEDULES.register("multistep")
-def build_multistep(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50), lr_factor: float = 0.1) -> Schedule:
+def build_multistep(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50),
+                    lr_factor: Factor = 0.1) -> Schedule:
     """``multistep`` from the full rate on."""
     return multistep(lr_step, lr_factor)
 
 
 @SCHEDULES.register("warmup")
-def build_warmup(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50), lr_factor: float = 0.1,
-                 warm_epoch: int = 5) -> Schedule:
+def build_warmup(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50),
+                 lr_factor: Factor = 0.1,
+                 warm_epoch: Annotated[int, EPOCHS] = 5) -> Schedule:
     """``multistep`` after a climb."""
     return multistep(lr_step, lr_factor, warm_epoch)
 
 
 @SCHEDULES.register("cosine")
-def build_cosine(epochs: int, base_rate: float, *, cosine_decay_end: int = 0) -> Schedule:
+def build_cosine(epochs: int, base_rate: float, *, cosine_decay_end: Annotated[int, EPOCHS] = 0) -> Schedule:
     """``cosine`` to ``cosine_decay_end``; 0 is the last epoch."""
     return cosine(cosine_decay_end or epochs, base_rate)
 
 
 @SCHEDULES.register("warmup_cosine")
-def build_warmup_cosine(epochs: int, base_rate: float, *, warm_epoch: int = 5, cosine_decay_end: int = 0) -> Schedule:
+def build_warmup_cosine(epochs: int, base_rate: float, *, warm_epoch: Annotated[int, EPOCHS] = 5,
+                        cosine_decay_end: Annotated[int, EPOCHS] = 0) -> Schedule:
     """``warmup_cosine`` to ``cosine_decay_end``; 0 is the last epoch."""
     return warmup_cosine(cosine_decay_end or epochs, warm_epoch)

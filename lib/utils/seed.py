@@ -53,7 +53,7 @@ def uniform(seed: Tensor, shape: Sequence[int]) -> Tensor:
 
     They are the first outputs of SplitMix64 in order, of each the top 24 bits: Steele et al., Fast Splittable Pseudorandom
     Number Generators, OOPSLA 2014. No generator, so they are equal on all devices, and a CUDA graph that was captured
-    draws anew when the seed in its memory changes.
+    draws new numbers when the seed in its memory changes.
     """
     number = torch.arange(1, math.prod(shape) + 1, device=seed.device).view(tuple(shape))
     state = seed + number * -0x61C8864680B583EB      # 2^64 / golden ratio; int64 wraps around, so signs mean nothing here

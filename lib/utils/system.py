@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from lib.utils.errors import InputError
 
+fcntl: Any
+msvcrt: Any
+resource: Any
 try:
     import fcntl
 except ImportError:   # Windows

@@ -14,7 +14,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 def digest_bytes(values: Tensor) -> str:
     """SHA-256 of uint8 values and their shape."""
     content = hashlib.sha256(repr(tuple(values.shape)).encode())
-    content.update(values.contiguous().numpy())
+    content.update(values.contiguous().numpy().data)
     return content.hexdigest()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib.backbone import BACKBONES
-from lib.cam_sampling import Generation, Output, Sheet, Writer, file_name, make_plan, num_added
+from lib.cam_sampling import Generation, SetFiles, Sheet, Writer, file_name, make_plan, num_added
 from lib.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
 from lib.data_transform.resize import resize
 from lib.dataset import ArraySet, ImageSet, fingerprint
@@ -161,11 +161,11 @@ def test_a_network_that_diverged_is_named(network):
 # --- files
 
 @pytest.fixture
-def output(tmp_path) -> Output:
-    return Output(tmp_path / "deep/images", tmp_path / "other/cam.json")
+def output(tmp_path) -> SetFiles:
+    return SetFiles(tmp_path / "deep/images", tmp_path / "other/cam.json")
 
 
-def write(output: Output, count: int = 100) -> torch.Tensor:
+def write(output: SetFiles, count: int = 100) -> torch.Tensor:
     """Writes and commits ``count`` images of class 3, image k of the values k to k + 11."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None] + torch.arange(12, dtype=torch.uint8).view(3, 2, 2)
     with output.filling() as folder:
@@ -259,15 +259,15 @@ def test_files_of_others_are_never_replaced(output):
 def test_paths_of_the_wrong_kind_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"CAM_DATA_SAVE_PATH: .*file is a file"):
-        Output(tmp_path / "file", tmp_path / "cam.json").check_free(overwrite=True)
+        SetFiles(tmp_path / "file", tmp_path / "cam.json").check_free(overwrite=True)
     with pytest.raises(InputError, match=r"CAM_DATA_JSON_SAVE_PATH: .* is a folder"):
-        Output(tmp_path / "images", tmp_path).check_free(overwrite=True)
+        SetFiles(tmp_path / "images", tmp_path).check_free(overwrite=True)
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"CAM_DATA_SAVE_PATH: cannot write to .*file"), \
-            Output(tmp_path / "file/images", tmp_path / "cam.json").filling():
+            SetFiles(tmp_path / "file/images", tmp_path / "cam.json").filling():
         pass
 
 

@@ -7,14 +7,13 @@ from torch import nn
 from lib.config import load_config
 from lib.config.preparation import preprocessing
 from lib.core import build
+from lib.core.assemble import assemble
 from lib.dataset import ArraySet, Batch
 from lib.device.runtime import Runtime
 from lib.run import checkpoint
 from lib.run.identity import Identity
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.seed import Stream
-from main.claim import Claim
-from main.train import assemble
 
 COUNTS = torch.tensor([9, 5, 2])
 KEY = "TRAIN.COMBINER.DIVE.TEACHER_MODEL"
@@ -71,7 +70,7 @@ def test_the_teacher_never_changes(tmp_path, teacher):
     combiner = build.build_combiner(config(tmp_path), COUNTS).train()
     student = build.build_network(config(tmp_path), 3).train()
     optimizer = torch.optim.SGD([*student.parameters(), *combiner.parameters()], 0.003)
-    before = {name: value.clone() for name, value in combiner.state_dict().items()}
+    before = {name: value.clone() for name, value in combiner.teacher.state_dict().items()}
     losses = []
     for _ in range(4):
         optimizer.zero_grad()
@@ -81,7 +80,7 @@ def test_the_teacher_never_changes(tmp_path, teacher):
         losses.append(step.loss.item())
     assert losses[-1] < losses[0]
     assert before
-    assert all(torch.equal(value, before[name]) for name, value in combiner.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in combiner.teacher.state_dict().items())
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in combiner.parameters())
 
 
@@ -90,7 +89,9 @@ def test_the_student_does_not_carry_its_teacher(tmp_path, teacher):
     pixels, labels = torch.zeros(16, 3, 8, 8, dtype=torch.uint8), torch.arange(16) % 3
     images = ArraySet("black", pixels, labels, list("abc"), [0.5] * 3, [0.5] * 3)
     identity = Identity.of(images, images, preprocessing(cfg, images))
-    parts, _ = assemble(cfg, build.run_directory(cfg), Claim(), identity, Runtime(torch.device("cpu")), str)
+    runtime = Runtime(torch.device("cpu"))
+    loader, _ = build.build_loaders(cfg, images, None, runtime)
+    parts, _ = assemble(cfg, identity, runtime, loader)
     alone = build.build_network(cfg, 3)
     assert parts.network.state_dict().keys() == alone.state_dict().keys()
     optimised = sum(len(group["params"]) for group in parts.optimizer.param_groups)

@@ -30,13 +30,18 @@ LISTS = {   # values that are refused
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.RATIO": PAIR,
     "TEST.TAU_NORM.SWEEP": ([-0.1], [10.1], [math.nan], [math.inf], ["a"], [True], [[1.0]], [0.5, 1, 0.5],
                             [n / 100 for n in range(101)]),
+    "HEADS.TYPES": (["projektion"], [3], [["projection"]], ["projection", "projection"]),
+    "LOSS.BalPoE.TAUS": ([], [10.1], [-11], [math.nan], ["a"], [True], [[1.0]], [0.0] * 65),
+    "TRANSFORMS.VIEWS": (["random_crop"], [3], [["randomcrop"]], [[None]]),
     "TRAIN.OPTIMIZER.LR_FACTORS": (["backbone"], ["backbone=-1"], ["backbone=inf"], ["backbone=nan"], ["=1"], [3], [["a=1"]],
                                    ["a=1", "a=2"]),
 }
 NEEDED = {   # other keys that must be set for a key to be of use
     "TEST.TAU_NORM.SWEEP": {"TEST.TAU_NORM.USE_TAU_NORM": True},
     "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION": {"TRAIN.COMBINER.TYPE": "manifold_mix_up"},
-    "BACKBONE.TIMM.MODEL": {"BACKBONE.TYPE": "timm"}, "TEST.FEW_SHOT": {"TEST.MANY_SHOT": 10**9},
+    "BACKBONE.TIMM.MODEL": {"BACKBONE.TYPE": "timm"}, "NETWORK.EXPERTS.FROM": {"NETWORK.EXPERTS.NUM": 2},
+    "TRANSFORMS.VIEWS": {"TRAIN.COMBINER.TYPE": "bcl"},
+    "TEST.FEW_SHOT": {"TEST.MANY_SHOT": 10**9},
 }
 
 
@@ -176,7 +181,8 @@ def test_every_loss_is_finite_at_the_bounds_of_its_options(key, bound):
         logits = (logits.tanh() if cfg.LOSS.LOSS_TYPE == "LDAMLoss" else logits).requires_grad_()   # whose logits are cosines
         if hasattr(criterion, "on_batch"):
             criterion.on_batch(torch.tensor(5))
-        loss = criterion(Output(logits, torch.rand(8, 16, generator=generator)), targets)
+        experts = {"experts": torch.stack([logits, -logits], dim=1)}
+        loss = criterion(Output(logits, torch.rand(8, 16, generator=generator), experts), targets)
         loss.backward()
         assert loss.isfinite()
         assert logits.grad.isfinite().all()

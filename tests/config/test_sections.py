@@ -3,27 +3,16 @@ import inspect
 
 import pytest
 
-from lib.backbone import BACKBONES
-from lib.combiner import COMBINERS
 from lib.config import TREE
+from lib.config.families import FAMILIES as OF_NODES
+from lib.config.families import node_of
 from lib.config.paths import PATHS
 from lib.config.ranges import RANGES
 from lib.config.validate import CHOICES, REGISTRIES
-from lib.data_transform import TRANSFORMS
-from lib.dataset import DATASETS, SAMPLERS
-from lib.engine.optimizer import OPTIMIZERS
-from lib.loss import LOSSES
-from lib.modules import CLASSIFIERS, POOLINGS
-from lib.utils.schedule import SCHEDULES
 
-FAMILIES = {
-    "LOSS": (LOSSES, TREE.LOSS), "TRAIN.COMBINER": (COMBINERS, TREE.TRAIN.COMBINER),
-    "TRAIN.SAMPLER": (SAMPLERS, TREE.TRAIN.SAMPLER), "DATASET": (DATASETS, TREE.DATASET),
-    "BACKBONE": (BACKBONES, TREE.BACKBONE), "CLASSIFIER": (CLASSIFIERS, TREE.CLASSIFIER), "MODULE": (POOLINGS, TREE.MODULE),
-    "TRAIN.OPTIMIZER": (OPTIMIZERS, TREE.TRAIN.OPTIMIZER), "TRAIN.LR_SCHEDULER": (SCHEDULES, TREE.TRAIN.LR_SCHEDULER),
-    "TRANSFORMS.PROCESS_DETAIL": (TRANSFORMS, TREE.TRANSFORMS.PROCESS_DETAIL),
-}
-WITH_ONE_TYPE = ("TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "BACKBONE.TIMM.MODEL")   # texts that are checked where that is chosen
+FAMILIES = {node: (registry, node_of(TREE, node)) for node, registry in OF_NODES.items()}
+# texts that are checked where that is chosen
+WITH_ONE_TYPE = ("TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "BACKBONE.TIMM.MODEL", "NETWORK.EXPERTS.FROM")
 COMPONENTS = [(family, name) for family, (registry, _) in FAMILIES.items() for name in registry]
 
 
@@ -49,7 +38,8 @@ def test_defaults_agree_where_both_have_one(family, name):
 
 
 def test_every_number_and_text_has_the_place_where_it_is_checked():
-    """A new key belongs into ranges.RANGES, validate.CHOICES or REGISTRIES, or paths.PATHS; a list into test_ranges.py."""
+    """A new key that is no option of a component belongs into ranges.RANGES, validate.CHOICES or paths.PATHS; a list into
+    test_ranges.py."""
     leaves = TREE.flat()
     assert sorted(key for key, value in leaves.items() if type(value) in (int, float)) == sorted(RANGES)
     texts = [*REGISTRIES, *CHOICES, *PATHS, *WITH_ONE_TYPE, "NAME"]

@@ -16,11 +16,12 @@ FRAGMENTS = sorted(path.stem for path in TRICKS.glob("*.yaml"))
 FAMILIES = {   # what one of each family may be stacked with one of any other
     "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "seql", "cdt", "bsce",
              "influence_balanced"],
+    "update": ["sam"],
     "mixup": ["input_mixup", "manifold_mixup", "remix", "remix_averaged"],
     "draw": ["balance_sampling", "square_sampling", "progressive_sampling", "bbn_sampling"],
     "deferral": ["drw", "drs"],
 }
-LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive"]
+LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm"]
 PAIRS = [(a, b) for one, other in combinations(FAMILIES.values(), 2) for a in one for b in other]
 NEEDS = {"drs": ["balance_sampling"]}   # nothing to defer without
 REFUSED = {   # pairs that make no sense, by the key that says so
@@ -108,7 +109,8 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup"]
+    methods = ["balpoe", "bcl", "curriculum"]   # which say what the network or the transforms are
+    known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 
 

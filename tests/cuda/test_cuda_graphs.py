@@ -80,7 +80,7 @@ def test_whole_runs_with_and_without(tmp_path, tiny, command, family, mixed):
             more = ["TRAIN.CUDA_GRAPHS", graphs, "OUTPUT_DIR", tmp_path / name, "TRAIN.MAX_EPOCH", epochs]
             result = command("python", "main/train.py", *words, *more, *["--ar", "True"] * number)
             assert result.returncode == 0, result.stdout + result.stderr
-            assert ("recorded as a CUDA graph" in result.stdout) == (graphs == "True")
+            assert ("captured as a CUDA graph" in result.stdout) == (graphs == "True")
         lines = (tmp_path / name / "run/history.jsonl").read_text().splitlines()
         losses[name] = json.loads(lines[-1])["train_loss"]
     assert losses["graphed"] == pytest.approx(losses["eager"], rel=0.05)

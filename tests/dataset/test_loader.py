@@ -47,7 +47,7 @@ def read_all(loader, epochs=(1, 2)) -> list:
     result = []
     for epoch in epochs:
         loader.on_epoch(epoch)
-        for images, labels, indices, stream in loader:
+        for images, labels, indices, stream, _ in loader:
             result.append((images, labels, indices, torch.rand(3, generator=stream.generator), stream.host.random()))
     return result
 
@@ -75,7 +75,7 @@ def test_the_number_of_workers_changes_nothing():
 
 def test_images_come_in_the_order_of_the_draw():
     loader = MemoryLoader(equal_set(), train_batches(), [], to_float, CPU)
-    for (images, labels, indices, _), expected in zip(loader, train_batches().batches()):
+    for (images, labels, indices, *_), expected in zip(loader, train_batches().batches()):
         assert torch.equal(indices, expected)
         assert torch.equal(labels, LABELS[expected])
         torch.testing.assert_close(images, to_float(pixels()[expected]))

@@ -114,7 +114,7 @@ def test_the_next_image_of_its_class_takes_the_place_of_a_bad_one(files, files_w
 
 def test_after_the_last_image_of_a_class_comes_its_first(files, tmp_path):
     images = FileSet([*files[:10], tmp_path / "gone.jpg", files[11]])
-    image, complaint, _ = Reader(images, [crop()], skip_unreadable=True).take(10, 3)
+    image, complaint, *_ = Reader(images, [crop()], skip_unreadable=True).take(10, 3)
     assert torch.equal(image, Reader(images, [crop()]).read(0, 3).image)
     assert complaint.startswith("files[10]: no file")
 
@@ -233,6 +233,6 @@ def test_memory_and_files_agree_on_what_takes_the_place_of_a_bad_image(tmp_path)
 def test_a_batch_with_an_error_is_that_error():
     image, error = torch.zeros(3, 2, 2), InputError("files[1]: broken")
     assert collate([Taken(image), error]) is error
-    images, notes = collate([Taken(image), Taken(image, "files[1]: broken"), Taken(image, remarks=frozenset({"are deep"}))])
+    images, notes, _ = collate([Taken(image), Taken(image, "files[1]: broken"), Taken(image, remarks=frozenset({"are deep"}))])
     assert images.shape == (3, 3, 2, 2)
     assert notes == ({1: "files[1]: broken"}, {2: {"are deep"}})

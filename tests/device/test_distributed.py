@@ -12,7 +12,9 @@ from lib.core import build
 from lib.dataset import Batch, EvalBatches
 from lib.device.precision import Precision
 from lib.device.runtime import Runtime
-from lib.engine.step import EagerStep, evaluate, set_rate, train_one_epoch
+from lib.engine.epoch import train_one_epoch
+from lib.engine.evaluation import evaluate
+from lib.engine.step import EagerStep, set_rate
 from lib.net import Output
 from lib.utils.errors import InputError
 from lib.utils.seed import Stream, seed_globals

@@ -145,7 +145,7 @@ def test_a_training_says_when_it_happened(tiny, tmp_path, monkeypatch, capsys, n
     """The images of the validation set do not fit; then those of the training set."""
     for part, key in (("training", "TRAIN.BATCH_SIZE"), ("validation", "TEST.BATCH_SIZE")):
         monkeypatch.undo()
-        name = "lib.engine.step.EagerStep.__call__" if part == "training" else "lib.engine.step.describe"
+        name = "lib.engine.step.EagerStep.__call__" if part == "training" else "lib.engine.evaluation.predictions_of"
         monkeypatch.setattr(name, lambda *args: torch.empty(2**50))
         assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny, "NAME", part, "TRAIN.MAX_EPOCH", "1"]) == 1
         assert f"error: this machine's memory is full in {part}: reduce {key}" in capsys.readouterr().out

@@ -36,7 +36,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, root, pairs, command):
     os.killpg(process.pid, signal.SIGINT)   # the script and its stage, as a terminal does
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    assert "the same command goes on" in output
+    assert "the same command resumes" in output
     assert 1 <= len(history(first)) < EPOCHS
 
     result = command(*words)

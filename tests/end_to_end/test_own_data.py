@@ -194,7 +194,7 @@ def test_equal_values_are_no_change(copied, tiny):
     """Those of the data set, written out."""
     before = files(copied / "run")
     assert run_valid(copied, tiny, "DATASET.MEAN", "[0.485, 0.456, 0.406]", "DATASET.VALID_JSON", "./valid.json",
-                     "TRAIN.OPTIMIZER.BASE_LR", "7", "SEED", "5", "TEST.BATCH_SIZE", "4") == 0
+                     "TRAIN.OPTIMIZER.BASE_LR", "7", "SEED", "5") == 0   # TEST.BATCH_SIZE changes rounding on some processors
     assert files(copied / "run") == before
 
 

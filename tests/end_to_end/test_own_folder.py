@@ -103,7 +103,7 @@ def test_a_resumed_run_keeps_its_split_and_names_what_was_added(copied, tiny, he
     assert train.main([*SHARED, *words(copied, tiny, **{"TRAIN.MAX_EPOCH": 2, "DATASET.FOLDER.SEED": 7}), "--ar", "True"]) == 0
     text = log_of(heard)
     assert "left out as images that are not in split.csv: 2 ('a new class/new.jpg', 'ant/new.jpg')" in text
-    assert "going on with epoch 2" in text
+    assert "resuming with epoch 2" in text
     assert f"looking at {READABLE} images" in text   # since the folder has moved; what was added is not read
     assert (copied / "run/split.csv").read_bytes() == split
     assert valid.main([*SHARED, *words(copied, tiny)]) == 0

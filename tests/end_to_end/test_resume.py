@@ -152,17 +152,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny, caplog, capsys)
 
 def test_the_message_names_the_last_good_checkpoint(tmp_path, tiny, capsys, monkeypatch):
     """Weights go wild in batch 4 of epoch 2; no checkpoint holds them."""
-    original, steps = Precision.step, []
+    original, steps = Precision.update, []
 
-    def step(self, loss, optimizer):
+    def step(self, optimizer):
         steps.append(1)
-        result = original(self, loss, optimizer)
+        result = original(self, optimizer)
         if len(steps) == 12:
             with torch.no_grad():
                 optimizer.param_groups[0]["params"][0].fill_(torch.nan)
         return result
 
-    monkeypatch.setattr(Precision, "step", step)
+    monkeypatch.setattr(Precision, "update", step)
     message = r"error: epoch 2, batch %s are not finite, at rate \S+; .*%s holds epoch %s"
     for name, minutes, show, told, last in (("often", "1e-9", "3", "4 of 8: the weights", ("mid_epoch.pth", "2 up to batch 3")),
                                             ("never", "0", "6", "5 of 8: the training loss", ("last.pth", "1"))):

@@ -117,7 +117,7 @@ def test_a_cut_off_checkpoint_is_named(copied, command):
     result = command(*resume)
     assert result.returncode == 0, result.stderr
     assert f"{last} cannot be read as a checkpoint" in result.stdout
-    assert "going on with" in result.stdout
+    assert "resuming with" in result.stdout
     for path in (run / "models").glob("*.pth"):
         path.write_bytes(path.read_bytes()[:1000])
     fails(command(*resume), "last.pth", "cannot be read")

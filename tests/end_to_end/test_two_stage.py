@@ -18,7 +18,7 @@ STILL = ["TRAIN.OPTIMIZER.BASE_LR", "1e-12", "TRAIN.MAX_EPOCH", "1"]   # a rate 
 def first(tmp_path_factory, tiny_in) -> Path:
     """The directory of a trained first stage."""
     folder = tmp_path_factory.mktemp("first")
-    assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny_in(folder), "TRAIN.MAX_EPOCH", "6", "TRAIN.BATCH_SIZE", "32",
+    assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny_in(folder), "TRAIN.MAX_EPOCH", "9", "TRAIN.BATCH_SIZE", "32",
                        "TRAIN.LR_SCHEDULER.TYPE", "cosine"]) == 0
     return folder / "run"
 

@@ -54,7 +54,7 @@ class Notes(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if function._schema.name.removeprefix("aten::") in WAITS:
-            raise RuntimeError(f"{function} is not permitted while a step is recorded: it waits for the device")
+            raise RuntimeError(f"{function} is not permitted while a step is captured: it waits for the device")
         for tensor in written(function, args, kwargs):
             if id(tensor) not in self.born and id(tensor) not in self.overwritten:
                 self.overwritten[id(tensor)] = tensor, tensor.detach().clone()

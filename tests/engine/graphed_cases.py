@@ -1,19 +1,22 @@
 """What the tests of recorded steps share, on a CPU and on CUDA: a small training in which everything changes that may."""
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.combiner import COMBINERS
+from lib.combiner import COMBINERS, Combiner
 from lib.dataset import Batch
 from lib.device.precision import Precision
 from lib.device.runtime import Runtime
+from lib.engine.epoch import train_one_epoch
 from lib.engine.graphed import GraphedStep, Recorder
 from lib.engine.optimizer import begin_moments
-from lib.engine.step import EagerStep, Sums, set_rate, train_one_epoch
+from lib.engine.step import EagerStep, set_rate
+from lib.engine.totals import Sums
 from lib.loss import LOSSES, DiVEKLD
+from lib.modules import HEADS
 from lib.net import Output
 from lib.net.network import blend
 from lib.utils.schedule import Deferred
@@ -25,16 +28,24 @@ EPOCHS, BATCHES, SIZE = 3, 5, 8   # DRW begins in epoch 3; an epoch is longer th
 
 
 class Small(nn.Module):
-    """Convolution, BatchNorm, dropout, two places to mix, and a classifier."""
+    """Convolution, BatchNorm, dropout, two places to mix, and a classifier; three of them, and heads, for whoever needs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, experts: int = 1, heads: Sequence[str] = ()) -> None:
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6)
         self.dropout, self.classifier = nn.Dropout(0.2), nn.Linear(6, 4)
+        self.others = nn.ModuleList(nn.Linear(6, 4) for _ in range(experts - 1))
+        self.heads = nn.ModuleDict({name: HEADS[name](6, dim=5) for name in heads})
 
     def forward(self, images, mix=None):
         features = blend(F.relu(self.norm(self.conv(images))).mean((2, 3)), mix, "pool")
-        return Output(blend(self.classifier(self.dropout(features)), mix, "fc").float(), features.float())
+        kept = self.dropout(features)
+        logits = blend(self.classifier(kept), mix, "fc").float()
+        heads = {name: head(features, self.classifier) for name, head in self.heads.items()}
+        if len(self.others):
+            heads["experts"] = torch.stack([logits, *(blend(other(kept), mix, "fc").float() for other in self.others)], dim=1)
+            logits = heads["experts"].mean(dim=1)
+        return Output(logits, features.float(), heads)
 
 
 class Batches(list):
@@ -43,12 +54,14 @@ class Batches(list):
     device: torch.device
 
 
-def epoch_of(number: int, rows: int, size: int, device: torch.device) -> Batches:
+def epoch_of(number: int, combiner: Combiner, size: int, device: torch.device) -> Batches:
     generator = torch.Generator().manual_seed(number)
-    shape = (BATCHES, rows * size)
+    shape = (BATCHES, (combiner.rows or 1) * size)
     images = torch.randn(*shape, 3, 5, 5, generator=generator)
     labels = torch.randint(4, shape, generator=generator)
-    batches = Batches(Batch(image.to(device), label.to(device), torch.arange(shape[1]), Stream(100 * number + place, device))
+    views = tuple(torch.randn(size, 3, 5, 5, generator=generator).to(device) for _ in range(combiner.views))
+    indices = torch.arange(shape[1])
+    batches = Batches(Batch(image.to(device), label.to(device), indices, Stream(100 * number + place, device), views)
                       for place, (image, label) in enumerate(zip(images, labels)))
     batches.device = device
     return batches
@@ -58,7 +71,8 @@ def parts(combiner: str, loss: str, precision: Precision | None = None, optimize
           **options: object) -> EagerStep:
     """A training of that kind from its beginning, DRW in its last epoch."""
     torch.manual_seed(0)
-    network = Small().to(device)
+    network = Small(3 if LOSSES[loss].needs_experts or options.get("base") == "BalPoE" else 1, COMBINERS[combiner].needs_heads)
+    network = network.to(device)
     teacher = {"teacher_model": Small()} if combiner == "dive" else {}
     deferred = Deferred(EPOCHS - 1)
     criterion = LOSSES[loss](COUNTS, deferred if LOSSES[loss].deferrable else None)
@@ -86,7 +100,7 @@ def train(step: EagerStep, recorder: Recorder | None, epochs: range = range(1, E
     for epoch in epochs:
         set_rate(step.optimizer, 0.1 / epoch)
         step.criterion.on_epoch(epoch)
-        batches = epoch_of(epoch, 2 if step.combiner.sampler else 1, size(epoch), device)
+        batches = epoch_of(epoch, step.combiner, size(epoch), device)
         totals.append(train_one_epoch(taken, batches, sums=Sums(device)).gather(Runtime(device)))
         step.network.eval()   # as validation leaves it
     return totals

@@ -3,21 +3,14 @@ import pytest
 import torch
 from torch import nn
 
-from lib.combiner import Step
+from lib.combiner import Combiner, Step
 from lib.dataset import Batch
 from lib.device.precision import Precision
 from lib.device.runtime import Runtime
-from lib.engine.step import (
-    EagerStep,
-    Sums,
-    evaluate,
-    evaluate_heads,
-    num_correct,
-    own_logits,
-    set_rate,
-    summands,
-    train_one_epoch,
-)
+from lib.engine.epoch import train_one_epoch
+from lib.engine.evaluation import evaluate, evaluate_heads, own_logits
+from lib.engine.step import EagerStep, set_rate
+from lib.engine.totals import Sums, num_correct, summands
 from lib.net import Output
 from lib.utils.seed import Stream
 
@@ -101,11 +94,12 @@ def test_one_epoch_is_a_step_per_batch():
             super().__init__()
             self.p = nn.Parameter(torch.tensor(1.0))
 
-    def combiner(network, criterion, batch):
-        assert criterion.seed == batch.stream.seed
-        return Step(network.p * batch.images, torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
+    class Product(Combiner):
+        def combine(self, network, criterion, images, labels):
+            assert criterion.seed == int(images)
+            return Step(network.p * images, torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
 
-    network, seen = Linear(), []
+    network, seen, combiner = Linear(), [], Product(torch.ones(2))
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     train_one_epoch(EagerStep(network, Seeds(), combiner, optimizer, Precision()), loader(1.0, 3.0),
                     lambda sums: seen.append((sums.batches, sums.total[2].item())))
@@ -138,11 +132,12 @@ def test_totals_go_on_where_they_were_saved():
 
 def test_what_draws_without_a_generator_depends_on_its_batch_only():
     """Dropout of the second batch is the same, whether the first was trained on in this session or not."""
-    def combiner(network, criterion, batch):
-        drawn.append(torch.rand(3))
-        return Step(network.weight.sum(), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
+    class Drawing(Combiner):
+        def combine(self, network, criterion, images, labels):
+            drawn.append(torch.rand(3))
+            return Step(network.weight.sum(), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
 
-    drawn, network = [], nn.Linear(1, 1)
+    drawn, network, combiner = [], nn.Linear(1, 1), Drawing(torch.ones(2))
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     for batches in (loader(1, 2), loader(2)):
         torch.rand(5)

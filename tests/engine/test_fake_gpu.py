@@ -13,10 +13,11 @@ from lib.data_transform import TRANSFORMS, normalize
 from lib.dataset import Batch
 from lib.device.precision import TorchAmp
 from lib.engine.optimizer import begin_moments
-from lib.engine.step import EagerStep, Sums, set_rate
+from lib.engine.step import EagerStep, set_rate
+from lib.engine.totals import Sums
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Mix, Network, class_activation_maps, foreground, scale_maps
-from lib.report.predictions import Predictions, describe
+from lib.report.predictions import Predictions, predictions_of
 from lib.utils.seed import Stream
 
 CUDA, LAZY = torch.device("cuda"), torch.device("lazy")
@@ -41,11 +42,12 @@ def test_the_fake_gpu_refuses_what_waits_or_copies(touch):
 
 
 def batch_of(step: EagerStep, device: torch.device) -> Batch:
-    size = SIZE * (2 if step.combiner.sampler else 1)
+    size = SIZE * (step.combiner.rows or 1)
     images, labels = torch.randn(size, 3, 5, 5, device=device), torch.randint(4, (size,), device=device)
     stream = Stream(2**62 + 1)
     stream.generator = Generator(device)
-    return Batch(images, labels, torch.arange(size, device=device), stream)
+    views = tuple(torch.randn(size, 3, 5, 5, device=device) for _ in range(step.combiner.views))
+    return Batch(images, labels, torch.arange(size, device=device), stream, views)
 
 
 def on_device(step: EagerStep, device: torch.device) -> EagerStep:
@@ -59,7 +61,7 @@ def check_step(step: EagerStep, device: torch.device, mixed: bool) -> None:
     with only_on(device, mixed) as mode:
         step = on_device(step, device)
         batch = batch_of(step, device)
-        step.begin(batch)
+        step.begin(batch.stream.seed)
         drawn = step.combiner.draw(batch, num_chunks=1)
         loss, logits, _ = step.combiner.combine(step.network, step.criterion, batch.images, batch.labels, *drawn)
         assert (loss.dtype, logits.dtype) == (torch.float32, torch.float32)
@@ -127,7 +129,10 @@ def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed):
     assert {tensor.device.type for tensor in (*moments, sums.total, sums.first_bad)} == {"cuda"}
 
 
-@pytest.mark.parametrize("name", sorted(set(TRANSFORMS) - {"color_jitter", "random_resized_crop"}))   # which draw on the host too
+DRAW_ON_HOST = {"color_jitter", "random_resized_crop", "curriculum"}
+
+
+@pytest.mark.parametrize("name", sorted(set(TRANSFORMS) - DRAW_ON_HOST))
 def test_transforms(name):
     with only_on(CUDA):
         images = torch.zeros(8, 3, 12, 12, dtype=torch.uint8, device=CUDA)
@@ -180,7 +185,7 @@ def test_evaluation_before_it_is_fetched():
         for rows in (slice(0, 16), slice(16, 20)):
             count = rows.stop - rows.start
             labels = torch.randint(4, (count,), device=CUDA)
-            predictions.put(rows, describe(network(torch.randn(count, 3, 5, 5, device=CUDA)).logits, labels))
+            predictions.put(rows, predictions_of(network(torch.randn(count, 3, 5, 5, device=CUDA)).logits, labels))
 
 
 def test_images_of_cam_based_sampling():

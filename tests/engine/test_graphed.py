@@ -22,6 +22,7 @@ from lib.engine.optimizer import begin_moments
 from lib.engine.replay_check import difference
 from lib.engine.step import EagerStep
 from lib.loss import LOSSES, LongTailLoss
+from lib.update import UPDATES
 from lib.utils.errors import InputError
 
 CUDA = torch.device("cuda")
@@ -146,7 +147,7 @@ def test_a_step_that_waits_for_the_device_is_refused():
             return step._replace(loss=step.loss * float(step.loss.detach() > 0))
 
     step = parts("default", "CrossEntropy")._replace(combiner=Curious(COUNTS))
-    with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: this step cannot be recorded \(.*waits for the device"):
+    with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: this step cannot be captured \(.*waits for the device"):
         train(step, CpuRecorder())
 
 
@@ -207,17 +208,16 @@ def test_difference_is_a_share_of_the_change(expected, found, start, share):
 
 
 def test_what_is_in_the_way_of_a_recording():
-    class Old(Combiner):
-        def forward(self, network, criterion, batch):
-            return None
-
     step = parts("default", "CrossEntropy")
     assert obstacle(step, Runtime(CUDA)) == ""
     assert "a CPU" in obstacle(step, Runtime(CPU))
     assert "several devices" in obstacle(step, Runtime(CUDA, world_size=2))
     assert "several devices" in obstacle(step, Runtime(CUDA, replicas=2))
     assert "AMP_BACKEND" in obstacle(step._replace(precision=ApexAmp(None)), Runtime(CUDA))
-    assert "Old" in obstacle(step._replace(combiner=Old(COUNTS)), Runtime(CUDA))
+    assert "ACCUMULATE" in obstacle(step._replace(pieces=2), Runtime(CUDA))
+    assert "dropout" in obstacle(step._replace(update=UPDATES["sam"]()), Runtime(CUDA))
+    with pytest.raises(TypeError, match="Old overrides forward"):
+        type("Old", (Combiner,), {"forward": lambda self, network, criterion, batch: None})
 
 
 def test_on_a_cpu_the_key_changes_nothing_and_says_so(tiny, caplog):

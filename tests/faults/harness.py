@@ -31,6 +31,10 @@ TINY = {
 WEIGHTS = "{first}/run/models/last.pth"   # of a plain training, for the families that go on from one
 SECOND_STAGE = {"NETWORK.PRETRAINED": "True", "NETWORK.PRETRAINED_MODEL": WEIGHTS, "TRAIN.SAMPLER.TYPE": "weighted sampler"}
 GENERATION = "CAM generation"
+EXPERTS = {"LOSS.LOSS_TYPE": "BalPoE", "CLASSIFIER.TYPE": "CosineFC", "NETWORK.EXPERTS.NUM": "2", "TRAIN.COMBINER.TYPE": "mix_up"}
+VIEWS = {"TRAIN.COMBINER.TYPE": "bcl", "HEADS.TYPES": "[projection, prototypes]", "LOSS.LOSS_TYPE": "BalancedSoftmaxCE",
+         "TRANSFORMS.VIEWS": "[[random_crop], [random_resized_crop, color_jitter]]"}
+CURRICULUM = {"TRANSFORMS.TRAIN_TRANSFORMS": "[random_crop, curriculum]", "TRANSFORMS.PROCESS_DETAIL.CURRICULUM.THRESHOLD": "0.3"}
 FAMILIES = {   # name: overrides
     "plain": {},
     "mixup": {"TRAIN.COMBINER.TYPE": "mix_up"},
@@ -42,10 +46,20 @@ FAMILIES = {   # name: overrides
     "LWS": {**SECOND_STAGE, "CLASSIFIER.TYPE": "LWS", "BACKBONE.FREEZE_BN": "True"},
     GENERATION: {"DATASET.GENERATE_CAM_BASED_DATASET": "True", "NETWORK.PRETRAINED": "True", "NETWORK.PRETRAINED_MODEL": WEIGHTS,
                  "DATASET.CAM_DATA_SAVE_PATH": "{OUTPUT_DIR}/images", "DATASET.CAM_DATA_JSON_SAVE_PATH": "{OUTPUT_DIR}/cam.json"},
+    "SAM": {"TRAIN.UPDATE.TYPE": "sam", "TRAIN.UPDATE.SAM.RHO": "0.2", "TRAIN.COMBINER.TYPE": "mix_up", "TRAIN.EMA_DECAY": "0.99",
+            "TRAIN.UPDATE.ACCUMULATE": "2", "TRAIN.UPDATE.CLIP_NORM": "5.0"},
+    "experts": EXPERTS,
+    "MaxNorm": {**SECOND_STAGE, "CLASSIFIER.TYPE": "MaxNorm", "CLASSIFIER.MaxNorm.EVERY": "step",
+                "LOSS.LOSS_TYPE": "ClassBalancedBCE", "TRAIN.OPTIMIZER.WEIGHT_DECAY": "0.1"},
+    "views": VIEWS,
+    "curriculum": CURRICULUM,
     "files": {"DATASET.IN_MEMORY": "never"},
     "files by two workers": {"DATASET.IN_MEMORY": "never", "TRAIN.NUM_WORKERS": "2", "TEST.NUM_WORKERS": "2"},
     "two ranks": {"TRAIN.BATCH_SIZE": "32"},
     "two ranks mixup": {"TRAIN.BATCH_SIZE": "32", "TRAIN.COMBINER.TYPE": "mix_up"},
+    "two ranks methods": {**EXPERTS, **CURRICULUM, "TRAIN.BATCH_SIZE": "32", "TRAIN.UPDATE.TYPE": "sam",
+                          "TRAIN.EMA_DECAY": "0.99"},
+    "two ranks views": {**VIEWS, "TRAIN.BATCH_SIZE": "32"},
 }
 SPOTS = ("write", "fsync", "replace", "rename", "unlink", "link", "savefig")   # where a process kills itself, see ``kill_at``
 

@@ -86,7 +86,7 @@ class Family:
         self.compare(self.outcome(place), output)
         if leftovers(place):
             self.fail(output, f"left behind: {leftovers(place)}")
-        done["(resumed inside an epoch)"] = len(re.findall(r"going on with epoch \d+, batch", output.read_text()))
+        done["(resumed inside an epoch)"] = len(re.findall(r"resuming with epoch \d+, batch", output.read_text()))
         shutil.rmtree(place)
         return done
 
@@ -112,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="at least so many, over all families in turn (default 100)")
     parser.add_argument("--families", default=",".join(FAMILIES), help=f"of {', '.join(FAMILIES)} (default: all)")
+    parser.add_argument("--of-a-run", type=int, default=KILLS_OF_A_RUN, help="kills of a run before it may end (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="which kills")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -129,7 +130,7 @@ def main() -> None:
             counts[name] = Counter()
         while sum(kills_of(count) for count in counts.values()) < args.kills:
             family = families[runs % len(families)]
-            counts[family.name] += family.torment(runs, KILLS_OF_A_RUN, chance)
+            counts[family.name] += family.torment(runs, args.of_a_run, chance)
             runs += 1
             total = sum(kills_of(count) for count in counts.values())
             print(f"\r{total} of {args.kills} kills, {runs} runs, all equal to those never killed", end="", flush=True)

@@ -9,7 +9,7 @@ import torch
 from harness import CONFIG, results, same
 
 from lib.dataset.loader import Loader
-from lib.engine import step
+from lib.engine import evaluation
 from lib.engine.progress import Progress
 from main import train
 
@@ -39,7 +39,7 @@ def send(monkeypatch):
 
 def command_of(output: str) -> list[str]:
     """The command that the output says goes on with the run, as words for main/train.py."""
-    script, name, config, gpus, *rest = shlex.split(re.search(r"Go on with:\n\s+(.*)", output).group(1))
+    script, name, config, gpus, *rest = shlex.split(re.search(r"Resume with:\n\s+(.*)", output).group(1))
     assert (script, os.path.basename(name)) == ("bash", "data_parallel_train.sh")
     return ["--cfg", config, "--gpus", gpus, *rest]
 
@@ -57,7 +57,7 @@ def test_a_signal_ends_within_a_batch_and_the_command_it_tells_goes_on_bit_for_b
     part = torch.load(tmp_path / "parts/run/models/mid_epoch.pth", weights_only=True)
     assert (part["epoch"], part["batch"]) == (1, 5)
     assert train.main(command_of(capsys.readouterr().out)) == 0
-    assert "going on with epoch 2, batch 6" in capsys.readouterr().out
+    assert "resuming with epoch 2, batch 6" in capsys.readouterr().out
     whole, parts = results(tmp_path / "whole/run"), results(tmp_path / "parts/run")
     assert whole.keys() == parts.keys()
     for name, value in whole.items():
@@ -67,7 +67,7 @@ def test_a_signal_ends_within_a_batch_and_the_command_it_tells_goes_on_bit_for_b
 @pytest.mark.slow
 def test_a_signal_during_validation_comes_back_to_validation(tmp_path, tiny, monkeypatch, capsys):
     assert train.main(words(tiny, tmp_path / "whole")) == 0
-    original, calls = step.describe, []
+    original, calls = evaluation.predictions_of, []
 
     def describe(logits, labels):
         calls.append(1)
@@ -75,7 +75,7 @@ def test_a_signal_during_validation_comes_back_to_validation(tmp_path, tiny, mon
             os.kill(os.getpid(), signal.SIGTERM)
         return original(logits, labels)
 
-    monkeypatch.setattr(step, "describe", describe)
+    monkeypatch.setattr(evaluation, "predictions_of", describe)
     assert train.main(words(tiny, tmp_path / "parts")) == 143
     assert len(calls) == 10
     assert train.main([*words(tiny, tmp_path / "parts"), "--ar"]) == 0
@@ -113,7 +113,7 @@ def test_with_other_batches_the_epoch_begins_again(tmp_path, tiny, send, monkeyp
     monkeypatch.undo()
     assert train.main([*words(tiny, tmp_path, "TRAIN.BATCH_SIZE", "32"), "--ar"]) == 0
     output = capsys.readouterr().out
-    assert re.search(rf"mid_epoch\.pth is from the middle of epoch {epoch} .* has other batches; going on .*{begins}", output)
+    assert re.search(rf"mid_epoch\.pth is from the middle of epoch {epoch} .* has other batches; resuming .*{begins}", output)
     assert not (tmp_path / "run/models/mid_epoch.pth").exists()
     found = results(tmp_path / "run")
     assert [entry["epoch"] for entry in found["history"]] == [1, 2, 3]

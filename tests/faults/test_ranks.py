@@ -87,7 +87,7 @@ def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, whol
     status, output = run.end(PATIENCE)
     assert status == 1
     assert "error: rank 1" in output
-    assert "was ended by SIGKILL; --ar True goes on" in output
+    assert "was ended by SIGKILL; --ar True resumes" in output
     assert "lost contact with another rank" in output
     assert "Traceback" not in output
 
@@ -100,7 +100,7 @@ def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, whol
     status, output = run.end(300)
     assert status == 0, output
     assert "restarted by the launcher, time 2" in output
-    assert re.search(r"going on with epoch 1, batch \d+", output)
+    assert re.search(r"resuming with epoch 1, batch \d+", output)
     one, other = results(whole), results(tmp_path / "restarted/run")
     for name, value in one.items():
         key = "TRAIN.CHECKPOINT_MINUTES"
@@ -119,11 +119,11 @@ def test_a_signal_stops_all_ranks_at_one_batch_and_they_go_on_bit_for_bit(words,
     ended, output = run.end(PATIENCE)
     assert ended == status, output
     assert "Traceback" not in output
-    command = shlex.split(re.search(r"Go on with:\n\s+(.*)", output).group(1))
+    command = shlex.split(re.search(r"Resume with:\n\s+(.*)", output).group(1))
     assert command[1] == SCRIPT
     ended, output = Launched(command, tmp_path / "resumed.txt").end(300)
     assert ended == 0, output
-    assert re.search(r"going on with epoch 2, batch \d+", output)
+    assert re.search(r"resuming with epoch 2, batch \d+", output)
     equal(whole, tmp_path / "parts/run")
 
 
@@ -137,7 +137,7 @@ def test_another_number_of_ranks_begins_the_epoch_again(words, tmp_path):
     assert status == 0, output
     assert "mid_epoch.pth is from the middle of epoch 2 with 2 processes; with 1 here" in output
     assert "changed since the checkpoint: there were 2 processes, there are 1" in output
-    assert "going on with epoch 2\n" in output
+    assert "resuming with epoch 2\n" in output
     assert [entry["epoch"] for entry in results(tmp_path / "run/run")["history"]] == [1, 2]
 
 
@@ -183,9 +183,9 @@ def test_one_rank_without_the_data_is_told_for_all(words, tmp_path):
 
 
 def test_a_rank_that_raises_ends_the_others(words, tmp_path):
-    broken = ("import sys; sys.path.insert(0, '.'); from lib.engine import step; from main import train; add = step.Sums.add\n"
+    broken = ("import sys; sys.path.insert(0, '.'); from lib.engine import totals; from main import train; add = totals.Sums.add\n"
               "def fail(self, *rest):\n    add(self, *rest); self.batches == 5 and 1 / 0\n"
-              "step.Sums.add = fail; sys.exit(train.main(sys.argv[1:]))")
+              "totals.Sums.add = fail; sys.exit(train.main(sys.argv[1:]))")
     commands = [training(words("run")), [sys.executable, "-c", broken, *training(words("run"))[2:]]]
     (first, told), (second, traceback) = started_apart(commands, tmp_path)
     assert (first, second) == (1, 1)

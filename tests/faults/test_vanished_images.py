@@ -47,7 +47,7 @@ def vanishing(path: Path):
 def check_message(message: str, folder: Path, ranks: int) -> None:
     assert f"valid.json, annotations[2]: no file {folder}/10.jpg" in message
     assert "DATASET.ON_BAD_IMAGE skip puts others in the place" in message
-    assert f"mid_epoch.pth holds epoch 2 up to batch {4 // ranks}; once the images are right, --ar True goes on" in message
+    assert f"mid_epoch.pth holds epoch 2 up to batch {4 // ranks}; once the images are right, --ar True resumes" in message
 
 
 def test_a_photograph_that_vanishes_before_validation_costs_nothing(tmp_path, words, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from lib.config import load_config
 from lib.core import build
 from lib.device.runtime import Runtime
-from lib.engine.step import evaluate
+from lib.engine.evaluation import evaluate
 from lib.inference import Predictor
 from lib.inference.outputs import check_outputs
 from lib.run import checkpoint

@@ -18,8 +18,8 @@ DEFERRABLE = [name for name in NAMES if LOSSES[name].deferrable]
 random = torch.Generator().manual_seed(0)
 LABELS = torch.randint(CLASSES, (SIZE,), generator=random)
 # of normal numbers with deviation 2, in eighths, so that half precision holds them exactly
-LOGITS, TEACHER, SEEN = ((16 * torch.randn(SIZE, width, generator=random, dtype=torch.double)).round() / 8
-                         for width in (CLASSES, CLASSES, FEATURES))   # SEEN: the features, what the classifier saw
+LOGITS, TEACHER, SEEN, *OTHERS = ((16 * torch.randn(SIZE, width, generator=random, dtype=torch.double)).round() / 8
+                         for width in (CLASSES, CLASSES, FEATURES, CLASSES, CLASSES))   # SEEN: the features
 
 
 def labels_of(counts: list[int]) -> Tensor:
@@ -34,6 +34,8 @@ def make(name: str, counts: Tensor | list[int] = LONG_TAILED, active: bool = Tru
 
 
 def call(loss: LongTailLoss, logits: Tensor = LOGITS, labels: Tensor = LABELS, sample_weight: Tensor | None = None) -> Tensor:
-    """With features and teacher for whoever needs them, in the precision of the logits."""
+    """With features, teacher and experts for whoever needs them, in the precision of the logits."""
     size = len(logits)
-    return loss(Output(logits, SEEN[:size].to(logits), {"teacher": TEACHER[:size].to(logits)}), labels, sample_weight)
+    experts = torch.stack([logits, *(other[:size].to(logits) for other in OTHERS)], dim=1)
+    heads = {"teacher": TEACHER[:size].to(logits), "experts": experts}
+    return loss(Output(logits, SEEN[:size].to(logits), heads), labels, sample_weight)

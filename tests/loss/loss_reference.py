@@ -11,6 +11,7 @@ class Given(NamedTuple):
     labels: list[int]
     features: list[list[float]]
     teacher: list[list[float]]
+    experts: list[list[list[float]]]   # of each example
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -173,7 +174,30 @@ def dive_kld(given, counts, active, power_norm=False, power=0.5, temperature=3.0
     return alpha * temperature ** 2 * mean(terms) + (1 - alpha) * balanced_softmax_ce(given, counts, active)
 
 
+def balpoe(given: Given, counts: list[int], active: bool, taus: tuple[float, ...] = (0.0, 1.0, 2.0)) -> float:
+    """Classes without images are left out."""
+    total = sum(counts)
+    terms = []
+    for experts, label in zip(given.experts, given.labels):
+        of_experts = []
+        for tau, row in zip(taus, experts):
+            shifted = {c: math.exp(z + tau * math.log(counts[c] / total)) for c, z in enumerate(row) if counts[c]}
+            of_experts.append(-math.log(shifted[label] / sum(shifted.values())))
+        terms.append(mean(of_experts))
+    return mean(terms)
+
+
+def class_balanced_bce(given: Given, counts: list[int], active: bool, beta: float = 0.9999) -> float:
+    weights, terms = class_balanced(counts, beta), []
+    for row, label in zip(given.logits, given.labels):
+        p = softmax(row)
+        bce = mean([-math.log(value) if c == label else -math.log(1 - value) for c, value in enumerate(p)])
+        terms.append((weights[label] if active else 1.0) * bce)
+    return mean(terms)
+
+
 REFERENCE = {
+    "BalPoE": balpoe, "ClassBalancedBCE": class_balanced_bce,
     "CrossEntropy": cross_entropy, "CostSensitiveCE": cost_sensitive_ce, "ClassBalanceCE": class_balance_ce,
     "CrossEntropyLabelSmooth": label_smooth, "CrossEntropyLabelAwareSmooth": label_aware_smooth, "FocalLoss": focal,
     "ClassBalanceFocal": class_balance_focal, "LDAMLoss": ldam, "BalancedSoftmaxCE": balanced_softmax_ce, "CDT": cdt,

@@ -1,7 +1,7 @@
 """Losses against formulas written down independently in float64."""
 import pytest
 import torch
-from loss_cases import COUNTS, LABELS, LOGITS, NAMES, SEEN, TEACHER, call, labels_of, make
+from loss_cases import COUNTS, LABELS, LOGITS, NAMES, OTHERS, SEEN, TEACHER, call, labels_of, make
 from loss_reference import REFERENCE, Given
 
 from lib.loss import LOSSES
@@ -14,6 +14,7 @@ OPTIONS = [
     ("ClassBalanceFocal", {"beta": 0.9999, "gamma": 2.0}), ("LDAMLoss", {"max_margin": 0.1, "scale": 8.0}),
     ("CDT", {"gamma": 0.7}), ("SEQL", {"gamma": 0.5, "lambda_": 0.1}), ("SEQL", {"gamma": 0.5, "lambda_": 1.0}),
     ("InfluenceBalancedLoss", {"alpha": 3.0}), ("DiVEKLD", {"power_norm": True}),
+    ("BalPoE", {"taus": (-1.0, 1.0, 3.0)}), ("ClassBalancedBCE", {"beta": 0.9}),
     ("DiVEKLD", {"power_norm": True, "power": 2.0, "temperature": 1.5, "alpha": 0.9}),
 ]
 
@@ -28,7 +29,8 @@ def test_formula(name, options, profile):
     counts = COUNTS[profile]
     logits = LOGITS / 10 if name == "LDAMLoss" else LOGITS   # cosines
     labels = labels_of(counts)
-    given = Given(logits.tolist(), labels.tolist(), SEEN.tolist(), TEACHER.tolist())
+    experts = torch.stack([logits, *OTHERS], dim=1)
+    given = Given(logits.tolist(), labels.tolist(), SEEN.tolist(), TEACHER.tolist(), experts.tolist())
     for active in (False, True):
         value = call(make(name, counts, active, **options), logits, labels)
         expected = REFERENCE[name](given, counts, active, **options)

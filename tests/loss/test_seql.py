@@ -9,7 +9,8 @@ from torch import nn
 from lib.combiner import COMBINERS
 from lib.dataset import Batch
 from lib.device.precision import Precision
-from lib.engine.step import EagerStep, train_one_epoch
+from lib.engine.epoch import train_one_epoch
+from lib.engine.step import EagerStep
 from lib.loss import LOSSES
 from lib.net import Output
 from lib.utils.seed import Stream, batch_seeds
@@ -60,7 +61,7 @@ def test_the_seed_of_the_batch_decides(seed):
     loss = SEQL(LONG_TAILED, gamma=0.5, lambda_=0.1)
     before = loss(LOGITS, LABELS)
     loss.on_batch(seed)
-    given = Given(LOGITS.tolist(), LABELS.tolist(), [], [])
+    given = Given(LOGITS.tolist(), LABELS.tolist(), [], [], [])
     assert loss(LOGITS, LABELS).item() == pytest.approx(seql(given, LONG_TAILED.tolist(), True, 0.5, 0.1, seed), rel=1e-6)
     assert loss(LOGITS, LABELS).item() != before.item()
 

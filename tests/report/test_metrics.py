@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sklearn import metrics as reference
 
 from lib.report.metrics import USUAL, ShotBounds, measure
-from lib.report.predictions import Predictions, confusion, describe
+from lib.report.predictions import Predictions, confusion, predictions_of
 from lib.report.tables import class_table, headline, summary
 from tests.report.validations import made
 
@@ -30,18 +30,18 @@ def case(labels, predicted, counts, confidence=1.0, bounds=USUAL):
 def test_top_k(k):
     logits, labels, counts = random_case()
     expected = reference.top_k_accuracy_score(labels, logits, k=k, labels=range(12))
-    assert measure(describe(logits, labels), counts).top[k] == pytest.approx(expected, abs=1e-12)
+    assert measure(predictions_of(logits, labels), counts).top[k] == pytest.approx(expected, abs=1e-12)
 
 
 def test_no_more_tops_than_classes():
     logits, labels, counts = random_case(classes=3)
-    assert set(measure(describe(logits, labels), counts).top) == {1, 2, 3}
-    assert measure(describe(logits, labels), counts).top[3] == 1
+    assert set(measure(predictions_of(logits, labels), counts).top) == {1, 2, 3}
+    assert measure(predictions_of(logits, labels), counts).top[3] == 1
 
 
 def test_recall_precision_f1():
     logits, labels, counts = random_case()
-    found, predicted = measure(describe(logits, labels), counts), logits.argmax(1)
+    found, predicted = measure(predictions_of(logits, labels), counts), logits.argmax(1)
     precision, recall, f1, _ = reference.precision_recall_fscore_support(
         labels, predicted, labels=range(11), zero_division=np.nan)
     np.testing.assert_allclose(found.recall[:11], recall)
@@ -56,22 +56,22 @@ def test_recall_precision_f1():
 
 def test_loss_is_cross_entropy():
     logits, labels, counts = random_case()
-    assert measure(describe(logits, labels), counts).nll == pytest.approx(
+    assert measure(predictions_of(logits, labels), counts).nll == pytest.approx(
         torch.nn.functional.cross_entropy(logits.double(), labels).item(), rel=1e-6)
 
 
 def test_among_equal_logits_the_first_class_wins_everywhere():
-    described = describe(torch.zeros(3, 4), torch.tensor([0, 1, 3]))
+    described = predictions_of(torch.zeros(3, 4), torch.tensor([0, 1, 3]))
     assert described.predicted.tolist() == [0, 0, 0]
     assert described.rank.tolist() == [0, 1, 3]
     logits, labels, _ = random_case()
-    described = describe(logits.round(), labels)
+    described = predictions_of(logits.round(), labels)
     assert torch.equal(described.rank == 0, described.predicted == labels)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_extreme_logits_are_finite(dtype):
-    described = describe(torch.tensor([[1000.0, -1000, 0], [-1000, 1000, 0]], dtype=dtype), torch.tensor([1, 1]))
+    described = predictions_of(torch.tensor([[1000.0, -1000, 0], [-1000, 1000, 0]], dtype=dtype), torch.tensor([1, 1]))
     assert described.nll.tolist() == [2000, 0]
     assert described.confidence.tolist() == [1, 1]
 
@@ -79,13 +79,13 @@ def test_extreme_logits_are_finite(dtype):
 def test_what_is_not_a_number_is_not_right():
     """A network that has diverged knows nothing: no class is recognised, and the loss is no number of JSON's."""
     labels = torch.tensor([0, 1, 2, 1])
-    found = measure(describe(torch.full((4, 3), math.nan), labels), torch.tensor([5, 5, 5]))
+    found = measure(predictions_of(torch.full((4, 3), math.nan), labels), torch.tensor([5, 5, 5]))
     assert (found.top[1], found.top[2], found.top[3]) == (0, 0, 0)
     assert found.recall.tolist() == [0, 0, 0]
     assert found.history_entry()["valid_loss"] is None
     json.dumps([found.to_dict(), found.history_entry()], allow_nan=False)
     logits = torch.tensor([[math.nan, 2, 1], [3, math.nan, 1]])
-    assert describe(logits, torch.tensor([1, 1])).rank.tolist() == [1, 3]
+    assert predictions_of(logits, torch.tensor([1, 1])).rank.tolist() == [1, 3]
 
 
 @pytest.mark.parametrize(("count", "group"), [(101, "many"), (100, "medium"), (20, "medium"), (19, "few"), (0, "few")])
@@ -126,7 +126,7 @@ def test_geometric_mean_is_zero_where_a_class_is_never_recognised():
 
 def test_dictionary_is_json_without_nan():
     logits, labels, counts = random_case()
-    text = json.dumps(measure(describe(logits, labels), counts).to_dict(), allow_nan=False)
+    text = json.dumps(measure(predictions_of(logits, labels), counts).to_dict(), allow_nan=False)
     assert json.loads(text)["recall"][11] is None
 
 
@@ -176,7 +176,7 @@ def test_dictionary_has_the_images_behind_each_number():
 @pytest.mark.parametrize("classes", [2, 5, 12])
 def test_top_five_are_those_of_topk(classes):
     logits, _, _ = random_case(classes=12)
-    described = describe(logits[:, :classes], torch.zeros(len(logits), dtype=torch.long))
+    described = predictions_of(logits[:, :classes], torch.zeros(len(logits), dtype=torch.long))
     values, places = logits[:, :classes].softmax(1).topk(min(5, classes))
     assert torch.equal(described.top[:, :5].long(), F.pad(places, (0, 5 - places.shape[1]), value=-1))
     torch.testing.assert_close(described.probabilities, F.pad(values, (0, 5 - values.shape[1])))
@@ -185,12 +185,12 @@ def test_top_five_are_those_of_topk(classes):
 
 def test_equal_and_infinite_logits_come_by_number_and_none_twice():
     logits = torch.tensor([[0.0, 1, 1, 0, 0, 0], [-torch.inf, 3, -torch.inf, -torch.inf, -torch.inf, -torch.inf]])
-    assert describe(logits, torch.zeros(2, dtype=torch.long)).top.tolist() == [[1, 2, 0, 3, 4], [1, 0, 2, 3, 4]]
+    assert predictions_of(logits, torch.zeros(2, dtype=torch.long)).top.tolist() == [[1, 2, 0, 3, 4], [1, 0, 2, 3, 4]]
 
 
 def test_table_of_many_classes_is_cut():
     logits, labels, counts = random_case(classes=40)
-    table = class_table(measure(describe(logits, labels), counts), [f"c{i}" for i in range(40)])
+    table = class_table(measure(predictions_of(logits, labels), counts), [f"c{i}" for i in range(40)])
     assert "… 20 more in per_class.csv …" in table
     assert len(table.splitlines()) == 22
 
@@ -206,7 +206,7 @@ def test_table_of_classes_in_full():
 
 def test_confusion_matrix():
     logits, labels, counts = random_case()
-    found = confusion(describe(logits, labels), counts)
+    found = confusion(predictions_of(logits, labels), counts)
     order = found.order
     expected = reference.confusion_matrix(labels, logits.argmax(1), labels=order)
     assert np.array_equal(found.counts, expected)
@@ -216,7 +216,7 @@ def test_confusion_matrix():
 @pytest.mark.parametrize("cells", [1, 5, 7])
 def test_shared_cells_are_sums_of_the_whole_matrix(cells):
     logits, labels, counts = random_case()
-    predictions = describe(logits, labels)
+    predictions = predictions_of(logits, labels)
     whole, shared = confusion(predictions, counts), confusion(predictions, counts, cells)
     expected = np.add.reduceat(np.add.reduceat(whole.counts, shared.edges[:-1], 0), shared.edges[:-1], 1)
     assert np.array_equal(shared.counts, expected)
@@ -225,10 +225,10 @@ def test_shared_cells_are_sums_of_the_whole_matrix(cells):
 
 def test_batches_put_together_are_the_whole_at_72_bytes_an_image():
     logits, labels, _ = random_case()
-    whole = describe(logits, labels)
+    whole = predictions_of(logits, labels)
     together = Predictions.empty(len(labels), torch.device("cpu"))
     for start in range(0, len(labels), 64):
         rows = slice(start, start + 64)
-        together.put(rows, describe(logits[rows], labels[rows]))
+        together.put(rows, predictions_of(logits[rows], labels[rows]))
     assert all(torch.equal(one, other) for one, other in zip(whole, together))
     assert sum(column.nbytes for column in together) == 72 * len(labels)

@@ -8,7 +8,7 @@ import torch
 
 from lib.report.metrics import Evaluated, measure
 from lib.report.page import Background
-from lib.report.predictions import describe
+from lib.report.predictions import predictions_of
 from lib.report.report import FILES, write_report
 from lib.report.tables import predictions_csv
 from tests.report.validations import NAMES, Pictures, made, messy
@@ -42,7 +42,7 @@ def test_predictions_are_kept_without_loss(classes):
     generator = torch.Generator().manual_seed(0)
     logits, labels = 5 * torch.randn(50, classes, generator=generator), torch.randint(classes, (50,), generator=generator)
     names = [f"class {number}" for number in range(classes)]
-    predictions = describe(logits, labels)
+    predictions = predictions_of(logits, labels)
     found = rows(predictions_csv(predictions, Pictures(labels, names), {7: "it is damaged"}))
     assert [int(row["index"]) for row in found] == list(range(50))
     assert [row["true"] for row in found] == [names[label] for label in labels]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lib.dataset import ImageSet
 from lib.report.metrics import Evaluated, measure
-from lib.report.predictions import TOP, Predictions, describe
+from lib.report.predictions import TOP, Predictions, predictions_of
 from lib.utils.errors import InputError
 
 
@@ -56,6 +56,6 @@ def messy(unreadable: Sequence[int] = (), broken: Sequence[int] = ()) -> Evaluat
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(len(labels), len(NAMES), generator=generator) + torch.tensor(COUNTS).log() / 4
     logits[torch.arange(len(labels)), labels] += 1
-    predictions = describe(logits, labels)
+    predictions = predictions_of(logits, labels)
     images = Pictures(labels, NAMES, [*unreadable, *broken])
     return Evaluated(predictions, measure(predictions, torch.tensor(COUNTS)), images, dict.fromkeys(unreadable, "it is damaged"))

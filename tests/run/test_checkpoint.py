@@ -180,10 +180,10 @@ def test_a_first_stage_that_does_not_fit_is_refused(network, first, reason):
 def test_lws_says_what_it_cannot_know(caplog):
     """Without bias and without a configuration, a linear layer looks like cosines."""
     network = second_stage("LWS", bias=False)
-    with caplog.at_level("WARNING", logger="lib.modules.classifiers"):
+    with caplog.at_level("WARNING", logger="lib.modules.classifiers.lws"):
         checkpoint.load_first_stage(network, state_of(second_stage("FC", bias=False), "FC"), "first.pth")
     assert not caplog.records
-    with caplog.at_level("WARNING", logger="lib.modules.classifiers"):
+    with caplog.at_level("WARNING", logger="lib.modules.classifiers.lws"):
         checkpoint.load_first_stage(network, state_of(second_stage("FC", bias=False)), "first.pth")
     assert "first.pth does not say whether" in caplog.text
 

@@ -59,7 +59,7 @@ def test_a_damaged_one_is_named_and_the_newest_good_one_taken(run, caplog, how):
         start = newest_start(run.models, fits)
     assert start.state["epoch"] == 6
     assert "last.pth" in caplog.text
-    assert "going on with" in caplog.text
+    assert "resuming" in caplog.text
     assert "previous.pth" in caplog.text
 
 

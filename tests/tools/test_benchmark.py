@@ -10,11 +10,11 @@ from lib.config import load_config
 from lib.device.runtime import Runtime
 from tools.benchmark import PARTS, choose, main
 from tools.measure import report
-from tools.measure.bench import load_sets, prepare
+from tools.measure.prepared import load_sets, prepare
 from tools.measure.rates import RATES
 from tools.measure.startup import STAGES
 from tools.measure.turns import spread, summarise, take_turns
-from tools.measure.usual import UsualLoop, usual_transform
+from tools.measure.usual_loop import UsualLoop, usual_transform
 
 DIGITS = "configs/test/digits_lt.yaml"
 

@@ -16,7 +16,7 @@ from lib.dataset import DATASETS
 from lib.dataset.long_tail import long_tail_counts
 from lib.utils.text import safe_cell, shell_line
 from tools import convert_from_folder, convert_from_ImageNet, convert_from_iNat, convert_from_tfrecords
-from tools.conversion import NAMED
+from tools.conversion.listing import NAMED
 
 ROOT = Path(__file__).resolve().parents[2]
 WNIDS = ["n01440764", "n01443537", "n01484850"]

@@ -66,7 +66,7 @@ def test_files_and_links_of_the_documents_are_there():
 def test_entries_follow_the_template():
     parts = {"title", "what", "formula", "paper", "options", "rows"}
     for trick in TRICKS:
-        assert trick.keys() - {"note"} in (parts | {"stack"}, parts | {"chain"})
+        assert trick.keys() - {"note", "elsewhere"} in (parts | {"stack"}, parts | {"chain"})
         assert 2 <= len(re.findall(r"[.](?:\s|$)", trick["what"])) <= 4, trick["title"]
         for key in trick["options"]:
             assert any(known == key or known.startswith(f"{key}.") for known in TREE.flat()), key

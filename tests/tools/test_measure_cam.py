@@ -5,7 +5,7 @@ from PIL import Image
 
 from lib.config import load_config
 from lib.core import build
-from tools.measure.cam import folder_of, in_batches, one_at_a_time
+from tools.measure.cam_rate import folder_of, in_batches, one_at_a_time
 
 
 def test_both_loops_make_the_same_images():

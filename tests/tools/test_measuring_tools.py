@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tools import benchmark, measure_scale
-from tools.measure import jpeg, scaling, startup
+from tools.measure import jpeg_readers, scaling, startup
 
 PATIENCE = 120   # seconds, on a busy machine
-MAINS = {"jpeg": jpeg.main, "scaling": scaling.main, "measure_scale": measure_scale.main}
+MAINS = {"jpeg": jpeg_readers.main, "scaling": scaling.main, "measure_scale": measure_scale.main}
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_system_that_does_not_tell_its_memory(monkeypatch, capsys):
 
 def test_a_missing_opencv_is_one_message(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    assert jpeg.main(["--images", "1"]) == 2
+    assert jpeg_readers.main(["--images", "1"]) == 2
     assert "pip install -r tools/requirements.txt" in capsys.readouterr().err
 
 

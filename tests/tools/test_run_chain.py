@@ -101,7 +101,7 @@ def test_ctrl_c_ends_the_chain(chain, capsys):
     interrupted = Starts(130)
     assert chain(interrupted) == 130
     assert len(interrupted.words) == 1
-    assert "interrupted; the same command goes on with this stage" in capsys.readouterr().out
+    assert "interrupted; the same command resumes this stage" in capsys.readouterr().out
 
 
 def test_an_unfinished_stage_is_resumed(chain):

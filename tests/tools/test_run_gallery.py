@@ -87,7 +87,7 @@ def test_it_goes_on_after_an_interruption_and_after_a_kill(recipes, words, tmp_p
     queue.send_signal(signal.SIGINT)
     shown, _ = queue.communicate(timeout=PATIENCE)
     assert queue.returncode == 130
-    assert "Go on with:\n    python tools/run_gallery.py --configs" in shown
+    assert "Resume with:\n    python tools/run_gallery.py --configs" in shown
     assert "stopped by SIGINT" in (run / "output.log").read_text()
     before = history(run)
     assert len(before) < EPOCHS

@@ -9,14 +9,14 @@ from lib.report.metrics import measure
 from lib.utils.seed import shared_generator
 from tools.benchmark import main
 from tools.measure import scaling
-from tools.measure.scaling import Point
+from tools.measure.scaling import Measurement
 
 
 def test_one_curve_goes_over_images_and_one_over_classes():
     points = scaling.plan_points([10**5, 10**4], [10, 10**4], [1, 2])
-    assert points["images"] == [Point(10**4, 1000, 1), Point(10**5, 1000, 1), Point(10**4, 1000, 2), Point(10**5, 1000, 2)]
+    assert points["images"] == [Measurement(images, 1000, ranks) for ranks in (1, 2) for images in (10**4, 10**5)]
     assert {point.images for point in points["classes"]} == {10**5}
-    assert scaling.plan_points([50], [10], [1])["images"] == [Point(50, 5, 1)]
+    assert scaling.plan_points([50], [10], [1])["images"] == [Measurement(50, 5, 1)]
 
 
 @pytest.mark.parametrize("power", [0, 1, 2])
@@ -28,8 +28,8 @@ def test_growth_is_the_exponent(power):
 
 
 def test_ranks_share_out_the_batches():
-    parts = dict(scaling.parts(Point(1280, 10, 1)))
-    shared = dict(scaling.parts(Point(1280, 10, 2)))
+    parts = dict(scaling.parts(Measurement(1280, 10, 1)))
+    shared = dict(scaling.parts(Measurement(1280, 10, 2)))
     assert (len(parts["batch plan"]()), len(shared["batch plan"]())) == (10, 5)
     assert parts["draw bbn sampler"]().shape == (2, 1280)
     torch.testing.assert_close(parts["draw default"](), shared["draw default"]())   # every rank makes the whole draw
@@ -61,7 +61,7 @@ def test_points_table_and_figure(tmp_path, monkeypatch, capsys):
     outputs = ["--json", str(files[0]), "--figure", str(files[1])]
     assert main(["--scaling", "--images", "200", "400", "--classes", "4", "8", "--repeats", "1", *outputs]) == 0
     found = json.loads(files[0].read_text())
-    names = [name for name, _ in scaling.parts(Point(200, 4, 1))]
+    names = [name for name, _ in scaling.parts(Measurement(200, 4, 1))]
     assert len(found["points"]) == 2 * 2 * 2 * len(names)   # axes, sizes, ranks
     assert all(row["seconds"] > 0 and row["mib"] >= 0 for row in found["points"])
     assert files[1].read_bytes().startswith(b"\x89PNG")

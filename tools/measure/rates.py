@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from lib.core import build
-from lib.engine.step import evaluate, train_one_epoch
-from tools.measure.bench import Bench
-from tools.measure.usual import UsualLoop
+from lib.engine.epoch import train_one_epoch
+from lib.engine.evaluation import evaluate
+from tools.measure.prepared import Bench
+from tools.measure.usual_loop import UsualLoop
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:

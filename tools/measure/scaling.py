@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 
 from lib.dataset import SAMPLERS, Draw, EpochBatches
 from lib.report.metrics import measure
-from lib.report.predictions import Predictions, confusion, describe
+from lib.report.predictions import Predictions, confusion, predictions_of
 from lib.report.style import save_figure
 from lib.run.environment import environment, git_state
 from lib.utils.errors import InputError
@@ -49,7 +49,7 @@ RESET = Path("/proc/self/clear_refs")
 M_MMAP_THRESHOLD = -3   # of mallopt, in glibc's malloc.h
 
 
-class Point(NamedTuple):
+class Measurement(NamedTuple):
     """Where something is measured."""
 
     images: int
@@ -57,14 +57,14 @@ class Point(NamedTuple):
     ranks: int
 
 
-def plan_points(images: Sequence[int], classes: Sequence[int], ranks: Sequence[int]) -> dict[str, list[Point]]:
+def plan_points(images: Sequence[int], classes: Sequence[int], ranks: Sequence[int]) -> dict[str, list[Measurement]]:
     """Points of each curve, in ascending order; a class has ten images on average, or more, everywhere."""
     fixed_classes, fixed_images = max(1, min(FIXED_CLASSES, min(images) // 10)), max(FIXED_IMAGES, 10 * max(classes))
-    return {"images": [Point(number, fixed_classes, rank) for rank in ranks for number in sorted(images)],
-            "classes": [Point(fixed_images, number, rank) for rank in ranks for number in sorted(classes)]}
+    return {"images": [Measurement(number, fixed_classes, rank) for rank in ranks for number in sorted(images)],
+            "classes": [Measurement(fixed_images, number, rank) for rank in ranks for number in sorted(classes)]}
 
 
-def parts(point: Point) -> Iterator[tuple[str, Callable[[], object]]]:
+def parts(point: Measurement) -> Iterator[tuple[str, Callable[[], object]]]:
     """Name and work of everything that is measured at a point; what the work needs is made before it, and not measured."""
     counts = torch.from_numpy(long_tail(point.images, point.classes))
     labels = torch.repeat_interleave(torch.arange(point.classes), counts)
@@ -76,7 +76,7 @@ def parts(point: Point) -> Iterator[tuple[str, Callable[[], object]]]:
     predictions = random_predictions(labels)
     yield "metrics", lambda: (measure(predictions, counts), confusion(predictions, counts))
     logits = torch.randn(BATCH, point.classes)
-    yield "evaluation batch", lambda: describe(logits, torch.arange(BATCH) % point.classes)
+    yield "evaluation batch", lambda: predictions_of(logits, torch.arange(BATCH) % point.classes)
 
 
 def plan(draw: Draw, ranks: int) -> list[tuple[torch.Tensor, int]]:
@@ -155,7 +155,7 @@ def growth(sizes: Sequence[int], values: Sequence[float]) -> float | None:
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
-def measure_curves(points: dict[str, list[Point]], repeats: int) -> list[dict[str, Any]]:
+def measure_curves(points: dict[str, list[Measurement]], repeats: int) -> list[dict[str, Any]]:
     """A row per point and part. Seconds of all, then memory of all."""
     flat = [(axis, point) for axis, own in points.items() for point in own]
     rows = [{"axis": axis, **point._asdict(), "part": name, "seconds": median_seconds(work, repeats)}
@@ -165,7 +165,7 @@ def measure_curves(points: dict[str, list[Point]], repeats: int) -> list[dict[st
     return [{**row, "mib": peak} for row, peak in zip(rows, peaks, strict=True)]
 
 
-def show(what: str, points: Sequence[tuple[str, Point]]) -> Iterator[tuple[str, Point]]:
+def show(what: str, points: Sequence[tuple[str, Measurement]]) -> Iterator[tuple[str, Measurement]]:
     """The points, each printed as its turn comes."""
     for number, (axis, point) in enumerate(points, start=1):
         where = f"{point.images:,} images, {point.classes:,} classes, {point.ranks} ranks"

@@ -22,11 +22,12 @@ import torch
 from lib.config import Config
 from lib.core import build
 from lib.device.runtime import Runtime
-from lib.engine.step import evaluate, train_one_epoch
+from lib.engine.epoch import train_one_epoch
+from lib.engine.evaluation import evaluate
 from lib.utils.errors import MISTAKE, InputError, RunFailedError
 from lib.utils.system import peak_memory
 from main.command import make_parser, run_command
-from tools.measure.bench import load_sets, make_parts
+from tools.measure.prepared import load_sets, make_parts
 
 STAGES = ("imports", "data", "network", "first_batch")   # seconds of each; together from the process's start to the first batch
 MIB = 2**20

@@ -1,4 +1,4 @@
-"""Whether a run that is there was made with the configuration that would go on with it."""
+"""Whether a run that is there was made with the configuration that would resume it."""
 import os
 from collections.abc import Iterator
 

@@ -32,13 +32,13 @@ class Lines:
         self.num_slots, self.write = num_slots, write
 
     def event(self, entry: Entry, account: Sequence[Entry], now: float) -> None:
-        self.write(f"{datetime.now():%H:%M:%S}  {describe(entry)}  [{summary(account, self.num_slots, now)}]\n")
+        self.write(f"{datetime.now():%H:%M:%S}  {describe_entry(entry)}  [{summary(account, self.num_slots, now)}]\n")
 
     def update(self, account: Sequence[Entry], now: float) -> None:
         """Nothing happened."""
 
 
-def describe(entry: Entry) -> str:
+def describe_entry(entry: Entry) -> str:
     """What has just become of a run."""
     job = entry.job
     if entry.status == RUNNING:

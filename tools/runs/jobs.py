@@ -32,7 +32,7 @@ class Job(NamedTuple):
 
     @property
     def settled(self) -> Config:
-        """With what was chosen from the data, once the run has begun."""
+        """With what was chosen from the data, once the run has started."""
         return as_its_run(self.cfg, self.run.directory)
 
     @property
@@ -110,7 +110,7 @@ def state(job: Job) -> State:
 
 
 def check_unchanged(jobs: Sequence[Job]) -> None:
-    """Raises InputError for runs that were begun with another configuration, so that no number stands for what it is not of."""
+    """Raises InputError for runs that were started with another configuration, so that no number stands for what it is not of."""
     problems = [f"{job.run.directory} was made with another configuration ({'; '.join(found)})"
                 for job in jobs if job.run.holds_a_run() and (found := list(changes(job.cfg, job.run)))]
     if problems:

@@ -14,7 +14,7 @@ GRACE = 30.0   # seconds in which an interrupted run may save what it has
 
 
 def start_process(words: Sequence[str], output: Path, threads: int) -> subprocess.Popen:
-    """Starts a run whose output is appended to a file; raises InputError where that run is still going on.
+    """Starts a run whose output is appended to a file; raises InputError where that run is still active.
 
     The run gets a session of its own, so that the terminal's Ctrl-C reaches the queue only, which then ends its runs in order.
     """
@@ -42,7 +42,7 @@ def open_output(output: Path) -> IO[str]:
 
 
 def check_idle(outputs: Iterable[Path]) -> None:
-    """Raises InputError if one of these runs is still going on."""
+    """Raises InputError if one of these runs is still active."""
     for output in outputs:
         if output.exists():
             open_output(output).close()

@@ -32,7 +32,7 @@ class Engine(Protocol):
         """The runs that are over, each once."""
 
     def stop(self) -> None:
-        """Ends what is running, so that it can go on later, and waits for it."""
+        """Ends what is running, so that it can be resumed later, and waits for it."""
 
 
 @dataclass

@@ -66,11 +66,12 @@ def read_sessions(run: Run) -> list[dict[str, Any]]:
     """The run's environment.json. Where it is missing or damaged, the log says so, and what is to be told of it is unknown."""
     path = run.directory / "environment.json"
     try:
-        sessions = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(sessions, list) or not sessions or not all(map(is_session, sessions)):
-            raise ValueError("no list of starts with their hardware")
+        path.read_text(encoding="utf-8")   # of which ``sessions`` replaces what is no UTF-8, and takes a missing file for none
+        sessions = run.sessions()
+        if not sessions or not all(map(is_session, sessions)):
+            raise InputError(f"{path}: no list of starts with their hardware")
         return sessions
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, InputError) as error:
         log.warning("%s cannot be read (%s); hardware and commit of this run are given as unknown", path,
                     getattr(error, "strerror", None) or error)
         return [{"hardware": "unknown", "processor": "", "git": {"commit": "unknown", "changed": False}}]

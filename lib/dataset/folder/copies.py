@@ -40,7 +40,7 @@ def find_copies(items: Sequence[Item], looks: Sequence[Look], near: bool) -> Cop
     groups.join_equal(item.group for item in items)
     pairs = find_near_pairs(items, looks) if near else []
     for one, other, _ in pairs:
-        groups.join(one, other)
+        groups.join(int(one), int(other))
     return Copies(number_groups([look.pixels for look in looks]), pairs, groups.numbers())
 
 

@@ -50,7 +50,7 @@ def unreadable_text(lines: Sequence[str], most: int | None = NAMED) -> str:
 
 def headline(assignment: Assignment) -> str:
     counts = {part: assignment.counts(part) for part in PARTS}
-    total = sum(counts.values())
+    total = np.sum([*counts.values()], axis=0)
     parts = ", ".join(f"{counts[part].sum():,} {title}" for part, title in TITLES.items())
     sizes = np.array([entry.size for entry in assignment.entries if entry.part != IGNORE and any(entry.size)] or [(0, 0)])
     height, across = np.median(sizes, axis=0).astype(int)
@@ -63,12 +63,13 @@ def class_rows(assignment: Assignment, most: int | None) -> Iterator[str]:
     table = np.stack([sum(columns), *columns], axis=1)
     order = np.argsort(-table[:, 0], kind="stable").tolist()
     hidden = 0 if most is None else max(0, len(order) - most)
-    shown = order[:most // 2] + order[-(most // 2):] if hidden else order
+    half = (most or 0) // 2
+    shown = order[:half] + order[-half:] if hidden else order
     names = {label: printable(assignment.class_names[label], 40) for label in shown}
     columns_of_names = max(len("class"), *(width(name) for name in names.values()))
     yield f"{'class':<{columns_of_names}}  {'images':>8}  " + "  ".join(f"{title:>10}" for title in TITLES.values())
     for place, label in enumerate(shown):
-        if hidden and place == most // 2:
+        if hidden and place == half:
             yield f"… {hidden:,} classes more, all in {TEXT} …"
         numbers = "  ".join(f"{number:>10,}" for number in table[label, 1:])
         yield f"{pad(names[label], columns_of_names)}  {table[label, 0]:>8,}  {numbers}"
@@ -80,7 +81,7 @@ def copy_rows(found: Survey) -> Iterator[str]:
         yield from ("    " + " = ".join(map(printable, names)) for names in found.equal)
     if found.near:
         yield "nearly equal images, and how they correlate:"
-        yield from (f"    {printable(one)} ≈ {printable(other)}  {likeness:.3f}" for one, other, likeness in found.near)
+        yield from (f"    {printable(str(one))} ≈ {printable(str(other))}  {likeness:.3f}" for one, other, likeness in found.near)
 
 
 def to_json(found: Survey) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def describe_near(pairs: Sequence[Pair], labels: np.ndarray, parts: np.ndarray, 
     lines = []
     for what, found in kinds.items():
         if found:
-            shown = ", ".join(f"'{printable(name(one))}' ≈ '{printable(name(other))}'" for one, other, _ in found[:NAMED])
+            couples = [[printable(name(int(number))) for number in (pair.one, pair.other)] for pair in found[:NAMED]]
+            shown = ", ".join(f"'{one}' ≈ '{other}'" for one, other in couples)
             shown += f" and {len(found) - NAMED:,} more" * (len(found) > NAMED)
             lines.append(f"{what}: {count(len(found), 'pair')}, {shown}")
     return lines

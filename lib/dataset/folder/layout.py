@@ -53,7 +53,7 @@ def find_parts(top: Top, keys: Keys, layout: str) -> dict[str, Path]:
     named: dict[str, list[Path]] = {}
     for place in top.folders:
         if part_of(place):
-            named.setdefault(part_of(place), []).append(place)
+            named.setdefault(str(part_of(place)), []).append(place)
     others = [place for place in top.folders if not part_of(place)]
     if layout == "auto":
         holding = [place for places in named.values() for place in places if holds_folders(place)]

@@ -101,11 +101,11 @@ def candidates(signs: np.ndarray, bound: float) -> Iterator[np.ndarray]:
         chosen = np.sort(random.permutation(BITS)[:used])
         keys = np.zeros((len(signs), 8), dtype=np.uint8)
         keys[:, :(used + 7) // 8] = np.packbits(signs[:, chosen], axis=1)
-        keys = keys.view(np.uint64).ravel()
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        for ahead in range(1, min(PARTNERS, len(keys) - 1) + 1):
-            places = np.flatnonzero(keys[ahead:] == keys[:-ahead])
+        words = keys.view(np.uint64).ravel()
+        order = np.argsort(words, kind="stable")
+        words = words[order]
+        for ahead in range(1, min(PARTNERS, len(words) - 1) + 1):
+            places = np.flatnonzero(words[ahead:] == words[:-ahead])
             if len(places) == 0:
                 break
             pairs = np.sort(np.stack([order[places], order[places + ahead]], axis=1), axis=1)

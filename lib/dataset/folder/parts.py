@@ -41,7 +41,7 @@ class Parts:
         self.parts[self.pool("")] = TRAIN
 
     def fold(self, folds: int, number: int) -> None:
-        """Training and validation images anew: fold ``number``, from 1, validates."""
+        """Training and validation images again: fold ``number``, from 1, validates."""
         pool = self.pool(TRAIN, VALID, "")
         chosen = choose_folds(*self.of(pool), folds, self.seed) == number - 1
         self.parts[pool] = np.where(chosen, VALID, TRAIN)

@@ -33,8 +33,8 @@ class Item(NamedTuple):
 
 
 @dataclass
-class Source:
-    """All images, and what was left out.
+class Inventory:
+    """The inventory of a folder: all images, and what was left out.
 
     Attributes:
         folder: under which relative names are.
@@ -49,7 +49,7 @@ class Source:
     unreadable: list[str] = field(default_factory=list)
 
 
-def read_source(root: str, layout: str) -> Source:
+def read_source(root: str, layout: str) -> Inventory:
     """Raises InputError where there is nothing of the kind; of a CSV file, with all mistakes by row."""
     if not root:
         raise InputError(f"{KEY}: is empty; name a folder with a folder of images per class, or a CSV file with the columns path "
@@ -61,20 +61,21 @@ def read_source(root: str, layout: str) -> Source:
     raise MissingPathError(f"{KEY}: no folder and no CSV file {root}")
 
 
-def read_folder(root: Path, layout: str) -> Source:
+def read_folder(root: Path, layout: str) -> Inventory:
     listing = list_folder(root, KEYS, layout)
     names = [readable_name(name) for name in listing.class_names]
     alone = len(listing.parts) == 1   # nothing is split
     items = [Item(str(path), readable_name(str(path.relative_to(root))), names[label], "" if alone else part)
              for part, found in listing.parts.items() for path, label in found]
     empty = sorted({*names} - {item.label for item in items})
-    return Source(root, items, empty, list(listing.remarks), list(listing.unreadable))
+    return Inventory(root, items, empty, list(listing.remarks), list(listing.unreadable))
 
 
-def read_csv(file: Path) -> Source:
+def read_csv(file: Path) -> Inventory:
     table = read_table(file, KEY, ("path", "label"))
     told = any(row.split != IGNORE for row in table.rows)   # else the column is empty: there is no split yet
-    items, rows = [], {}
+    items: list[Item] = []
+    rows: dict[str, int] = {}
     for row in table.rows:
         path = find_file(row.path, file.parent)
         if not row.label.strip():
@@ -91,7 +92,7 @@ def read_csv(file: Path) -> Source:
     table.check(KEY)
     if not items:
         raise InputError(f"{KEY}: {file} has no images in it")
-    return Source(file.parent, items, remarks=[*table.remarks, *look_alikes(sorted({item.label for item in items}))])
+    return Inventory(file.parent, items, remarks=[*table.remarks, *look_alikes(sorted({item.label for item in items}))])
 
 
 def find_file(text: str, folder: Path) -> str | None:
@@ -115,7 +116,7 @@ def folder_of(root: str) -> str:
     return os.path.dirname(root) if os.path.isfile(root) else root
 
 
-def apply_split(table: Table, source: Source, key: str) -> Iterator[str]:
+def apply_split(table: Table, source: Inventory, key: str) -> Iterator[str]:
     """Gives the source's images the parts, groups and labels of a table, and yields what is to be said of it.
 
     Images that the table does not name are left out; what it names and the source does not have is taken if it is there.

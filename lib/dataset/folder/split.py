@@ -93,5 +93,5 @@ def describe_counts(class_names: Sequence[str], counts: Mapping[str, np.ndarray]
         "no validation images": (train > 1) & (valid == 0),
         f"fewer than {FEW_IMAGES} validation images, so that their recall says little": (valid > 0) & (valid < FEW_IMAGES)}
     return [f"{what}: {members.sum():,} of {len(members):,} classes "
-            f"({name_some([class_names[label] for label in np.flatnonzero(members)])})"
+            f"({name_some([class_names[label] for label in np.flatnonzero(members).tolist()])})"
             for what, members in kinds.items() if members.any()]

@@ -37,7 +37,7 @@ def survey_part(root: str, split: Path, part: str, read: ReadOptions, start: Cal
     table.check(OWN)
     looked_at = [row for row in table.rows if row.split == part]
     advance, looks = start(len(looked_at)) if start and looked_at else None, []
-    paths = [found[row.number] for row in looked_at]
+    paths = [str(found[row.number]) for row in looked_at]   # of which none is missing
     for turn in look_in_turns(paths, [KEY] * len(paths), THREADS, False, read):
         looks += turn
         if advance is not None:
@@ -49,8 +49,8 @@ def survey_part(root: str, split: Path, part: str, read: ReadOptions, start: Cal
     seen = {row.number: look for row, look in zip(looked_at, looks)}
     entries = []
     for row in table.rows:
-        look = seen.get(row.number)
-        digest, size = (row.digest, UNSEEN) if look is None else (look.file.hex(), look.size)
+        known = seen.get(row.number)
+        digest, size = (row.digest, UNSEEN) if known is None else (known.file.hex(), known.size)
         entries.append(entry_of(row, found[row.number], folder, digest, size))
     changed = [entry.name for row, entry in zip(table.rows, entries) if row.number in seen and row.digest != entry.digest]
     assignment = Assignment.of(root, entries)

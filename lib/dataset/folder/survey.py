@@ -15,7 +15,7 @@ from lib.dataset.folder.duplicates import Pair, describe_equal, describe_near
 from lib.dataset.folder.groups import name_groups
 from lib.dataset.folder.layout import PARTS, TEST, TRAIN, VALID
 from lib.dataset.folder.parts import Parts, choose_parts
-from lib.dataset.folder.source import KEY, Item, Source, apply_split, path_below, read_source
+from lib.dataset.folder.source import KEY, Inventory, Item, apply_split, path_below, read_source
 from lib.dataset.folder.split import describe_counts
 from lib.dataset.folder.table import IGNORE, read_table
 from lib.dataset.folder.verify import THREADS, Look, look_in_turns
@@ -100,19 +100,19 @@ def survey(root: str, options: Options, start: Callable[[int], Advance] | None =
     digests = [look.file.hex() for look in looks]
     groups = name_groups(copies.groups, [item.group for item in items], digests)
     places = [path_below(item.path, source.folder) for item in items]
-    entries = [Entry(item.name, item.label, *rest, look.size)
-               for item, look, *rest in zip(items, looks, parts, groups, digests, places)]
+    entries = [Entry(item.name, item.label, part, group, digest, place, look.size)
+               for item, look, part, group, digest, place in zip(items, looks, parts, groups, digests, places)]
     entries += [Entry(item.name, item.label, IGNORE, item.group, "", item.path, (0, 0)) for item in left_out]
     assignment = Assignment.of(root, entries)
     check_parts(assignment, may_lack_validation=bool(options.own or options.split) or options.valid_share == 0)
     remarks += describe_looks(looks)
     warnings = [*describe_copies(items, parts, copies), *describe_classes(assignment, source.empty_classes, options.folds)]
     names = [item.name for item in items]
-    near = [Pair(names[one], names[other], likeness) for one, other, likeness in copies.near]
+    near = [Pair(names[int(pair.one)], names[int(pair.other)], pair.likeness) for pair in copies.near]
     return Survey(assignment, remarks, warnings, source.unreadable + mistakes, equal_sets(names, copies), near)
 
 
-def find_split(source: Source, options: Options) -> Iterator[str]:
+def find_split(source: Inventory, options: Options) -> Iterator[str]:
     """Takes over what a file says of the source's images."""
     file = options.own or options.split
     if file:
@@ -140,7 +140,7 @@ def look_at_items(items: Sequence[Item], root: str, options: Options, start: Cal
                 advance(len(turn))
     finally:
         cache.flush()
-    return looks
+    return [look for look in looks if look is not None]
 
 
 def check_readable(mistakes: Sequence[str], total: int, options: Options) -> None:
@@ -202,7 +202,7 @@ def describe_classes(assignment: Assignment, empty: Sequence[str], folds: int) -
 def describe_untrained(names: Sequence[str], counts: np.ndarray) -> Iterator[str]:
     """Of a fold, in which a class of one image is validated or trained."""
     if not counts.all():
-        lacking = [names[label] for label in np.flatnonzero(counts == 0)]
+        lacking = [names[label] for label in np.flatnonzero(counts == 0).tolist()]
         yield f"no training images in this fold: {len(lacking):,} of {len(names):,} classes ({name_some(lacking)})"
 
 

@@ -3,7 +3,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def look_in_turns(paths: Sequence[Path | str], entries: Sequence[str], num_threa
 
 def look(path: Path, entry: str, decode: bool, options: ReadOptions) -> Look:
     try:
-        image = open_image(path, entry, options)
+        image: Any = open_image(path, entry, options)   # with the file's bytes as ``data``
         if not decode:
             return Look(image.size, digest(image.data), b"", "")
         rows = np.ascontiguousarray(image.pixels().numpy().transpose(1, 2, 0))   # most are decoded in this order
@@ -74,4 +74,4 @@ def digest(data: bytes | memoryview) -> bytes:
 
 def digest_pixels(rows: np.ndarray) -> bytes:
     """Of an image (H, W, 3); the shape is in it, so that a picture of one colour is not equal to its transpose."""
-    return digest(rows.shape[0].to_bytes(4, "little") + digest(memoryview(rows).cast("B")))
+    return digest(rows.shape[0].to_bytes(4, "little") + digest(rows.data.cast("B")))

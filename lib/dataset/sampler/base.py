@@ -10,11 +10,16 @@ SAMPLERS = Registry("sampler")
 class Draw:
     """One epoch's indices; pure: the same epoch and generator state give the same draw, on every rank.
 
+    Class attributes:
+        rows: images that are seen together at every step, V.
+
     Args:
         labels: class of every training image, (N,).
         class_counts: images per class that probabilities are made of, (C,).
         max_epoch: length of the training, for draws that change along it.
     """
+
+    rows = 1
 
     def __init__(self, labels: Tensor, class_counts: Tensor, max_epoch: int) -> None:
         self.labels, self.class_counts, self.max_epoch = labels, class_counts.double(), max_epoch

@@ -41,20 +41,23 @@ class EpochBatches:
     def batches(self) -> list[Tensor]:
         """(V · b,) indices each; drawn once per epoch."""
         if self.drawn is None:
-            self.drawn = self.draw_batches()
+            self.drawn = self.of_epoch(self.epoch)
         return self.drawn
 
-    def draw_batches(self) -> list[Tensor]:
-        draw = self.draw if self.deferred.active(self.epoch) else self.first_stage
-        rows = draw(self.epoch, shared_generator(self.seed, self.epoch))
+    def of_epoch(self, epoch: int) -> list[Tensor]:
+        """The batches of any epoch."""
+        if epoch == self.epoch and self.drawn is not None:
+            return self.drawn
+        draw = self.draw if self.deferred.active(epoch) else self.first_stage
+        rows = draw(epoch, shared_generator(self.seed, epoch))
         share = rows.shape[1] // self.world_size
         rows = rows[:, :share * self.world_size][:, self.rank::self.world_size]
         size = min(self.batch_size, share)
         return [part.reshape(-1) for part in rows.split(size, dim=1) if part.shape[1] == size]
 
-    def seeds(self, count: int) -> list[int]:
-        """One for each batch of this epoch."""
-        return batch_seeds(self.seed, self.rank, self.epoch, count)
+    def seeds(self, count: int, epoch: int | None = None) -> list[int]:
+        """One for each batch of an epoch, of this one unless another is named."""
+        return batch_seeds(self.seed, self.rank, self.epoch if epoch is None else epoch, count)
 
 
 class EvalBatches:
@@ -63,6 +66,8 @@ class EvalBatches:
     The batches are those of one process, so that an image's logits do not depend on the number of ranks by a single bit.
     """
 
+    seed = 0   # nothing is drawn
+
     def __init__(self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self.num_images, self.batch_size, self.rank, self.world_size = num_images, batch_size, rank, world_size
 
@@ -70,8 +75,11 @@ class EvalBatches:
         """Every epoch has the same batches."""
 
     def batches(self) -> list[Tensor]:
+        return self.of_epoch(1)
+
+    def of_epoch(self, epoch: int) -> list[Tensor]:
         return list(torch.arange(self.num_images).split(self.batch_size))[self.rank::self.world_size]
 
-    def seeds(self, count: int) -> list[int]:
+    def seeds(self, count: int, epoch: int | None = None) -> list[int]:
         """Nothing is drawn in validation."""
         return [0] * count

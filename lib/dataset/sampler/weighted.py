@@ -1,7 +1,10 @@
 """Classes by a power of their size."""
+from typing import Annotated
+
 from torch import Generator, Tensor
 
 from lib.dataset.sampler.base import SAMPLERS, Draw
+from lib.utils.options import Choice
 
 POWERS = {"balance": 0.0, "square": 0.5}
 TYPES = (*POWERS, "progressive")
@@ -16,7 +19,8 @@ class Weighted(Draw):
     Kang et al., Decoupling Representation and Classifier, ICLR 2020, arXiv:1910.09217, Eq. 1 and 3.
     """
 
-    def __init__(self, labels: Tensor, class_counts: Tensor, max_epoch: int, *, type_: str = "balance") -> None:
+    def __init__(self, labels: Tensor, class_counts: Tensor, max_epoch: int, *,
+                 type_: Annotated[str, Choice(*TYPES)] = "balance") -> None:
         super().__init__(labels, class_counts, max_epoch)
         self.kind = type_
 

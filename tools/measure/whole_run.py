@@ -19,7 +19,7 @@ from lib.config import Config
 from lib.dataset import DATASETS, ImageSet
 from lib.utils.errors import InputError, RunFailedError
 from main import train
-from tools.measure.bench import random_set
+from tools.measure.prepared import random_set
 
 NOISE = "NOISE"
 

@@ -17,11 +17,11 @@ from lib.utils.files import write_text_atomically
 from lib.utils.log import take_all_text
 from lib.utils.text import NAMED, count, printable, shell_line
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LONGEST_RUN_NAME = 80
 
 
-class Source(NamedTuple):
+class Candidate(NamedTuple):
     """An image to be listed."""
 
     path: Path
@@ -33,7 +33,7 @@ class Source(NamedTuple):
 class Listed(NamedTuple):
     """An image that can be read, and what it is."""
 
-    source: Source
+    source: Candidate
     look: Look
     image_id: int
 
@@ -94,7 +94,7 @@ def check_free(paths: Iterable[Path], overwrite: bool) -> None:
         raise InputError(f"{', '.join(there)}: already there; --overwrite replaces it")
 
 
-def verify(sources: Sequence[Source], args: argparse.Namespace, what: str) -> list[Listed]:
+def verify(sources: Sequence[Candidate], args: argparse.Namespace, what: str) -> list[Listed]:
     """The images that can be read, in the given order; all are decoded, or their headers read with ``--headers_only``.
 
     Raises:

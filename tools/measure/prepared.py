@@ -1,5 +1,4 @@
 """What is measured: one configuration's data, network and optimizer, made ready as main/train.py does it."""
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -7,15 +6,13 @@ import torch
 from lib.config import Config
 from lib.config.preparation import preprocessing
 from lib.core import build
-from lib.dataset import ArraySet, ImageSet
+from lib.core.assemble import assemble
+from lib.dataset import ArraySet, ImageSet, Loader
 from lib.device.runtime import Runtime
 from lib.engine.batchnorm import check_batches
-from lib.engine.step import Loader
+from lib.engine.training import Training
 from lib.run.identity import Identity
-from lib.run.run import Run
 from lib.utils.seed import seed_globals
-from main.claim import Claim
-from main.train import Parts, assemble
 
 
 class Bench(NamedTuple):
@@ -27,7 +24,7 @@ class Bench(NamedTuple):
     valid_set: ImageSet
     train_loader: Loader
     valid_loader: Loader
-    parts: Parts
+    parts: Training
     batch_size: int       # images of a training batch, all rows of the draw
     epochs: int           # that one timing of training covers
     valid_passes: int     # passes over the validation set that one timing of validation covers
@@ -48,10 +45,10 @@ def load_sets(cfg: Config, random_images: int, random_classes: int) -> tuple[Ima
     return noise, noise
 
 
-def make_parts(cfg: Config, train_set: ImageSet, runtime: Runtime, train_loader: Loader) -> Parts:
+def make_parts(cfg: Config, train_set: ImageSet, runtime: Runtime, train_loader: Loader) -> Training:
     seed_globals(cfg.SEED)
     identity = Identity.of(train_set, train_set, preprocessing(cfg, train_set))
-    return assemble(cfg, Run(Path("unused")), Claim(), identity, runtime, train_loader.digest)[0]
+    return assemble(cfg, identity, runtime, train_loader)[0]
 
 
 def prepare(cfg: Config, runtime: Runtime, sets: tuple[ImageSet, ImageSet], min_batches: int) -> Bench:

@@ -1,6 +1,6 @@
 """The usual way to train on CIFAR-sized images, which this project's speed is compared with.
 
-As the BBN code (Zhou et al., CVPR 2020) and many since: worker processes, which begin anew every epoch, turn each image into a
+As the BBN code (Zhou et al., CVPR 2020) and many since: worker processes, which start again every epoch, turn each image into a
 PIL image and send it through torchvision's transforms; backbone and classifier are two calls of the wrapped network, told apart
 by a flag; memory is contiguous, SGD is not fused, and loss and accuracy are fetched from the device at every step. The
 network, its precision, batch size, threads and kernels are the configuration's own.
@@ -22,7 +22,7 @@ from lib.dataset import ImageSet
 from lib.utils.system import cpu_count
 
 if TYPE_CHECKING:
-    from tools.measure.bench import Bench
+    from tools.measure.prepared import Bench
 
 JITTER = 0.4   # of brightness, contrast and saturation
 

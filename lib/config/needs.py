@@ -1,0 +1,90 @@
+"""What losses, combiners, heads and update rules declare that they need of each other."""
+from collections.abc import Iterator
+
+from lib.combiner import COMBINERS
+from lib.config.node import Config
+from lib.dataset import SAMPLERS
+from lib.loss import LOSSES
+from lib.modules import CLASSIFIERS, HEADS
+from lib.utils.registry import Registry
+
+
+def needs(cfg: Config) -> Iterator[str]:
+    """A line for each thing that is declared and not there; what has an unknown name is not looked at."""
+    if cfg.TRAIN.COMBINER.TYPE in COMBINERS:
+        yield from of_combiner(cfg)
+    if cfg.LOSS.LOSS_TYPE in LOSSES:
+        yield from of_loss(cfg)
+    yield from itself(cfg)
+    yield from of_heads(cfg)
+
+
+def of_combiner(cfg: Config) -> Iterator[str]:
+    name, sampler, loss = cfg.TRAIN.COMBINER.TYPE, cfg.TRAIN.SAMPLER.TYPE, cfg.LOSS.LOSS_TYPE
+    combiner, key = COMBINERS[name], "TRAIN.COMBINER.TYPE"
+    if combiner.rows and sampler in SAMPLERS and SAMPLERS[sampler].rows != combiner.rows:
+        fitting = " or ".join(repr(other) for other in SAMPLERS if SAMPLERS[other].rows == combiner.rows)
+        yield f"{key}: {name} mixes the rows of TRAIN.SAMPLER.TYPE {fitting}, got {sampler!r}"
+    if combiner.needs_loss not in (None, loss):
+        yield f"{key}: {name} needs LOSS.LOSS_TYPE {combiner.needs_loss}, got {loss}"
+    if not combiner.views and cfg.TRANSFORMS.VIEWS:
+        readers = ", ".join(other for other in COMBINERS if COMBINERS[other].views)
+        yield f"TRANSFORMS.VIEWS: {key} {name} does not look at further views; there are {readers}"
+    if combiner.views and combiner.views != len(cfg.TRANSFORMS.VIEWS):
+        yield (f"{key}: {name} takes {combiner.views} further views of each image, and TRANSFORMS.VIEWS has "
+               f"{len(cfg.TRANSFORMS.VIEWS)}")
+    missing = [head for head in combiner.needs_heads if head not in cfg.HEADS.TYPES]
+    if missing:
+        yield f"{key}: {name} needs {', '.join(missing)} in HEADS.TYPES, got {list(cfg.HEADS.TYPES)}"
+
+
+def of_loss(cfg: Config) -> Iterator[str]:
+    """What the loss asks of the rest, and a loss that it is made of (the base loss of DiVEKLD)."""
+    combiner = cfg.TRAIN.COMBINER.TYPE
+    for key, name in used_losses(cfg):
+        loss = LOSSES[name]
+        if loss.needs_combiner not in (None, combiner):
+            yield f"{key}: {name} needs TRAIN.COMBINER.TYPE {loss.needs_combiner}, got {combiner}"
+        if loss.needs_classifier not in (None, cfg.CLASSIFIER.TYPE):
+            yield f"{key}: {name} needs CLASSIFIER.TYPE {loss.needs_classifier}, got {cfg.CLASSIFIER.TYPE}"
+        if cfg.TRAIN.TWO_STAGE.DRW and not loss.deferrable:
+            yield f"TRAIN.TWO_STAGE.DRW: {name} has nothing to defer"
+        if loss.needs_experts and cfg.NETWORK.EXPERTS.NUM < 2:
+            yield f"{key}: {name} needs NETWORK.EXPERTS.NUM 2 or more, got {cfg.NETWORK.EXPERTS.NUM}"
+        if not loss.mixes and combiner in COMBINERS and COMBINERS[combiner].mixes:
+            yield (f"{key}: {name} looks at which examples share a label, so it cannot be combined with TRAIN.COMBINER.TYPE "
+                   f"{combiner}, which gives each two")
+
+
+def used_losses(cfg: Config) -> Iterator[tuple[str, str]]:
+    """(key, name) of the loss, and of losses that are options of it."""
+    name = cfg.LOSS.LOSS_TYPE
+    yield "LOSS.LOSS_TYPE", name
+    for option in LOSSES.declared(name, Registry):
+        key = f"LOSS.{LOSSES.key(name, option, cfg.LOSS)}"
+        base = cfg.flat()[key]
+        if base in LOSSES and base != name:
+            yield key, base
+
+
+def itself(cfg: Config) -> Iterator[str]:
+    """A loss must not be a part of itself, whether it is used or not."""
+    for name in LOSSES:
+        for option in LOSSES.declared(name, Registry):
+            key = f"LOSS.{LOSSES.key(name, option, cfg.LOSS)}"
+            if cfg.flat()[key] == name:
+                yield f"{key}: {name} stands beside another loss, such as BalancedSoftmaxCE"
+
+
+def of_heads(cfg: Config) -> Iterator[str]:
+    names = [name for name in cfg.HEADS.TYPES if isinstance(name, str) and name in HEADS]
+    for name in {name for name in names if names.count(name) > 1}:
+        yield f"HEADS.TYPES: names {name} twice"
+    for name in names:
+        kind = cfg.CLASSIFIER.TYPE
+        if not HEADS[name].reads_weight or kind not in CLASSIFIERS:
+            continue
+        if cfg.NETWORK.EXPERTS.NUM > 1:
+            yield f"HEADS.TYPES: {name} is made of one classifier's weights, and NETWORK.EXPERTS.NUM gives each expert its own"
+        elif not CLASSIFIERS[kind].has_weight:
+            yield f"HEADS.TYPES: {name} is made of a classifier's weights, (classes, features), which {kind} does not have"

@@ -1,0 +1,79 @@
+"""What a training consists of, and the events that its parts are told of."""
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+from lib.combiner import Combiner
+from lib.dataset import Batch, Loader
+from lib.device.precision import Precision
+from lib.device.runtime import Runtime, unwrap
+from lib.engine.average import WeightAverage
+from lib.engine.evaluation import evaluate
+from lib.engine.step import TrainStep
+from lib.report.predictions import Predictions
+from lib.update import Update
+from lib.utils.part import Part
+from lib.utils.schedule import Schedule
+from lib.utils.seed import spawn_seeds
+
+BEFORE_EPOCH = 2   # a key of random numbers
+
+
+class EpochContext(NamedTuple):
+    """What a part may look at before an epoch."""
+
+    network: nn.Module      # not wrapped, in eval mode
+    loader: Loader
+    precision: Precision
+    runtime: Runtime
+    generator: Generator    # on the CPU; a function of the run's seed and the epoch, equal on all ranks
+
+    def look(self, indices: Tensor) -> Iterator[Batch]:
+        """Training images by number as training sees them, this rank's batches of them. The ranks share the work."""
+        size = self.loader.batches.batch_size
+        parts = indices.split(size)
+        seeds = torch.randint(2**62, (len(parts),), generator=self.generator).tolist()
+        ranks = slice(self.runtime.rank, None, self.runtime.world_size)
+        return self.loader.read(list(zip(parts, seeds))[ranks])
+
+
+class Training(NamedTuple):
+    """What is trained, and with what."""
+
+    network: nn.Module   # as the step calls it, wrapped for several devices
+    criterion: Any       # LongTailLoss
+    combiner: Combiner
+    optimizer: Optimizer
+    schedule: Schedule
+    precision: Precision
+    update: Update
+    average: WeightAverage | None
+    step: TrainStep      # all of them at work on a batch
+
+    def parts(self, loader: Loader | None = None) -> dict[str, Part]:
+        """All that is told of events, in that order, by the name under which its state is in a checkpoint."""
+        network = cast(Part, unwrap(self.network))
+        parts: dict[str, Part] = {"network": network, "criterion": self.criterion, "combiner": self.combiner,
+                                  "update": self.update}
+        if loader is not None:
+            parts |= loader.stateful()
+        return parts if self.average is None else parts | {"average": self.average}   # last: of projected weights
+
+    @torch.inference_mode()
+    def before_epoch(self, loader: Loader, runtime: Runtime, epoch: int) -> None:
+        """To be called on all ranks, once for each epoch."""
+        network = unwrap(self.network)
+        network.eval()
+        generator = Generator().manual_seed(spawn_seeds((loader.batches.seed, epoch, BEFORE_EPOCH), 1)[0])
+        context = EpochContext(network, loader, self.precision, runtime, generator)
+        for part in self.parts(loader).values():
+            part.before_epoch(context)
+
+    def evaluate(self, loader: Loader, runtime: Runtime, after_batch: Callable[[int], None] | None = None) -> Predictions:
+        """Of the averaged weights, where there are any."""
+        with self.average.applied() if self.average else nullcontext():
+            return evaluate(self.network, loader, self.precision, runtime, after_batch, self.criterion.evaluation_scale)

@@ -1,0 +1,57 @@
+"""Cosines of features and class vectors."""
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.modules.classifiers.base import CLASSIFIERS, Classifier, Origin
+from lib.utils.options import Range
+
+
+@CLASSIFIERS.register("FCNorm")
+class FCNorm(Classifier):
+    """Cosine of features and class vectors, (B, D) to (B, C), each in [−1, 1].
+
+    ``weight`` (C, D) is uniform in [−1, 1], then each of its D columns is scaled to length 1 over the classes, as published.
+    Class vectors so begin with a length of about √(D / C), on which depends how fast they turn: with an initial length of 1,
+    LDAM-DRW ended 4 points lower on 1,485 images with a warm-up, and 12 without. The code of LDAM (Cao et al., NeurIPS 2019,
+    arXiv:1906.07413) has (D, C).
+    """
+
+    cosine = True
+    why_no_tau_norm = "its class vectors are scaled to length 1 whatever tau is"
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, num_features).uniform_(-1, 1), dim=0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(F.normalize(features, dim=1), self.class_vectors())
+
+    def class_vectors(self) -> Tensor:
+        """(C, D): a cosine is its class's vector times the features, divided by their length."""
+        return F.normalize(self.weight, dim=1)
+
+    def transposed(self, tensors: dict[str, Tensor], origin: Origin) -> tuple[str, ...]:
+        shape, own = tuple(tensors["weight"].shape) if "weight" in tensors else (), tuple(self.weight.shape)
+        if shape != own[::-1]:
+            return ()
+        return ("weight",) if shape != own or origin.features_first else ()
+
+
+@CLASSIFIERS.register("CosineFC")
+class CosineFC(FCNorm):
+    """The cosines of FCNorm times ``scale``, in the network, so that its logits are those of any loss without a scale of its own.
+
+    The classifier of experts: Wang et al., RIDE, ICLR 2021, arXiv:2010.01809; Aimar et al., BalPoE, CVPR 2023, arXiv:2206.05260;
+    and of Zhu et al., BCL, CVPR 2022, arXiv:2207.09052.
+    """
+
+    def __init__(self, num_features: int, num_classes: int, *, scale: Annotated[float, Range(0, 1000, without_low=True)] = 30.0
+                 ) -> None:
+        super().__init__(num_features, num_classes)
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * super().forward(features)

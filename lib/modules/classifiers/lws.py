@@ -1,0 +1,53 @@
+"""One learnable scale per class."""
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from lib.modules.classifiers.base import CLASSIFIERS, Classifier, Origin
+from lib.modules.classifiers.linear import FC
+from lib.utils.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@CLASSIFIERS.register("LWS")
+class LWS(Classifier):
+    """Learnable weight scaling: the logits of a first stage's linear layer, each times the scale of its class.
+
+    logits_c = s_c · (w_c · x + b_c), (B, D) to (B, C); w and b are frozen, s begins at 1 and is learned. Kang et al., as
+    for cRT; theirs has no bias. A first stage with FC or cRT fits; one with LWS continues with its scales.
+    """
+
+    second_stage = True
+    has_weight = False
+    fresh = ("scales",)
+    why_no_tau_norm = "its scales are learned in the place of tau, which would undo them"
+
+    def __init__(self, num_features: int, num_classes: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.fc = FC(num_features, num_classes, bias=bias).requires_grad_(False)
+        self.scales = nn.Parameter(torch.ones(num_classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scales * self.fc(features)
+
+    def class_vectors(self) -> Tensor:
+        """(C, D), as of FC."""
+        return self.scales[:, None] * self.fc.weight
+
+    def from_first_stage(self, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
+        if "scales" in tensors or "fc.weight" in tensors:   # published cRT names its layer so
+            return tensors
+        shape, own = tensors["weight"].shape if "weight" in tensors else None, self.fc.weight.shape
+        if origin.cosine or shape == own[::-1] != own:
+            raise InputError(f"{origin.source} has the cosine classifier FCNorm, which LWS cannot scale; "
+                             "CLASSIFIER.TYPE cRT starts a new classifier after any")
+        if shape == own and "bias" not in tensors and origin.cosine is None:
+            if self.fc.bias is not None:
+                raise InputError(f"{origin.source} has a classifier without bias: either the cosines of FCNorm, which LWS cannot "
+                                 "scale, so that CLASSIFIER.TYPE cRT is needed; or a linear layer, to be loaded with "
+                                 "CLASSIFIER.BIAS False")
+            log.warning("%s does not say whether its classifier is a linear layer or the cosines of FCNorm, which LWS cannot "
+                        "scale; taken for a linear layer", origin.source)
+        return {f"fc.{name}": value for name, value in tensors.items()}

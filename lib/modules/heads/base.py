@@ -1,0 +1,28 @@
+"""The contract every further head follows."""
+from torch import Tensor, nn
+
+from lib.modules.classifiers import Classifier
+from lib.utils.registry import Registry
+
+HEADS = Registry("head")
+
+
+class NetworkHead(nn.Module):
+    """Features to what a loss or a combiner reads as ``output.heads[name]``; evaluation does not look at it.
+
+    Class attributes:
+        reads_weight: whether it is made of the classifier's ``weight``.
+
+    Args:
+        num_features: D.
+    """
+
+    reads_weight = False
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor, classifier: Classifier) -> Tensor:
+        """(B, D) features to a tensor that begins with the batch."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it computes")

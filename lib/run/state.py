@@ -1,0 +1,100 @@
+"""What a checkpoint holds of a training, and how a training gets it back."""
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lib.dataset import Loader
+from lib.device.runtime import Runtime, unwrap
+from lib.engine.training import Training
+from lib.report.metrics import BEST_BY
+from lib.run.checkpoint import Start
+from lib.run.identity import Identity
+from lib.run.own_files import BEST
+from lib.utils.errors import InputError
+
+log = logging.getLogger(__name__)
+
+PARTS = "parts"   # states of parts, by name
+AVERAGE = "ema"   # averaged weights: a word by which ``foreign`` recognises them, in files of others too
+
+
+class Point(NamedTuple):
+    """How far a run has come: the last finished epoch, the best validation so far, and what there is of the next epoch."""
+
+    epoch: int = 0
+    best_result: float = -1.0
+    best_epoch: int = 0
+    best_by: str = "accuracy"      # TEST.BEST_BY, of which best_result is a value
+    batch: int = 0                 # batches of the next epoch that are done
+    totals: Tensor | None = None   # their sums, a row per rank
+    seconds: float = 0.0           # that they took
+
+    def finish_epoch(self) -> "Point":
+        return Point(self.epoch + 1, self.best_result, self.best_epoch, self.best_by)
+
+    def judge(self, epoch: int, result: float) -> "Point":
+        """With the result of an epoch, if it is the best so far."""
+        return self._replace(best_result=result, best_epoch=epoch) if result > self.best_result else self
+
+    def compared_by(self, best_by: str, held: int | None) -> "Point":
+        """The point from which epochs are compared by ``best_by``. The comparison starts over, and the log says so, where the
+        best epoch so far was chosen by another metric, or its weights are not in this run's best_model.pth.
+
+        Args:
+            held: the epoch that best_model.pth is of; None where there is none.
+        """
+        if self.best_epoch == 0 or (self.best_by == best_by and self.best_epoch == held):
+            return self._replace(best_by=best_by)
+        log.warning("best epoch: was %d by %s%s; the comparison starts over with the next validation, by %s", self.best_epoch,
+                    BEST_BY[self.best_by].title if str(self.best_by) in BEST_BY else self.best_by,
+                    "" if self.best_epoch == held else f", and no {BEST} of this run holds it", BEST_BY[best_by].title)
+        return self._replace(best_result=-1.0, best_epoch=0, best_by=best_by)
+
+
+def snapshot(training: Training, point: Point, loader: Loader, identity: Identity, config: Mapping[str, Any],
+             runtime: Runtime) -> dict[str, Any]:
+    """All that resuming needs. Random numbers are functions of seed, rank, epoch and batch, so no state of theirs is kept; of
+    the ranks' BatchNorm statistics only rank 0's are, as at the end of every epoch, since no step of training reads them."""
+    states = {name: part.state_dict() for name, part in training.parts(loader).items() if name != "network"}
+    return {
+        "state_dict": unwrap(training.network).state_dict(),
+        **({AVERAGE: training.average.weights()} if training.average else {}),
+        "optimizer": training.optimizer.state_dict(),
+        "precision": training.precision.state_dict(),
+        PARTS: {name: state for name, state in states.items() if state},
+        **identity._asdict(),
+        "evaluation_scale": training.criterion.evaluation_scale,
+        "combiner": training.combiner.origin(),
+        "config": dict(config),
+        "world_size": runtime.world_size,
+        **point._asdict(),
+    }
+
+
+def restore_parts(training: Training, loader: Loader, start: Start) -> None:
+    """Gives every part the state that it had; says what has none.
+
+    Raises:
+        InputError: a state that is not one of the part here.
+    """
+    saved = start.state.get(PARTS, {})
+    parts = {name: part for name, part in training.parts(loader).items() if name != "network"}
+    for name, part in parts.items():
+        if not part.state_dict() and name not in saved:
+            continue
+        if name not in saved:
+            log.warning("%s has no state of the %s, which starts from its initial values", start.source, name)
+            continue
+        try:
+            part.load_state_dict(saved[name])
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = str(error).strip().split("\n")[-1].strip()
+            raise InputError(f"{start.source} holds the state of another {name} than this configuration's ({reason}); "
+                             "RESUME_MODE state_dict takes the weights of the network only") from error
+    unused = sorted(saved.keys() - parts.keys())
+    if unused:
+        log.warning("%s: states of parts that are not here are not used: %s", start.source, ", ".join(unused))
+    if training.average is not None and isinstance(start.state.get(AVERAGE), Mapping):
+        training.average.load_weights(start.state[AVERAGE])

@@ -1,0 +1,106 @@
+"""The contract every update rule follows, and what it works with."""
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from lib.combiner import Step
+from lib.device.precision import Precision
+from lib.device.runtime import average_gradients, num_ranks
+from lib.utils.part import Part
+from lib.utils.registry import Registry
+
+UPDATES = Registry("update rule")
+
+
+class Piece(NamedTuple):
+    """A part of a batch (TRAIN.UPDATE.ACCUMULATE), most often all of it."""
+
+    share: float                  # of the batch's examples
+    compute: Callable[[], Step]   # forward pass and loss, with a graph; every call repeats the same draw
+
+
+Losses = Sequence[Piece]
+
+
+class Weights:
+    """The weights that are trained: their gradients, and the optimizer's step.
+
+    Args:
+        network: as the step calls it, wrapped for several devices.
+        clip_norm: largest L2 norm of the gradient over all parameters; 0 leaves it as it is.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer, precision: Precision, clip_norm: float = 0.0) -> None:
+        self.network, self.optimizer, self.precision, self.clip_norm = network, optimizer, precision, clip_norm
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All that is trained: of the network, then of the loss and the combiner."""
+        return (parameter for group in self.optimizer.param_groups for parameter in group["params"])
+
+    def clear(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, losses: Losses, local: bool = False) -> Step:
+        """Adds the gradient of the batch's loss, Σ share · loss over its pieces, to the gradients that are there.
+
+        Args:
+            local: each rank keeps the gradient of its own images; otherwise all get the mean over the ranks.
+
+        Returns:
+            The loss, logits and targets of the whole batch, without a graph.
+        """
+        steps = []
+        for number, (share, compute) in enumerate(losses, start=1):
+            with self.alone(local or number < len(losses)):
+                with self.precision.autocast():
+                    step = compute()
+                self.precision.backward(step.loss if len(losses) == 1 else share * step.loss, self.optimizer)
+            steps.append(Step(step.loss.detach(), step.logits.detach(), step.targets))
+        if num_ranks() > 1 and not local:
+            average_gradients(self.outside())
+        return steps[0] if len(steps) == 1 else join(steps, [piece.share for piece in losses])
+
+    def alone(self, local: bool) -> AbstractContextManager:
+        return self.network.no_sync() if local and isinstance(self.network, DistributedDataParallel) else nullcontext()
+
+    def outside(self) -> list[Parameter]:
+        """Parameters of the loss and the combiner, which DDP does not know of."""
+        inside = set(self.network.parameters())
+        return [parameter for parameter in self.parameters() if parameter not in inside]
+
+    def update(self) -> Tensor | float:
+        """The optimizer's step along the gradients that are there. Returns 1 where it was left out, since they had overflowed."""
+        if self.clip_norm:
+            self.precision.unscale(self.optimizer)
+            clip_grad_norm_(self.parameters(), self.clip_norm)
+        return self.precision.update(self.optimizer)
+
+
+def join(steps: Sequence[Step], shares: Sequence[float]) -> Step:
+    """The step of a batch from those of its pieces."""
+    loss = torch.stack([share * step.loss for share, step in zip(shares, steps)]).sum()
+    return Step(loss, torch.cat([step.logits for step in steps]), torch.cat([step.targets for step in steps]))
+
+
+class Update(Part):
+    """Makes new weights of the losses of a batch: ``update(losses, weights) -> (step, skipped)``.
+
+    A rule of several passes calls ``weights.backward(losses)`` several times; the batch, its augmentation and all that the
+    combiner drew stay the same. Gradients are clear before. ``step`` is what is logged, ``skipped`` what
+    ``weights.update()`` returned.
+
+    Class attributes:
+        passes: backward passes of a step.
+    """
+
+    passes = 1
+
+    def __call__(self, losses: Losses, weights: Weights) -> tuple[Step, Tensor | float]:
+        raise NotImplementedError(f"{type(self).__name__} must say what an update is")

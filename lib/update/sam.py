@@ -1,0 +1,87 @@
+"""The gradient of a worse place nearby."""
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lib.combiner import Step
+from lib.update.base import UPDATES, Losses, Update, Weights
+from lib.utils.options import Choice, Range
+
+SMALL = 1e-12   # added to the norm, as in the published code
+
+
+@UPDATES.register("sam")
+class SAM(Update):
+    """The optimizer's step along the gradient at w + ε, ε = rho · g / (‖g‖₂ + 1e-12), g the gradient of the same loss at w.
+
+    The norm is over all trained parameters together. Both passes see the same batch, augmentation, mixture and dropout; weight
+    decay enters in the optimizer alone, at w. Foret et al., Sharpness-Aware Minimization, ICLR 2021, arXiv:2010.01412; for long
+    tails Rangwani et al., Escaping Saddle Points for Effective Generalization on Class-Imbalanced Data, NeurIPS 2022,
+    arXiv:2212.13827. Loss and accuracy of a step are those of the first pass.
+
+    With a loss scale (float16) a gradient of either pass that is not finite skips the whole step.
+
+    Args:
+        rho: radius, the length of ε.
+        bn: passes that move the BatchNorm statistics, "both" as published, or "first".
+        local: every rank has an ε of its own, from its own images.
+    """
+
+    passes = 2
+
+    def __init__(self, *, rho: Annotated[float, Range(0, 100)] = 0.05, bn: Annotated[str, Choice("both", "first")] = "both",
+                 local: bool = False) -> None:
+        self.rho, self.bn, self.local = rho, bn, local
+
+    def __call__(self, losses: Losses, weights: Weights) -> tuple[Step, Tensor | float]:
+        step = weights.backward(losses, local=self.local)
+        moved: list[Tensor] = [parameter for parameter in weights.parameters() if parameter.grad is not None]
+        before = [parameter.detach().clone() for parameter in moved]
+        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        with torch.no_grad():
+            # not finite: the second pass stays at w, since BatchNorm would keep what it sees elsewhere
+            factor = torch.where(norm.isfinite(), self.rho / (norm + SMALL), 0)
+            changes = torch._foreach_mul([gradient.nan_to_num(0, 0, 0) for gradient in gradients], factor)
+            torch._foreach_add_(moved, list(changes))
+        weights.clear()
+        with statistics_stopped(weights.network, self.bn == "first"):
+            weights.backward(losses)
+        restore(moved, before)
+        spoil(moved, norm)
+        return step, weights.update()
+
+
+@torch.no_grad()
+def restore(parameters: list[Tensor], before: list[Tensor]) -> None:
+    """Copies, since adding and subtracting ε would leave a rounding error."""
+    torch._foreach_copy_(parameters, before)
+
+
+@torch.no_grad()
+def spoil(parameters: Sequence[Tensor], norm: Tensor) -> None:
+    """Makes a gradient not finite where the first pass had one that was not, so that the step is skipped, or ends the run."""
+    gradient = next(parameter.grad for parameter in parameters if parameter.grad is not None)
+    gradient.add_(norm - norm)   # 0, or not a number
+
+
+@contextmanager
+def statistics_stopped(network: nn.Module, stopped: bool) -> Iterator[None]:
+    """BatchNorm normalises as in training, and its running statistics stay as they are."""
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)] if stopped else []
+    momenta = [layer.momentum for layer in layers]
+    counts = [layer.num_batches_tracked.clone() for layer in layers if layer.num_batches_tracked is not None]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta):
+            layer.momentum = momentum
+        tracked = [layer.num_batches_tracked for layer in layers if layer.num_batches_tracked is not None]
+        for own, count in zip(tracked, counts):
+            own.copy_(count)

@@ -1,0 +1,51 @@
+"""What a training leaves at its end: the report, and what to do next."""
+import argparse
+import logging
+
+from lib.config import Config, add_to_name
+from lib.core import build
+from lib.report.metrics import BEST_BY
+from lib.report.report import Evaluated, write_report
+from lib.report.tables import summary
+from lib.run import checkpoint
+from lib.run.own_files import MODELS
+from lib.run.run import BEST, LAST, Run
+from lib.run.state import Point
+from lib.utils.text import shell_line
+from main.fitting import draw_curves
+from main.reporting import background
+
+log = logging.getLogger("main.train")
+
+
+def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated, point: Point) -> None:
+    """Writes the figures and tables of the last epoch, and says where they are and what to try next."""
+    draw_curves(cfg, run)
+    trained = checkpoint.peek(run.models / LAST).get("config", cfg.flat())   # which --ar of a finished run leaves as it was
+    about = {"epoch": point.epoch, "checkpoint": LAST}
+    paths = write_report(run.directory, evaluated, about, background(run, run.models / LAST, about, trained))
+    log.info("Epoch %d (last):\n%s", point.epoch, summary(evaluated.metrics))
+    if point.best_epoch:
+        log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
+                 BEST_BY[cfg.TEST.BEST_BY].title, 100 * point.best_result, BEST)
+    else:   # nothing was left to train, and the comparison has just started over
+        log.info("Best epoch: none by %s, since it was compared by before; %s is of that, if it is there",
+                 BEST_BY[cfg.TEST.BEST_BY].title, run.models / BEST)
+    log.info("Confusion matrix: %s", paths["confusion_matrix"])
+    log.info("Report: %s", paths["page"])
+    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in next_commands(cfg, args)))
+
+
+def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
+    """One that makes the same report again, one that predicts, and one that tries a trick, if the run was plain."""
+    same_report = ["TEST.MODEL_FILE", LAST]
+    if cfg.TEST.TAU_NORM.USE_TAU_NORM:
+        same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]
+    validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words, *same_report]
+    trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
+             "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", add_to_name(cfg.NAME, "_bsce")]
+    plain = cfg.LOSS.LOSS_TYPE == "CrossEntropy" and not cfg.RESUME_MODEL   # which may be a name in this run's models/
+    folds = bool(cfg.DATASET.FOLDER.FOLDS)   # all of them are trained alike
+    own = cfg.DATASET.DATASET == "FOLDER" and not folds
+    predict = ["python", "main/predict.py", str(build.run_directory(cfg).directory / MODELS / LAST), "PICTURES-OR-FOLDERS"]
+    return [validation, *[predict] * own, *[trick] * (plain and not folds)]
