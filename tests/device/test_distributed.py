@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
 from torch import nn
 
 from lib.config import load_config
@@ -15,7 +16,9 @@ from lib.device.runtime import Runtime
 from lib.engine.epoch import train_one_epoch
 from lib.engine.evaluation import evaluate
 from lib.engine.step import EagerStep, set_rate
+from lib.loss.base import LongTailLoss
 from lib.net import Output
+from lib.update import UPDATES
 from lib.utils.errors import InputError
 from lib.utils.seed import Stream, seed_globals
 from lib.utils.workers import worker_context
@@ -120,35 +123,56 @@ def test_a_mistake_on_one_rank_is_raised_on_all():
     assert on_ranks(2, disagreeing) == ["rank 1: no data here"] * 2
 
 
-def trained(runtime: Runtime, batch_size: int):
+class Shifted(LongTailLoss):
+    """Cross-entropy of logits with a learned shift per class."""
+
+    def __init__(self, class_counts) -> None:
+        super().__init__(class_counts)
+        self.shift = nn.Parameter(torch.zeros(len(class_counts), dtype=torch.double))
+
+    def forward(self, output, targets, sample_weight=None):
+        return F.cross_entropy(Output.of(output).logits + self.shift, targets)
+
+
+METHODS = {   # rule, pieces of a batch, a loss that learns
+    "plain": ("plain", 1, False), "SAM": ("sam", 1, False), "pieces": ("plain", 2, False), "SAM of pieces": ("sam", 2, True),
+}
+
+
+def trained(runtime: Runtime, batch_size: int, method: str = "plain"):
     """Three epochs of the digits in float64, without augmentation and with BatchNorm in eval mode; the parameters."""
+    rule, pieces, learns = METHODS[method]
     cfg = load_config(DIGITS, ["TRAIN.BATCH_SIZE", str(batch_size), "EVAL_MODE", "True", "TRANSFORMS.TRAIN_TRANSFORMS", "[]",
                                "INPUT_SIZE", "[8, 8]", "BACKBONE.TYPE", "res20_cifar"])
     train_set, valid_set = build.build_datasets(cfg)
     loader, _ = build.build_loaders(cfg, train_set, valid_set, runtime)
     seed_globals(cfg.SEED)
     network = build.build_network(cfg, train_set.num_classes).double()
-    optimizer, schedule = build.build_optimizer(cfg, network)
+    criterion = Shifted(train_set.class_counts) if learns else build.build_criterion(cfg, train_set.class_counts)
+    optimizer, schedule = build.build_optimizer(cfg, network, criterion)
     normalize = loader.normalize
     loader.normalize = lambda images: normalize(images).double()
-    wrapped, criterion = runtime.wrap(network), build.build_criterion(cfg, train_set.class_counts)
+    wrapped = runtime.wrap(network)
     for epoch in (1, 2, 3):
         set_rate(optimizer, cfg.TRAIN.OPTIMIZER.BASE_LR * schedule(epoch))
         loader.on_epoch(epoch)
         combiner = build.build_combiner(cfg, train_set.class_counts)
-        train_one_epoch(EagerStep(wrapped, criterion, combiner, optimizer, Precision()), loader)
-    return {name: parameter.detach() for name, parameter in network.named_parameters()}
+        train_one_epoch(EagerStep(wrapped, criterion, combiner, optimizer, Precision(), UPDATES[rule](), pieces), loader)
+    both = [*network.named_parameters(), *criterion.named_parameters()]
+    return {name: parameter.detach() for name, parameter in both}
 
 
 @pytest.mark.slow
-def test_two_ranks_train_what_one_process_trains_with_the_doubled_batch():
+@pytest.mark.parametrize("method", METHODS)
+def test_two_ranks_train_what_one_process_trains_with_the_doubled_batch(method):
     """Equal to rounding in float64.
 
     In float32, rounding moves some of an epoch's ten million activations across ReLU's kink, and each of them changes the
     gradient by a step: up to a per cent after one epoch, which would hide a mistake.
     """
-    alone = trained(Runtime(CPU), 64)
-    first, second = on_ranks(2, trained, 32)
+    alone = trained(Runtime(CPU), 64, method)
+    first, second = on_ranks(2, trained, 32, method)
+    assert ("shift" in alone) == METHODS[method][2]
     for name, parameter in alone.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], parameter, rtol=1e-10, atol=1e-13, msg=name)

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 
 from lib.inference import Predictor
+from lib.loss import LOSSES
+from lib.loss.base import LongTailLoss
+from lib.net import Output
 from main import predict, train, valid
 
 DIGITS = "configs/test/digits_lt.yaml"
@@ -59,6 +64,38 @@ def test_the_average_is_what_is_evaluated_predicted_from_and_stored(tmp_path, ti
         run / "models/last.pth", tmp_path / "averaged.pth", tmp_path / "trained.pth"))
     assert torch.equal(both, averaged)
     assert not torch.allclose(both, trained)
+
+
+class Learned(LongTailLoss):
+    """Cross-entropy of logits with a learned shift per class, which counts its batches."""
+
+    def __init__(self, class_counts, deferred=None) -> None:
+        super().__init__(class_counts, deferred)
+        self.shift = nn.Parameter(torch.zeros(len(class_counts)))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def forward(self, output, targets, sample_weight=None):
+        self.batches += 1
+        return F.cross_entropy(Output.of(output).logits + self.shift, targets)
+
+
+def test_what_a_loss_learns_is_saved_and_resumed(tmp_path, tiny, no_figures, monkeypatch, capsys):
+    monkeypatch.setitem(LOSSES._builders, "Learned", Learned)
+    monkeypatch.setitem(LOSSES._sections, "Learned", "Learned")
+    words = ["--cfg", DIGITS, "--gpus", "cpu", *tiny, "LOSS.LOSS_TYPE", "Learned", "SAVE_STEP", "1"]
+    assert train.main([*words, "TRAIN.MAX_EPOCH", "3", "NAME", "whole"]) == 0
+    source = str(tmp_path / "whole/models/epoch_1.pth")
+    assert train.main([*words, "TRAIN.MAX_EPOCH", "3", "NAME", "resumed", "RESUME_MODEL", source]) == 0
+    whole, resumed = (torch.load(tmp_path / name / "models/last.pth") for name in ("whole", "resumed"))
+    state, again = whole["parts"]["criterion"], resumed["parts"]["criterion"]
+    assert state["shift"].any()
+    assert state["batches"] > 3
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())
+    capsys.readouterr()
+    words[words.index("Learned")] = "CrossEntropy"
+    assert train.main([*words, "TRAIN.MAX_EPOCH", "3", "NAME", "other", "RESUME_MODEL", source]) == 2   # other moments, too
+    assert "holds the state of another optimizer or of other parameters" in capsys.readouterr().err
 
 
 def test_a_second_stage_with_short_class_vectors(tmp_path, tiny, no_figures):

@@ -12,12 +12,14 @@ from lib.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
 from lib.data_transform import TRANSFORMS, normalize
 from lib.dataset import Batch
 from lib.device.precision import TorchAmp
+from lib.engine.average import WeightAverage
 from lib.engine.optimizer import begin_moments
 from lib.engine.step import EagerStep, set_rate
 from lib.engine.totals import Sums
 from lib.modules import CLASSIFIERS, POOLINGS, TauNormalized
 from lib.net import Mix, Network, class_activation_maps, foreground, scale_maps
 from lib.report.predictions import Predictions, predictions_of
+from lib.update import UPDATES
 from lib.utils.seed import Stream
 
 CUDA, LAZY = torch.device("cuda"), torch.device("lazy")
@@ -90,10 +92,10 @@ def test_places_to_mix(options):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("optimizer", ["SGD", "ADAM"])
-def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed):
+@pytest.mark.parametrize(("optimizer", "rule", "clip"), [("SGD", "plain", 0.0), ("ADAM", "plain", 0.0), ("SGD", "sam", 1.0)])
+def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed, rule, clip):
     """All of a step after its draw, three times over; autograd, which does not run without CUDA, is given as ones."""
-    step, gradients = parts("mix_up", "LDAMLoss"), []
+    step, gradients = parts("mix_up", "LDAMLoss")._replace(update=UPDATES[rule](), clip_norm=clip), []
     if mixed:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         precision = TorchAmp(CUDA)
@@ -119,14 +121,25 @@ def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed):
             own = torch.optim.Adam(parameters, **common)
         own.param_groups[0]["lr"] = torch.full((), 0.1, device=CUDA)   # as a graph has it
         step.precision.prepare(step.network, own)
-        step, sums = step._replace(optimizer=own), Sums(CUDA)
+        step, sums, average = step._replace(optimizer=own), Sums(CUDA), WeightAverage(step.network, 0.9)
         for number in range(3):
             set_rate(own, 0.1 / (number + 1))
             sums.add(step(batch_of(step, CUDA)))
-    assert len(gradients) == 3
+            average.after_step()
+    assert len(gradients) == 3 * step.update.passes
     moments = [value for state in own.state.values() for value in state.values()]
     assert moments
     assert {tensor.device.type for tensor in (*moments, sums.total, sums.first_bad)} == {"cuda"}
+
+
+@pytest.mark.parametrize("event", ["after_step", "after_epoch"])
+def test_class_vectors_are_shortened_on_the_device(event):
+    classifier = CLASSIFIERS["MaxNorm"](6, 4, every=event.removeprefix("after_"))
+    with only_on(CUDA) as mode:
+        classifier = moved(classifier, CUDA)
+        before = mode.operations
+        getattr(classifier, event)()
+    assert mode.operations > before
 
 
 DRAW_ON_HOST = {"color_jitter", "random_resized_crop", "curriculum"}
