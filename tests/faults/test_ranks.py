@@ -183,7 +183,8 @@ def test_one_rank_without_the_data_is_told_for_all(words, tmp_path):
 
 
 def test_a_rank_that_raises_ends_the_others(words, tmp_path):
-    broken = ("import sys; sys.path.insert(0, '.')\nfrom lib.engine import totals; from main import train; add = totals.Sums.add\n"
+    broken = ("import sys; sys.path.insert(0, '.'); from lib.engine import totals; from main import train\n"
+              "add = totals.Sums.add\n"
               "def fail(self, *rest):\n    add(self, *rest); self.batches == 5 and 1 / 0\n"
               "totals.Sums.add = fail; sys.exit(train.main(sys.argv[1:]))")
     commands = [training(words("run")), [sys.executable, "-c", broken, *training(words("run"))[2:]]]
