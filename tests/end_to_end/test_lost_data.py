@@ -130,7 +130,7 @@ def test_auto_resume_says_which_checkpoint_it_takes(copied, tiny, capsys, own):
         name = str(shutil.copy(copied / "run/models/epoch_2.pth", copied / "other.pth"))
     assert run(tiny, "RESUME_MODEL", name, "--ar", "True", "TRAIN.MAX_EPOCH", "5") == 0
     output = capsys.readouterr().out
-    assert "last.pth (epoch 4), the newest checkpoint of this run, and not with RESUME_MODEL" in output
+    assert "last.pth (epoch 4), the newest checkpoint of this run, and not from RESUME_MODEL" in output
     assert f"{name} (epoch 2); " in output
     assert ("--overwrite in the place of --ar rewinds" in output) == own
     assert [entry["epoch"] for entry in history(copied)] == [1, 2, 3, 4, 5]
