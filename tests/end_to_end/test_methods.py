@@ -4,15 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 
 from lib.inference import Predictor
 from lib.loss import LOSSES
-from lib.loss.base import LongTailLoss
-from lib.net import Output
 from main import predict, train, valid
+from tests.engine.test_update import Learned
 
 DIGITS = "configs/test/digits_lt.yaml"
 EXPERTS = ["NETWORK.EXPERTS.NUM", "2", "CLASSIFIER.TYPE", "CosineFC", "LOSS.LOSS_TYPE", "BalPoE"]
@@ -64,19 +61,6 @@ def test_the_average_is_what_is_evaluated_predicted_from_and_stored(tmp_path, ti
         run / "models/last.pth", tmp_path / "averaged.pth", tmp_path / "trained.pth"))
     assert torch.equal(both, averaged)
     assert not torch.allclose(both, trained)
-
-
-class Learned(LongTailLoss):
-    """Cross-entropy of logits with a learned shift per class, which counts its batches."""
-
-    def __init__(self, class_counts, deferred=None) -> None:
-        super().__init__(class_counts, deferred)
-        self.shift = nn.Parameter(torch.zeros(len(class_counts)))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
-
-    def forward(self, output, targets, sample_weight=None):
-        self.batches += 1
-        return F.cross_entropy(Output.of(output).logits + self.shift, targets)
 
 
 def test_what_a_loss_learns_is_saved_and_resumed(tmp_path, tiny, no_figures, monkeypatch, capsys):
