@@ -16,7 +16,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     same = [name for name in known if name.lower() == word.lower()]
     completions = [name for name in known if len(word) >= BEGINNING and name.lower().startswith(word.lower())]
-    matches = same[:1] or completions[:1] or difflib.get_close_matches(word, known, n=1)   # 'res32' is not 'res34' but 'res32_cifar'
+    matches = same[:1] or completions[:1] or difflib.get_close_matches(word, known, n=1)   # 'res32' is 'res32_cifar'
     if not matches:   # 'LDAM' for 'LDAMLoss': too short for the ratio, but contained
         matches = [name for name in known if word and word.lower() in name.lower()][:1]
     return f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(known)}"
