@@ -1,5 +1,6 @@
 """Cost against size: what the curves are made of."""
 import json
+import statistics
 
 import numpy as np
 import pytest
@@ -51,7 +52,8 @@ def test_peaks_are_those_of_the_work_alone():
     """Also where an earlier work has freed as much; the peak counts, not what is left."""
     with scaling.memory_returned_at_once():
         for size, work in ((2**25, np.ones), (2**25, lambda *what: np.ones(*what).sum()), (2**20, np.ones)):
-            peak = scaling.peak_mib(lambda size=size, work=work: work(size, np.uint8))
+            # the kernel counts pages in batches for each processor, and other threads of this process have some of their own
+            peak = statistics.median(scaling.peak_mib(lambda size=size, work=work: work(size, np.uint8)) for _ in range(7))
             assert peak == pytest.approx(size / 2**20, abs=0.6)
 
 
