@@ -3,9 +3,11 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from lib.device.precision import TorchAmp
 from lib.engine.graphed import WARM_UP, CudaRecorder
+from lib.update import UPDATES
 from tests.engine.graphed_cases import BASES, BATCHES, EPOCHS, LOSS_PAIRS, assert_parity, parts
 
 DIGITS = "configs/test/digits_lt.yaml"
@@ -19,6 +21,11 @@ FAMILIES = {
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True",
                  "TRAIN.TWO_STAGE.START_EPOCH", "1"],
     "compiled": ["TRAIN.COMPILE", "True"],
+    "SAM": ["TRAIN.UPDATE.TYPE", "sam", "TRAIN.UPDATE.CLIP_NORM", "1.0"],
+    "experts": ["NETWORK.EXPERTS.NUM", "3", "CLASSIFIER.TYPE", "CosineFC", "LOSS.LOSS_TYPE", "BalPoE"],
+    "views": ["TRAIN.COMBINER.TYPE", "bcl", "HEADS.TYPES", "[projection, prototypes]", "TRANSFORMS.VIEWS",
+              "[[random_crop], [random_crop, color_jitter]]", "LOSS.LOSS_TYPE", "BalancedSoftmaxCE"],
+    "an average": ["TRAIN.EMA_DECAY", "0.9"],
 }
 
 
@@ -54,6 +61,17 @@ def test_every_combiner_with_every_loss(combiner, loss):
 @pytest.mark.parametrize("base", BASES)
 def test_a_teacher_with_every_base_loss(base):
     assert_recorded(lambda: parts("dive", "DiVEKLD", base=base, device=CUDA))
+
+
+@pytest.mark.parametrize(("rule", "options"), [("plain", {}), ("sam", {"rho": 0.3}), ("sam", {"bn": "first"})])
+def test_update_rules_with_a_shortened_gradient(rule, options):
+    """Without dropout, of which a graph draws other numbers in the second pass."""
+    def make():
+        step = parts("mix_up", "CostSensitiveCE", device=CUDA)
+        step.network.dropout = nn.Identity()
+        return step._replace(update=UPDATES[rule](**options), clip_norm=0.5)
+
+    assert_recorded(make)
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "ADAM"])

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from lib.data_transform import TRANSFORMS, normalize
+from lib.data_transform.curriculum import Curriculum
 from lib.dataset import SAMPLERS, ArraySet, EpochBatches, FileLoader, MemoryLoader
 from lib.device.precision import TorchAmp
 from lib.device.runtime import Runtime
-from lib.engine import step
+from lib.engine import totals
 from lib.loss import LOSSES, LongTailLoss
 from lib.utils.output import Output
 from lib.utils.schedule import Deferred
@@ -33,13 +34,29 @@ FAMILIES = {
     "remix": ["TRAIN.COMBINER.TYPE", "remix"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True"],
     "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix"],
+    "SAM": ["TRAIN.UPDATE.TYPE", "sam", "TRAIN.UPDATE.CLIP_NORM", "1.0", "TRAIN.COMBINER.TYPE", "mix_up"],
+    "experts": ["NETWORK.EXPERTS.NUM", "3", "CLASSIFIER.TYPE", "CosineFC", "LOSS.LOSS_TYPE", "BalPoE"],
+    "views": ["TRAIN.COMBINER.TYPE", "bcl", "HEADS.TYPES", "[projection, prototypes]", "TRANSFORMS.VIEWS",
+              "[[random_crop], [random_crop, color_jitter]]", "LOSS.LOSS_TYPE", "BalancedSoftmaxCE"],
+    "curriculum": ["TRANSFORMS.TRAIN_TRANSFORMS", "[random_crop, curriculum]"],
+    "MaxNorm": ["CLASSIFIER.TYPE", "MaxNorm", "LOSS.LOSS_TYPE", "ClassBalancedBCE", "NETWORK.PRETRAINED", "True",
+                "NETWORK.PRETRAINED_MODEL", "{FIRST}/run/models/last.pth"],
+    "pieces": ["TRAIN.UPDATE.ACCUMULATE", "4", "TRAIN.EMA_DECAY", "0.9"],
 }
+
+
+def words_of(family: str, tmp_path, tiny: list[str]) -> list[str]:
+    """Trains the first stage where the family is a second one."""
+    words = [word.replace("{FIRST}", str(tmp_path / "stage_1")) for word in FAMILIES[family]]
+    if words != FAMILIES[family]:
+        assert run(tmp_path, "stage_1", tiny) == 0
+    return [*tiny, *words]
 
 
 @pytest.mark.parametrize("mixed", ["True", "False"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_trains_validates_and_repeats(tmp_path, tiny, family, mixed):
-    words = [*tiny, *FAMILIES[family], "TRAIN.APEX", mixed]
+    words = [*words_of(family, tmp_path, tiny), "TRAIN.APEX", mixed]
     assert run(tmp_path, "first", words) == run(tmp_path, "second", words) == 0
     first, second = last(tmp_path, "first")["state_dict"], last(tmp_path, "second")["state_dict"]
     assert all(torch.equal(first[name], second[name]) for name in first), "deterministic kernels repeat"
@@ -95,7 +112,8 @@ def test_memory_and_files_agree_on_the_gpu():
 
 def call(loss: LongTailLoss, inputs: list[torch.Tensor]) -> torch.Tensor:
     logits, features, teacher, labels, weights = inputs
-    return loss(Output(logits, features, {"teacher": teacher}), labels, weights)
+    heads = {"teacher": teacher, "experts": torch.stack([logits, features, teacher], dim=1)}
+    return loss(Output(logits, features, heads), labels, weights)
 
 
 def loss_and_inputs(name: str) -> tuple[LongTailLoss, list[torch.Tensor]]:
@@ -127,9 +145,12 @@ def test_no_loss_waits_for_the_device(name):
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
 def test_no_transform_waits_for_the_device(name):
     images, generator = sets().pixels().to(CUDA), torch.Generator(CUDA).manual_seed(3)
+    transform = TRANSFORMS[name]((12, 12))
+    if isinstance(transform, Curriculum):
+        transform.levels = torch.arange(4)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        TRANSFORMS[name]((12, 12)).batch(images, generator)
+        transform.labelled(images, torch.arange(64) % 4, generator)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -152,19 +173,20 @@ def test_a_captured_graph_draws_anew_when_the_seed_changes():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_in_a_step_waits_for_the_device(tmp_path, tiny, monkeypatch, family):
     """CUDA's own detector of synchronising calls, on for every batch but the first."""
-    original = step.Sums.add
+    words = words_of(family, tmp_path, tiny)
+    original = totals.Sums.add
 
     def add(self, row):
         torch.cuda.set_sync_debug_mode("error")
         original(self, row)
 
-    def means(self, runtime, original=step.Sums.means):
+    def means(self, runtime, original=totals.Sums.means):
         torch.cuda.set_sync_debug_mode("default")
         return original(self, runtime)
 
-    monkeypatch.setattr(step.Sums, "add", add)
-    monkeypatch.setattr(step.Sums, "means", means)
-    assert run(tmp_path, "x", [*tiny, *FAMILIES[family], "SHOW_STEP", "1"]) == 0
+    monkeypatch.setattr(totals.Sums, "add", add)
+    monkeypatch.setattr(totals.Sums, "means", means)
+    assert run(tmp_path, "x", [*words, "SHOW_STEP", "1"]) == 0
 
 
 def test_an_overflown_step_is_skipped_and_the_scale_halved():
@@ -192,7 +214,7 @@ def test_the_runtime_names_the_gpu():
 if torch.cuda.device_count() >= 2:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_dataparallel_trains(tmp_path, tiny, family):
-        assert run(tmp_path, "x", [*tiny, *FAMILIES[family]], "0,1") == 0
+        assert run(tmp_path, "x", words_of(family, tmp_path, tiny), "0,1") == 0
 
     def test_two_ranks_with_syncbn_train_what_one_process_trains_with_the_doubled_batch(tmp_path, tiny, command):
         """In train mode: the statistics of SyncBN are those of the doubled batch."""
