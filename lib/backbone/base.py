@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lib.utils.registry import Registry
 
 BACKBONES = Registry("backbone")
 Stage = tuple[str, Callable[[Tensor], Tensor]]
+DRAWS = Tensor.normal_, Tensor.uniform_
 
 
 class Backbone(nn.Module):
@@ -83,8 +85,16 @@ class Backbone(nn.Module):
         return -(-size[0] // self.stride), -(-size[1] // self.stride)
 
 
+class Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of weights, for which torch loads its compiler where they have no memory."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
+        return args[0] if func in DRAWS else func(*args, **(kwargs or {}))
+
+
 @cache
 def on_meta(builder: Callable[..., Backbone], options: tuple[tuple[str, Any], ...] = ()) -> Backbone:
     """A backbone without memory for its parameters, and without their initialisation."""
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         return builder(**dict(options))

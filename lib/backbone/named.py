@@ -6,16 +6,18 @@ import socket
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
-from torchvision.models import WeightsEnum, get_model_weights
 
 from lib.backbone.timm_model import architecture, create, timm_package
 from lib.utils.errors import InputError
 from lib.utils.registry import closest
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,9 @@ def look_up(text: str) -> Named:
                  tuple(own.input_size[1:]))
 
 
-def torchvision_weights(name: str) -> WeightsEnum:
+def torchvision_weights(name: str) -> "WeightsEnum":
+    from torchvision.models import get_model_weights  # not before it is needed, see lib/backbone/resnet.py
+
     model, _, tag = name.partition(".")
     if model not in TORCHVISION:
         raise InputError(f"{KEY}: no backbone here takes torchvision's {model!r}; {closest(model, TORCHVISION)}; timm:NAME takes "
@@ -89,7 +93,7 @@ def fetch(text: str, size: tuple[int, int]) -> dict[str, Tensor]:
     return fetch_torchvision(text, torchvision_weights(name)) if source == "torchvision" else fetch_timm(text, name, size)
 
 
-def fetch_torchvision(text: str, weights: WeightsEnum) -> dict[str, Tensor]:
+def fetch_torchvision(text: str, weights: "WeightsEnum") -> dict[str, Tensor]:
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     try:
         if not file.exists():

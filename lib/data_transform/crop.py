@@ -4,7 +4,6 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from lib.data_transform.base import TRANSFORMS, Transform
 from lib.utils.errors import InputError
@@ -59,4 +58,8 @@ class CenterCrop(Transform):
         return "are smaller than INPUT_SIZE, so that center_crop pads them with black" if small else ""
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        return tv.center_crop(images, list(self.size))
+        missing = [max(wanted - side, 0) for wanted, side in zip(self.size, images.shape[-2:])]
+        (above, below), (left, right) = ((number // 2, number - number // 2) for number in missing)
+        images = F.pad(images, [left, right, above, below]) if any(missing) else images
+        top, first = (round((side - wanted) / 2) for side, wanted in zip(images.shape[-2:], self.size))
+        return images[..., top:top + self.size[0], first:first + self.size[1]]

@@ -1,15 +1,18 @@
 """Long-tailed CIFAR of Cao et al., NeurIPS 2019 (arXiv:1906.07413), from torchvision's CIFAR."""
 import pickle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torchvision import datasets
 
 from lib.data_transform.resize import resize
 from lib.dataset.base import DATASETS, ArraySet
 from lib.dataset.download import fetch
 from lib.dataset.long_tail import Profile, Ratio, SubsetSeed, long_tail_subset
 from lib.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)   # as published
 USUAL_ROOT = "data"
@@ -37,7 +40,9 @@ class CifarLT(ArraySet):
         super().__init__(f"IMBALANCE{source}", resize(images, size), labels, whole.classes, MEAN, STD, indices, source=images)
 
 
-def read_cifar(source: str, train: bool, root: Path) -> datasets.CIFAR10:
+def read_cifar(source: str, train: bool, root: Path) -> "CIFAR10":
+    from torchvision import datasets  # not before it is needed, see lib/backbone/resnet.py
+
     reader = getattr(datasets, source)
     folder = root / reader.base_folder
     if not folder.is_dir():

@@ -3,8 +3,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from torchvision import datasets
-
 from lib.utils.errors import MissingPathError
 
 log = logging.getLogger(__name__)
@@ -19,6 +17,8 @@ def fetch(name: str, root: Path, situation: str) -> Any:
     Raises:
         MissingPathError: it cannot be downloaded.
     """
+    from torchvision import datasets  # not before it is needed, see lib/backbone/resnet.py
+
     log.info("%s; downloading %s to %s", situation, name, root)
     try:
         return getattr(datasets, name)(str(root), train=True, download=True)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from lib.engine.uncompiled import uncompiled
 from lib.utils.errors import InputError
 from lib.utils.options import BELOW_ONE, Range
 from lib.utils.registry import Registry, closest
@@ -103,7 +104,8 @@ def parameter_groups(network: nn.Module, factors: dict[str, float], rate: float)
 def sgd(groups: list[Group], rate: float, *, momentum: Annotated[float, BELOW_ONE] = 0.9, weight_decay: Decay = 0.0001,
         nesterov: bool = True) -> Optimizer:
     """Stochastic gradient descent with momentum, Nesterov's by default, and L2 in the gradient."""
-    optimizer = SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=weight_decay, fused=True)
+    optimizer = uncompiled(SGD)(groups, lr=rate, momentum=momentum, nesterov=nesterov and momentum > 0,
+                                weight_decay=weight_decay, fused=True)
     begin_moments(optimizer)
     return optimizer
 
@@ -111,13 +113,13 @@ def sgd(groups: list[Group], rate: float, *, momentum: Annotated[float, BELOW_ON
 @OPTIMIZERS.register("ADAM")
 def adam(groups: list[Group], rate: float, *, weight_decay: Decay = 0.0001) -> Optimizer:
     """Kingma and Ba, Adam, ICLR 2015, arXiv:1412.6980; L2 in the gradient."""
-    return Adam(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
+    return uncompiled(Adam)(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 @OPTIMIZERS.register("ADAMW")
 def adamw(groups: list[Group], rate: float, *, weight_decay: Decay = 0.0001) -> Optimizer:
     """Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, arXiv:1711.05101."""
-    return AdamW(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
+    return uncompiled(AdamW)(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 def begin_moments(optimizer: SGD) -> None:

@@ -207,6 +207,28 @@ def test_resize_to_the_same_size_is_the_image_itself():
     assert resize(torch.full((1, 3, 5, 5), 77, dtype=torch.uint8), (9, 4)).unique().tolist() == [77]
 
 
+@pytest.mark.parametrize("layout", ["images", "image", "channels last", "image of channels last", "part", "none"])
+@pytest.mark.parametrize("bytes_", [True, False])
+def test_resized_and_cropped_to_the_last_bit_as_torchvision_does(monkeypatch, layout, bytes_):
+    monkeypatch.setattr("lib.data_transform.resize.has_byte_kernel", lambda: bytes_)
+    monkeypatch.setattr("torchvision.transforms.v2.functional._geometry._do_native_uint8_resize_on_cpu", lambda kind: bytes_)
+    images = {"images": IMAGES, "image": IMAGES[3], "channels last": IMAGES.to(memory_format=torch.channels_last),
+              "image of channels last": IMAGES[:1].to(memory_format=torch.channels_last)[0], "part": IMAGES[2:4, :, 3:, 1:8],
+              "none": IMAGES[:0]}[layout]
+    for size in ((5, 7), (30, 9), (2, 1), (12, 3)):
+        expected = tv.resize(images, list(size), antialias=True)
+        made = resize(images, size)
+        assert torch.equal(made, expected)
+        assert made.stride() == expected.stride()
+        if images.dim() == 4 and len(images):
+            assert torch.equal(TRANSFORMS["center_crop"](size).batch(images), tv.center_crop(images, list(size)))
+
+
+@pytest.mark.parametrize("size", [(12, 10), (11, 9), (13, 11), (7, 20), (40, 3)])
+def test_center_crop_is_torchvision_s(size):
+    assert torch.equal(TRANSFORMS["center_crop"](size).batch(IMAGES), tv.center_crop(IMAGES, list(size)))
+
+
 @pytest.mark.parametrize("shape", [(375, 500), (40, 400), (400, 40), (7, 7)])
 def test_windows_of_random_resized_crop_stay_in_their_ranges(shape):
     transform = build("random_resized_crop", (224, 224))

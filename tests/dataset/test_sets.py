@@ -33,6 +33,22 @@ def test_digits_are_those_of_scikit_learn_brought_to_a_byte():
     assert all(image[0].numpy().tobytes() in source for image in whole.pixels())
 
 
+def test_digits_are_split_as_scikit_learn_does():
+    digits = load_digits()
+    parts = train_test_split(np.arange(1797), test_size=0.2, stratify=digits.target, random_state=0)
+    for train, part in zip((True, False), parts):
+        built, part = build("IMBALANCEDIGITS", train, "", (8, 8), ratio=1.0), np.sort(part)
+        part = part[built.indices.numpy()] if train else part
+        assert np.array_equal(built.labels, digits.target[part])
+        assert np.array_equal(built.pixels()[:, 0], np.rint(digits.images[part] * (255 / 16)).astype(np.uint8))
+
+
+def test_digits_without_scikit_learn(monkeypatch):
+    monkeypatch.setattr("lib.dataset.digits_lt.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install scikit-learn"):
+        build("IMBALANCEDIGITS", True, "", (8, 8))
+
+
 def test_digits_train_and_validation_share_no_image():
     train, valid = (build("IMBALANCEDIGITS", part, "", (8, 8), ratio=1.0) for part in (True, False))
     images = [{image.numpy().tobytes() for image in part.pixels()} for part in (train, valid)]
