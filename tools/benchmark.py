@@ -9,7 +9,7 @@ Parts, which take turns in one process with the same batch size, precision and t
   bare         forward, cross-entropy, backward and update on one random batch that lies ready
   end_to_end   whole epochs as main/train.py trains them: draws, augmentation, normalisation, mixing, loss, totals; no validation
   usual        the same epochs in the usual way: images one by one through PIL and torchvision in worker processes, backbone and
-               classifier as two calls, loss and accuracy fetched at every step (tools/measure/usual.py)
+               classifier as two calls, loss and accuracy fetched at every step (tools/measure/usual_loop.py)
   input        the batches of those epochs alone
   validation   predictions for the validation set
 
@@ -25,7 +25,7 @@ and, in processes of their own:
 
 Ratios are taken turn by turn; printed are medians and ranges over the turns.
 
-    python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain of libraries (tools/measure/jpeg.py)
+    python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain of libraries (tools/measure/jpeg_readers.py)
     python tools/benchmark.py --scaling    cost as images, classes and ranks grow (tools/measure/scaling.py)
 """
 import sys
