@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 from xdist.remote import Producer
 from xdist.scheduler import WorkStealingScheduling
 
+from lib.report import style
+
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore_glob = [] if torch.cuda.is_available() else ["cuda/*"]
 
@@ -34,6 +36,14 @@ settings.load_profile("suite")
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WorkStealingScheduling:
     """The slow tests stand together: a worker that has none left takes over half of the other's."""
     return WorkStealingScheduling(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A long test is a slow one, whatever -m says of it."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
 
 
 def pytest_collection_finish() -> None:
@@ -57,6 +67,7 @@ def no_figures() -> Iterator[None]:
     """Drawing is four fifths of a small training, and has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda *_, **__: None)
+        patch.setattr(style, "use_fonts", lambda figure: None)   # which makes the texts
         yield
 
 

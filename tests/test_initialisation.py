@@ -66,7 +66,7 @@ def test_every_one_is_compared():
     assert set(CLASSIFIER_TESTS) == set(CLASSIFIERS)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("res101", "res152")))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in ("res101", "res152")))
                                   for name in CONVOLUTIONS])
 def test_backbones(name):
     """All parameters and buffers, so that a new kind of layer does not go by unnoticed."""

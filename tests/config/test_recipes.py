@@ -110,7 +110,7 @@ def test_images_of_cam_based_sampling_are_those_of_the_run_that_is_continued(nam
         assert not used
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_kind_of_network_and_input_is_built():
     """One file of each: its network, criterion, combiner and optimizer; its loaders on the digits at its own INPUT_SIZE."""
     kinds = {}

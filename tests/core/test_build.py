@@ -65,7 +65,8 @@ def test_sgd_without_momentum_is_plain():
 def test_adam_is_not_adamw():
     cfg = config("TRAIN.OPTIMIZER.TYPE", "ADAM")
     optimizer, _ = build.build_optimizer(cfg, build.build_network(cfg, 10))
-    assert type(optimizer) is torch.optim.Adam
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert not isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
     assert not optimizer.param_groups[0].get("decoupled_weight_decay", False)
 

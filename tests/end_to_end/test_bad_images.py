@@ -29,7 +29,7 @@ def words(tmp_path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_bad_image_ends_the_run_with_its_name(command, tiny, words, ranks):
     """With two ranks the second one meets it, and the first one only learns that it has gone."""
     done = command("bash", "distributed_data_parallel_train.sh", "configs/test/digits_lt.yaml", ranks, "cpu", *tiny, *words)
@@ -40,7 +40,7 @@ def test_a_bad_image_ends_the_run_with_its_name(command, tiny, words, ranks):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_bad_image_that_is_skipped_is_reported_once_by_the_first_rank(command, tiny, words):
     done = command("bash", "distributed_data_parallel_train.sh", "configs/test/digits_lt.yaml", 2, "cpu", *tiny, *words,
                    "DATASET.ON_BAD_IMAGE", "skip")

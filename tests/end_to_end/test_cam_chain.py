@@ -128,7 +128,7 @@ def test_training_on_the_enlarged_set(generated, name, more, num_images):
     assert sum(len(batch.images) for batch in loader) == loader.num_images == num_images // step * step
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_chain_with_weighted_sampler_and_drs(generated):
     folder, words, _ = generated
     start = ["NETWORK.PRETRAINED", True, "NETWORK.PRETRAINED_MODEL", folder / "first/models/last.pth"]

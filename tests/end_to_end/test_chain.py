@@ -23,6 +23,7 @@ def history(run: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+@pytest.mark.long
 def test_ctrl_c_and_the_same_command_again(tmp_path, root, pairs, command):
     """The first stage goes on after its last finished epoch, the second begins with its weights; a third call does nothing."""
     words = [sys.executable, "tools/run_chain.py", "--chain", "configs/chains/crt.yaml", "--cfg", "configs/test/digits_lt.yaml",

@@ -13,7 +13,7 @@ from main import train, valid
 DIGITS = "configs/test/digits_lt.yaml"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_network_trains_as_it_would_have_and_keeps_its_names(tmp_path, tiny, monkeypatch):
     """One epoch of few images: rounding differs, and ReLU's kinks make a little more of it with every step."""
     monkeypatch.setitem(BACKBONES._builders, "res20_cifar", lambda: ResNetCifar(num_blocks=1))   # a third of the time to compile

@@ -14,6 +14,7 @@ from tools import run_chain
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = {row: recipe for families in gallery.read("tricks.yaml").values() for _, trick in gallery.tricks(families)
         for row, recipe in trick["rows"].items() if "literature" not in row and row != "baselines/cui_cifar"}
+FIRST = {row.split("/")[0]: row for row in reversed(ROWS)}.values()   # of each family
 WITHOUT_EFFECT = ("NAME", "OUTPUT_DIR", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "TRAIN.APEX")   # on this data, and on a CPU
 SCRIPTS = {"train.py": main.train.main, "valid.py": main.valid.main}
 
@@ -53,8 +54,7 @@ def test_the_rows_hold_every_published_recipe():
     assert len(files) == 234
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.slow if row in FIRST else pytest.mark.long) for row in ROWS])
 def test_it_trains(row, home, overrides, capsys, monkeypatch, no_figures):
     monkeypatch.chdir(ROOT)
     done = set()

@@ -35,7 +35,7 @@ BBN = ("TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix")
 
 @pytest.mark.parametrize(("classes", "per_class", "more"), [
     (1, 5, ()), (1, 5, LDAM), (3, 1, ("TRAIN.COMBINER.TYPE", "mix_up")), (3, 1, BBN), (2, 3, ("TRAIN.BATCH_SIZE", "100000")),
-    pytest.param(10_000, 1, ("TRAIN.SAMPLER.TYPE", "weighted sampler", "TRAIN.BATCH_SIZE", "2000"), marks=pytest.mark.slow)])
+    pytest.param(10_000, 1, ("TRAIN.SAMPLER.TYPE", "weighted sampler", "TRAIN.BATCH_SIZE", "2000"), marks=pytest.mark.long)])
 def test_sets_at_the_edge_train(tmp_path, tiny, noise, capsys, classes, per_class, more):
     noise(classes, per_class)
     assert run(tiny, *more) == 0, capsys.readouterr().err

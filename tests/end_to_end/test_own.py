@@ -149,7 +149,7 @@ def test_minutes_choose_the_epochs_by_the_speed_that_is_measured(birds, tmp_path
     assert "TRAIN.MINUTES: 2 epochs are too few to learn much" in output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_measured_pace_is_that_of_the_training(birds, tmp_path, capsys):
     """Of real steps, within a wide margin; measuring leaves no trace in what is trained."""
     quick = [*QUICK[:2], *QUICK[4:]]

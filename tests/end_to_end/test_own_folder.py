@@ -234,7 +234,7 @@ def test_folds_that_cannot_be(folds, tiny_in, capsys, more, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_see_the_split_of_the_first(tmp_path, tiny, command):
     make_messy(tmp_path)
     done = command("bash", "distributed_data_parallel_train.sh", "configs/test/digits_lt.yaml", 2, "cpu",
@@ -247,7 +247,7 @@ def test_two_ranks_see_the_split_of_the_first(tmp_path, tiny, command):
     assert config["DATASET"]["FOLDER"]["FOLD"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_both_hear_of_a_mistake_of_the_first(tmp_path, tiny, command):
     make_messy(tmp_path)
     done = command("bash", "distributed_data_parallel_train.sh", "configs/test/digits_lt.yaml", 2, "cpu",

@@ -73,7 +73,7 @@ def same(first: object, second: object) -> bool:
     return first == second
 
 
-@pytest.mark.parametrize("family", ["LDAM", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "LDAM")])
+@pytest.mark.parametrize("family", ["LDAM", *(pytest.param(name, marks=pytest.mark.long) for name in FAMILIES if name != "LDAM")])
 def test_a_published_run_is_resumed_bit_for_bit(tmp_path, tiny, family, capsys):
     words = [*tiny, *FAMILIES[family]]
     if family in ("cRT", "LWS"):

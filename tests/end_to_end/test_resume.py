@@ -51,8 +51,8 @@ def same(first, second) -> bool:
 
 
 @pytest.mark.parametrize(("family", "moment"), [
-    ("plain", "save"), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in product(FAMILIES, ("record", "save"))
-                         if pair != ("plain", "save"))])
+    ("plain", "save"), *(pytest.param(family, moment, marks=pytest.mark.slow if moment == "record" else pytest.mark.long)
+                         for family, moment in product(FAMILIES, ("record", "save")) if (family, moment) != ("plain", "save"))])
 def test_interrupted_in_the_third_epoch(tmp_path, tiny, monkeypatch, family, moment):
     words = [*tiny, *FAMILIES[family]]
     if family in SECOND_STAGES:

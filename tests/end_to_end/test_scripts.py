@@ -158,6 +158,7 @@ def distributed(command, folder, *words):
                    "INPUT_SIZE", "[8, 8]", "TRAIN.BATCH_SIZE", 32, *words)
 
 
+@pytest.mark.long
 def test_two_ranks_train_and_resume(tmp_path, command):
     """Two epochs, then two more, are bit for bit the four epochs of a run that was never stopped."""
     for folder, parts in ((tmp_path / "whole", [4]), (tmp_path / "parts", [2, 4])):
@@ -171,6 +172,7 @@ def test_two_ranks_train_and_resume(tmp_path, command):
     assert [json.loads(line)["epoch"] for line in history] == [1, 2, 3, 4]
 
 
+@pytest.mark.long
 def test_two_nodes_of_one_process_each(tmp_path, command):
     """Both on this machine; each gets its place by environment variables, as on a cluster."""
     with socket.socket() as probe:

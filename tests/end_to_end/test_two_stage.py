@@ -139,7 +139,7 @@ def test_tau_normalization_beside_the_plain_results(tmp_path, tiny, first, capsy
     assert (run / "figures/tau_sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_train_the_classifier_of_one_process_with_the_doubled_batch(tmp_path, tiny, first, command):
     """Frozen parameters under DDP; BatchNorm stopped and no augmentation, so equal to float tolerance."""
     words = [*second("run", tiny, first), "CLASSIFIER.TYPE", "LWS", "BACKBONE.FREEZE_BN", "True",

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_anywhere_it_comes_to_the_same_bits(command):
     """In a process of its own, since it forks."""
     words = ["--kills", 6, "--of-a-run", 1, "--families", "CAM generation,SAM,experts,MaxNorm,views,curriculum",

@@ -80,6 +80,7 @@ def equal(first: Path, second: Path) -> None:
         assert same(value, other[name]), name
 
 
+@pytest.mark.long
 def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, whole, tmp_path):
     run = launch(words("ended"), tmp_path / "ended.txt")
     run.wait_for("epoch 1/2  batch 6/")
@@ -110,7 +111,8 @@ def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, whol
         assert same(value, other[name]), name
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [
+    (signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)])
 def test_a_signal_stops_all_ranks_at_one_batch_and_they_go_on_bit_for_bit(words, whole, tmp_path, number, status):
     """SIGTERM to one rank only; Ctrl-C to the launcher, which passes it on."""
     run = launch(words("parts"), tmp_path / "parts.txt")
@@ -127,6 +129,7 @@ def test_a_signal_stops_all_ranks_at_one_batch_and_they_go_on_bit_for_bit(words,
     equal(whole, tmp_path / "parts/run")
 
 
+@pytest.mark.long
 def test_another_number_of_ranks_begins_the_epoch_again(words, tmp_path):
     run = launch(words("run"), tmp_path / "two.txt")
     run.wait_for("epoch 2/2  batch 6/")
@@ -166,6 +169,7 @@ def test_unequal_configurations_are_refused_by_all(words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_one_rank_without_the_data_is_told_for_all(words, tmp_path):
     fashion = ("DATASET.DATASET", "IMBALANCEFASHIONMNIST", "DATASET.ROOT")
     data = tmp_path / "data"
@@ -182,6 +186,7 @@ def test_one_rank_without_the_data_is_told_for_all(words, tmp_path):
     assert "nowhere" in told
 
 
+@pytest.mark.long
 def test_a_rank_that_raises_ends_the_others(words, tmp_path):
     broken = ("import sys; sys.path.insert(0, '.'); from lib.engine import totals; from main import train\n"
               "add = totals.Sums.add\n"

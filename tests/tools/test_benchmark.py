@@ -96,7 +96,7 @@ def test_the_table_shows_what_was_measured_and_nothing_else():
     assert rows[2].split() == ["validation", "250.0", "250.0–250.0", "2.500", "2.500–2.500"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_run_measures_everything(tiny, tmp_path, capsys):
     file = tmp_path / "speed.json"
     argv = ["--cfg", DIGITS, "--gpus", "cpu", "--random-images", "70", "--random-classes", "3", "--repeats", "2",

@@ -123,6 +123,7 @@ def read(path: Path) -> str:
         return ""
 
 
+@pytest.mark.long
 def test_a_ray_on_this_machine_runs_the_same_list(recipes, words, tmp_path, capfd):
     argv = ["--configs", *recipes("plain", "broken"), "--seeds", "0", "--jobs", "2", "--gpus", "cpu", "--engine", "ray", *words()]
     assert main(argv) == 1
@@ -132,6 +133,7 @@ def test_a_ray_on_this_machine_runs_the_same_list(recipes, words, tmp_path, capf
     assert len(history(tmp_path / "runs/plain_seed0")) == 1
 
 
+@pytest.mark.long
 def test_an_interrupted_ray_leaves_no_process(recipes, words, tmp_path):
     run = tmp_path / "runs/plain_seed0"
     queue = start(["--configs", *recipes("plain"), "--seeds", "0", "--gpus", "cpu", "--engine", "ray", *words(epochs=500)])
