@@ -12,6 +12,7 @@ from lib.run.own_files import MODELS
 from lib.run.run import BEST, LAST, Run
 from lib.run.state import Point
 from lib.utils.text import shell_line
+from main.evaluation import PLAIN
 from main.fitting import draw_curves
 from main.reporting import background
 
@@ -41,6 +42,7 @@ def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
     same_report = ["TEST.MODEL_FILE", LAST]
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
         same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]
+    same_report += [word for key, plain in PLAIN.items() if cfg.TEST[key] != plain for word in (f"TEST.{key}", str(plain))]
     validation = ["python", "main/valid.py", "--cfg", *args.cfg, "--gpus", args.gpus, *args.words, *same_report]
     trick = ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,   # later words win
              "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "NAME", add_to_name(cfg.NAME, "_bsce")]

@@ -14,7 +14,17 @@ from lib.dataset import ImageSet
 from lib.dataset.fingerprint import digest_names
 from lib.run import own_files
 from lib.run.identity import KEYS, TRAINING, UNTOLD, VALIDATION, Difference, Identity, compare_data, compare_preprocessing
-from lib.run.own_files import EVALUATIONS, METRICS, REPORT, SWEEP, SWEEP_REPORT, TAU_NORM, check_spared
+from lib.run.own_files import (
+    ADJUST_SWEEP,
+    EVALUATIONS,
+    METRICS,
+    REPORT,
+    SHIFTED,
+    SWEEP,
+    SWEEP_REPORT,
+    TAU_NORM,
+    check_spared,
+)
 from lib.run.run import Run
 from main.claim import check_images, reads
 
@@ -22,6 +32,7 @@ log = logging.getLogger("main.valid")
 
 DATA_KEYS = ("DATASET.DATASET", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.IMBALANCECIFAR.")   # compared by the images
 WRITTEN_OVER = "written over by the report"
+PLAIN = {"LOGIT_ADJUST": 0.0, "PRIOR": ""}   # keys of TEST that change the logits after training
 NAMED_KEYS = 3    # in the name of a folder
 LONGEST = 80      # characters of it, before what makes it unique
 
@@ -47,6 +58,8 @@ def find_differences(cfg: Config, state: Mapping[str, Any], here: Identity) -> l
         images = key.startswith(DATA_KEYS) and "data" in state and not data
         if not (prepared or images):
             found.append(Difference(key, old, new))
+    # of these, a training's own report has none, whatever its configuration says
+    found += [Difference(f"TEST.{key}", plain, cfg.TEST[key]) for key, plain in PLAIN.items() if cfg.TEST[key] != plain]
     return found + data
 
 
@@ -86,14 +99,17 @@ def reports(cfg: Config, evaluation: Evaluation) -> list[Path]:
     """Where its numbers are written."""
     options = cfg.TEST.TAU_NORM
     directory = evaluation.directory(float(options.TAU) if options.USE_TAU_NORM else None)
-    return [directory / METRICS, *[evaluation.base / SWEEP] * bool(options.SWEEP)]
+    more = {SWEEP: options.SWEEP, ADJUST_SWEEP: cfg.TEST.SWEEP, SHIFTED: cfg.TEST.SHIFTS}
+    return [directory / METRICS, *(evaluation.base / file for file, asked in more.items() if asked)]
 
 
 def check_report(cfg: Config, run: Run, evaluation: Evaluation, sets: Sequence[ImageSet]) -> None:
     """Raises InputError where a report would be written over data that it is made of."""
     numbers, *sweep = reports(cfg, evaluation)
     written = [*own_files.named(numbers.parent, REPORT), *(own_files.named(evaluation.base, SWEEP_REPORT) if sweep else ())]
-    check_spared((pair for pair in reads(cfg, run) if pair[0].startswith("DATASET.")), written, WRITTEN_OVER)
+    files = [pair for pair in reads(cfg, run) if pair[0].startswith("DATASET.")]
+    files += [("TEST.PRIOR", Path(cfg.TEST.PRIOR))] * Path(cfg.TEST.PRIOR).is_file()
+    check_spared(files, written, WRITTEN_OVER)
     check_images(written, sets, WRITTEN_OVER)
 
 

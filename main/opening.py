@@ -85,4 +85,6 @@ def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtim
         log.info("TRAIN.DISTRIBUTED: %s, but there are %d processes; torchrun decides", cfg.TRAIN.DISTRIBUTED, runtime.world_size)
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
         log.info("TEST.TAU_NORM: main/valid.py normalizes; while it trains, the classifier is validated as it is")
+    if cfg.TEST.LOGIT_ADJUST or cfg.TEST.PRIOR:
+        log.info("TEST.LOGIT_ADJUST, TEST.PRIOR: main/valid.py moves the logits; while it trains, they are validated as they are")
     log.info("%s; global batch %d; files in %s", runtime.describe(), cfg.TRAIN.BATCH_SIZE * runtime.world_size, run.directory)

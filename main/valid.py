@@ -3,10 +3,13 @@
     python main/valid.py --cfg configs/test/digits_lt.yaml --gpus cpu
     python main/valid.py --cfg configs/test/digits_lt.yaml --gpus 0 TEST.MODEL_FILE best_model.pth
     python main/valid.py --cfg configs/test/digits_lt.yaml --gpus cpu TEST.TAU_NORM.USE_TAU_NORM True TEST.TAU_NORM.TAU 0.5
+    python main/valid.py --cfg configs/test/digits_lt.yaml --gpus cpu TEST.LOGIT_ADJUST 1
 
 TEST.MODEL_FILE names the checkpoint: a file in the run's models/, or a path; by default the last epoch. Of that, with data and
 settings as in training, the run's own report is made again. Any other evaluation has a folder in evaluations/, and says what
-differs. Results of tau-normalization go to tau_norm/, beside those of the network as it was trained; TEST.TAU_NORM.SWEEP
+differs. TEST.LOGIT_ADJUST 1 takes the training prior out of the logits, TEST.PRIOR puts a known test prior in, TEST.SWEEP
+"[0, 0.5, 1]" compares values of LOGIT_ADJUST, and TEST.SHIFTS "[2, 10, 50]" evaluates on test sets that are long-tailed
+themselves. Results of tau-normalization go to tau_norm/, beside those of the network as it was trained; TEST.TAU_NORM.SWEEP
 "[0, 0.5, 1]" compares several values.
 """
 import gc
@@ -21,21 +24,26 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from lib.config import Config, data_doubts
 from lib.config.auto import complete
 from lib.config.preparation import preprocessing
 from lib.core import build
+from lib.dataset import SAMPLERS
 from lib.device.runtime import Runtime, to_device
-from lib.engine.evaluation import evaluate_heads
+from lib.engine.evaluation import Head, evaluate_heads, moved
+from lib.loss import LongTailLoss
 from lib.report.metrics import measure
 from lib.report.predictions import Predictions
+from lib.report.priors import Adjustments, Shift
 from lib.report.report import Evaluated, write_report
+from lib.report.shifted import measure_shifts, shifts_table, write_shifts
 from lib.report.tables import class_table, summary
-from lib.report.tau_sweep import WARNING, sweep_table, write_sweep
+from lib.report.tau_sweep import ADJUSTMENT, NORMALIZATION, WARNING, sweep_table, write_sweep
 from lib.run import checkpoint
 from lib.run.findings import FindingsLog
 from lib.run.identity import Identity, align_to_checkpoint
@@ -47,6 +55,15 @@ from main.look import look
 from main.reporting import background, shot_bounds
 
 log = logging.getLogger("main.valid")
+
+
+class Adjusted(NamedTuple):
+    """Logits from which the training prior is taken out."""
+
+    tau: float
+
+
+Way = float | None | Adjusted | Shift   # tau of tau-normalization; None is the headline where there is none
 
 
 def validate(cfg: Config, args: argparse.Namespace) -> None:
@@ -74,19 +91,22 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             loader = build.build_eval_loader(cfg, images, runtime)
             precision = build.build_precision(cfg, runtime.device)
             network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
-            heads = build.build_heads(cfg, network, build.build_criterion(cfg, train_set.class_counts).evaluation_scale)
+            criterion = build.build_criterion(cfg, train_set.class_counts)
+            heads = build.build_heads(cfg, network, criterion.evaluation_scale)
+            ways = add_adjustments(heads, build.build_adjustments(cfg, criterion, train_set.class_counts, images), runtime.device)
+            warn(prior_doubts(cfg, criterion) if runtime.is_main else ())
         with closing(loader):
-            by_head = evaluate_heads(runtime.wrap(network), list(heads.values()), loader, precision, runtime)
+            by_head = evaluate_heads(runtime.wrap(network), list(ways.values()), loader, precision, runtime)
         findings = FindingsLog([loader], runtime)
         findings.tell()
         if evaluation is None:   # not rank 0
             return
         with run.writing("the same command validates again once there is room"):
-            predictions = dict(zip(heads, by_head))
+            predictions = dict(zip(ways, by_head))
             title = f"{path}, epoch {state.get('epoch') or 'unknown'}"
             if cfg.TEST.PART == "test":
                 evaluation = count_look(cfg, run, evaluation, images)
-            tau, headline = next(iter(predictions.items()))
+            tau, headline = next(iter(heads)), next(iter(predictions.values()))
             metrics = measure(headline, train_set.class_counts, shot_bounds(cfg))
             evaluated = Evaluated(headline, metrics, images, findings.unreadable(0))
             about = evaluation.about | ({} if tau is None else {"tau": tau})
@@ -94,8 +114,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             log.info("%s%s:\n%s", title, "" if tau is None else f", tau-normalized with tau = {tau:g}", summary(metrics))
             log.info("By class:\n%s", class_table(metrics, images.class_names))
             log_written(paths)
-            if cfg.TEST.TAU_NORM.SWEEP:
-                report_sweep(cfg, evaluation, predictions, train_set.class_counts)
+            report_more(cfg, evaluation, predictions, train_set.class_counts)
 
 
 def trained_by(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -104,12 +123,48 @@ def trained_by(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return config if isinstance(config, Mapping) else {}
 
 
-def report_sweep(cfg: Config, evaluation: Evaluation, predictions: dict[float | None, Predictions], class_counts: Tensor) -> None:
-    taus = sorted(set(map(float, cfg.TEST.TAU_NORM.SWEEP)))
-    sweep = {tau: measure(predictions[tau], class_counts, shot_bounds(cfg)) for tau in taus}
-    paths = write_sweep(evaluation.base, sweep, cfg.TEST.TAU_NORM.TAU, evaluation.about, cfg.TEST.BEST_BY)
-    log.info("By tau (%s):\n%s", WARNING, sweep_table(sweep, cfg.TEST.BEST_BY))
-    log_written(paths)
+def add_adjustments(heads: Mapping[float | None, Head], adjustments: Adjustments, device: torch.device) -> dict[Way, Head]:
+    """What is evaluated: the headline first, then whatever it is compared with."""
+    own = heads.get(None)
+    if own is None:   # tau-normalized
+        return dict([*heads.items()])
+    first = own if adjustments.headline is None else moved(own, adjustments.headline.to(device))
+    more: list[tuple[Way, Tensor]] = [(Adjusted(tau), shift) for tau, shift in adjustments.sweep.items()]
+    more += adjustments.shifts.items()
+    return {None: first, **{way: moved(own, shift.to(device)) for way, shift in more}}
+
+
+def prior_doubts(cfg: Config, criterion: LongTailLoss) -> list[str]:
+    """What makes the training prior that is taken out of the logits another one than that of the class counts."""
+    options = cfg.TEST
+    if not (options.LOGIT_ADJUST or options.SWEEP or options.PRIOR or options.SHIFTS):
+        return []
+    doubts = []
+    if criterion.prior_tau is None or (criterion.prior_tau == 0 and cfg.TRAIN.TWO_STAGE.DRW):
+        doubts.append(f"the logits are adjusted as if the loss had left the class counts in them; {cfg.LOSS.LOSS_TYPE}"
+                      f"{' with DRW' if cfg.TRAIN.TWO_STAGE.DRW else ''} re-balances in another way")
+    if SAMPLERS[cfg.TRAIN.SAMPLER.TYPE].rows == 1 and cfg.TRAIN.SAMPLER.TYPE != "default":
+        doubts.append(f"the logits are adjusted by the class counts, but TRAIN.SAMPLER.TYPE {cfg.TRAIN.SAMPLER.TYPE!r} drew "
+                      "other shares")
+    return doubts
+
+
+def report_more(cfg: Config, evaluation: Evaluation, predictions: Mapping[Way, Predictions], class_counts: Tensor) -> None:
+    """Sweeps over tau, and shifted test sets, where they are asked for."""
+    normalized: dict[float, Way] = {tau: tau for tau in sorted(set(map(float, cfg.TEST.TAU_NORM.SWEEP)))}
+    adjusted: dict[float, Way] = {way.tau: way for way in predictions if isinstance(way, Adjusted)}
+    for ways, kind, headline in ((normalized, NORMALIZATION, cfg.TEST.TAU_NORM.TAU),
+                                 (adjusted, ADJUSTMENT, cfg.TEST.LOGIT_ADJUST)):
+        if ways:
+            sweep = {tau: measure(predictions[way], class_counts, shot_bounds(cfg)) for tau, way in ways.items()}
+            paths = write_sweep(evaluation.base, sweep, headline, evaluation.about, cfg.TEST.BEST_BY, kind)
+            log.info("By tau (%s):\n%s", WARNING, sweep_table(sweep, cfg.TEST.BEST_BY))
+            log_written(paths)
+    shifts = {way: of_way for way, of_way in predictions.items() if isinstance(way, Shift)}
+    if shifts:
+        results = measure_shifts(predictions[None], shifts, class_counts)
+        log.info("On shifted test sets (the first images of each class):\n%s", shifts_table(results))
+        log_written(write_shifts(evaluation.base, results, evaluation.about))
 
 
 def log_written(paths: dict[str, Path]) -> None:

@@ -47,10 +47,11 @@ class Case(NamedTuple):
 # The key that a refusal begins with, and what it is about. Whatever is not in this table trains.
 REFUSALS: list[tuple[str, Callable[[Case], bool]]] = [
     ("TRAIN.TWO_STAGE.DRS", lambda case: case.stage == "DRS" and case.draw in ("default", "bbn sampler")),
-    ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss in ("SEQL", "BalPoE")),
+    ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss in ("SEQL", "BalPoE", "LADE")),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "bbn_mix" and case.draw != "bbn sampler"),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "dive" and case.loss != "DiVEKLD"),
     ("LOSS.LOSS_TYPE", lambda case: case.combiner != "dive" and case.loss == "DiVEKLD"),
+    ("LOSS.LOSS_TYPE", lambda case: case.loss == "LADE" and case.combiner in ("mix_up", "manifold_mix_up", "remix", "bbn_mix")),
     ("HEADS.TYPES", lambda case: case.combiner == "bcl" and case.loss == "BalPoE"),   # prototypes are of one classifier
 ]
 

@@ -25,7 +25,7 @@ and, in processes of their own:
 
 Ratios are taken turn by turn; printed are medians and ranges over the turns.
 
-    python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain of libraries (tools/measure/jpeg_readers.py)
+    python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain (tools/measure/jpeg_readers.py)
     python tools/benchmark.py --scaling    cost as images, classes and ranks grow (tools/measure/scaling.py)
 """
 import sys

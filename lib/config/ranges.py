@@ -17,6 +17,7 @@ STEPS = Range(1, MANY)            # epochs or batches from one event to the next
 BATCH = Range(1, 2**20)           # images
 PROCESSES = Range(0, 1024)        # or threads
 TAU = Range(0, 10)
+RATIO = Range(1, 10**6)            # of the most frequent to the rarest class
 MINUTES = Range(0, 366 * 24 * 60)
 SIDE = Range(1, 8192)             # of INPUT_SIZE; an image file may have 100 megapixels
 MOST_MILESTONES, MOST_TAUS = 1000, 100
@@ -29,7 +30,8 @@ RANGES = {
     "TRAIN.TWO_STAGE.START_EPOCH": EPOCHS,
     "TRAIN.OPTIMIZER.BASE_LR": Range(0, 1e38, without_low=True),   # that float32 holds; a rate that is too high ends the run
     "TEST.BATCH_SIZE": BATCH, "TEST.NUM_WORKERS": PROCESSES, "TEST.MANY_SHOT": Range(0, MANY), "TEST.FEW_SHOT": Range(0, MANY),
-    "TEST.TAU_NORM.TAU": TAU, "NETWORK.EXPERTS.NUM": Range(1, 64), "NETWORK.EXPERTS.WIDTH": Range(0.1, 4),
+    "TEST.TAU_NORM.TAU": TAU, "TEST.LOGIT_ADJUST": TAU,
+    "NETWORK.EXPERTS.NUM": Range(1, 64), "NETWORK.EXPERTS.WIDTH": Range(0.1, 4),
     "TRAIN.EMA_DECAY": BELOW_ONE, "TRAIN.UPDATE.ACCUMULATE": BATCH, "TRAIN.UPDATE.CLIP_NORM": Range(0, MANY),
     "TRAIN.LR_SCHEDULER.WARMUP_EPOCHS": EPOCHS, "TRAIN.LR_SCHEDULER.WARMUP_FROM": SHARE,
 }
@@ -59,7 +61,9 @@ def problems(cfg: Config) -> Iterator[str]:
         pair = values[key]
         if len(pair) != 2 or not are_in(pair, span) or pair[0] > pair[1]:
             yield f"{key}: must be a lower and an upper bound from {span.low:g} to {span.high:g}, got {short.repr(pair)}"
-    yield from taus(cfg.TEST.TAU_NORM.SWEEP)
+    yield from distinct("TEST.TAU_NORM.SWEEP", cfg.TEST.TAU_NORM.SWEEP, TAU, "[0, 0.5, 1]")
+    yield from distinct("TEST.SWEEP", cfg.TEST.SWEEP, TAU, "[0, 0.5, 1]")
+    yield from distinct("TEST.SHIFTS", cfg.TEST.SHIFTS, RATIO, "[2, 10, 50]")
     try:
         parse_factors(cfg.TRAIN.OPTIMIZER.LR_FACTORS)
     except InputError as error:
@@ -104,14 +108,13 @@ def channels(key: str, values: Sequence[Any], span: Range) -> Iterator[str]:
            f"{hint}")
 
 
-def taus(sweep: Sequence[Any]) -> Iterator[str]:
-    key = "TEST.TAU_NORM.SWEEP"
-    if not are_in(sweep, TAU):
-        yield f"{key}: must be numbers from 0 to {TAU.high}, such as [0, 0.5, 1], got {short.repr(sweep)}"
-    elif len(set(sweep)) < len(sweep):
-        yield f"{key}: names {next(tau for tau in sweep if sweep.count(tau) > 1):g} twice"
-    elif len(sweep) > MOST_TAUS:
-        yield f"{key}: has {len(sweep):,} values, of {MOST_TAUS} at most"
+def distinct(key: str, values: Sequence[Any], span: Range, example: str) -> Iterator[str]:
+    if not are_in(values, span):
+        yield f"{key}: must be numbers from {span.low:g} to {span.high:g}, such as {example}, got {short.repr(values)}"
+    elif len(set(values)) < len(values):
+        yield f"{key}: names {next(value for value in values if values.count(value) > 1):g} twice"
+    elif len(values) > MOST_TAUS:
+        yield f"{key}: has {len(values):,} values, of {MOST_TAUS} at most"
 
 
 def are_in(values: Sequence[Any], span: Range) -> bool:

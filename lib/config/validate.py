@@ -14,9 +14,11 @@ from lib.config.needs import needs
 from lib.config.node import Config
 from lib.data_transform import TRANSFORMS
 from lib.dataset import SAMPLERS
+from lib.loss import LOSSES
 from lib.modules import CLASSIFIERS, HEADS
 from lib.net import mix_locations
 from lib.report.metrics import BEST_BY
+from lib.report.priors import FORMS, UNIFORM, looks_like_a_file, parse_shift
 from lib.utils.errors import InputError
 from lib.utils.options import Choice, FromCheckpoint
 from lib.utils.registry import Registry, closest
@@ -67,6 +69,7 @@ def combinations(cfg: Config) -> Iterator[str]:
     yield from stages(cfg)
     yield from schedules(cfg)
     yield from classifiers(cfg)
+    yield from priors(cfg)
     yield from data_sets.cam_sampling(cfg)
     yield from needs(cfg)
     yield from experts(cfg)
@@ -139,6 +142,26 @@ def classifiers(cfg: Config) -> Iterator[str]:
         yield "TEST.TAU_NORM.USE_TAU_NORM: normalizes one classifier, and NETWORK.EXPERTS.NUM gives each expert its own"
     if tau_norm.SWEEP and not tau_norm.USE_TAU_NORM:
         yield "TEST.TAU_NORM.SWEEP: does something with TEST.TAU_NORM.USE_TAU_NORM True only"
+
+
+def priors(cfg: Config) -> Iterator[str]:
+    """What takes the training prior out of the logits, or puts another one in, after training."""
+    options, loss = cfg.TEST, cfg.LOSS.LOSS_TYPE
+    asked = [key for key, value in (("LOGIT_ADJUST", options.LOGIT_ADJUST), ("SWEEP", options.SWEEP)) if value]
+    for key in asked:
+        if loss in LOSSES and LOSSES[loss].prior_tau:
+            yield (f"TEST.{key}: LOSS.LOSS_TYPE {loss} has the prior in the training already, so that it would be taken out "
+                   "twice; TEST.PRIOR puts a known test prior in")
+    for key in (*asked, *(key for key in ("PRIOR", "SHIFTS") if options[key])):
+        if options.TAU_NORM.USE_TAU_NORM:
+            yield f"TEST.{key}: moves the logits of the classifier as it was trained; TEST.TAU_NORM.USE_TAU_NORM changes it"
+    try:
+        shift = parse_shift(options.PRIOR)
+    except InputError as error:
+        yield str(error)
+    else:
+        if options.PRIOR and not (shift or options.PRIOR == UNIFORM or looks_like_a_file(options.PRIOR)):
+            yield f"TEST.PRIOR: must be empty, {FORMS}, got {options.PRIOR!r}"
 
 
 def schedules(cfg: Config) -> Iterator[str]:

@@ -39,6 +39,7 @@ from lib.engine.step import EagerStep, TrainStep
 from lib.loss import LOSSES, LongTailLoss
 from lib.modules import CLASSIFIERS, HEADS, POOLINGS, ExpertClassifiers, TauNormalized
 from lib.net import Network
+from lib.report.priors import Adjustments, Shift, adjustment, read_prior
 from lib.run import checkpoint
 from lib.run.checkpoint import Start, read_start
 from lib.run.identity import Identity, load_start
@@ -93,6 +94,28 @@ def build_heads(cfg: Config, network: Network, scale: float = 1.0) -> dict[float
         return {None: own_logits(scale)}
     classifier = cast(nn.Linear, network.classifier)
     return {tau: on_features(TauNormalized(classifier, tau)) for tau in map(float, [options.TAU, *options.SWEEP])}
+
+
+def build_adjustments(cfg: Config, criterion: LongTailLoss, class_counts: Tensor, images: ImageSet) -> Adjustments:
+    """What main/valid.py adds to the logits: −LOGIT_ADJUST · log p + log q. Where only the test prior q is given, as much of the
+    training prior is taken out as the loss has left in the logits, 1 − τ.
+
+    Args:
+        class_counts: of the training set, (C,).
+        images: that are evaluated.
+    """
+    options = cfg.TEST
+    left = 1 - (criterion.prior_tau or 0.0)
+    prior = read_prior(options.PRIOR, class_counts, images.class_names) if options.PRIOR else None
+    tau = float(options.LOGIT_ADJUST) or (left if prior is not None else 0.0)
+    headline = adjustment(class_counts, tau, prior) if tau or prior is not None else None
+    taus = sorted({float(options.LOGIT_ADJUST), *map(float, options.SWEEP)}) if options.SWEEP else []
+    shifts = {}
+    for shift in (Shift(backward, float(ratio)) for ratio in options.SHIFTS for backward in (False, True)):
+        chosen = images.labels[shift.rows(images.labels, class_counts)]
+        own = torch.bincount(chosen, minlength=len(class_counts)) / len(chosen)
+        shifts[shift] = adjustment(class_counts, left, own)
+    return Adjustments(headline, {tau: adjustment(class_counts, tau, prior) for tau in taus}, shifts)
 
 
 def on_features(classifier: nn.Module) -> Head:

@@ -26,6 +26,11 @@ def own_logits(scale: float = 1.0) -> Head:
     return lambda output: output.logits if scale == 1 else scale * output.logits
 
 
+def moved(head: Head, shift: Tensor) -> Head:
+    """The logits of another head plus ``shift``, (C,), on their device."""
+    return lambda output: head(output).float() + shift
+
+
 @during(VALIDATION)
 @torch.inference_mode()
 def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision, runtime: Runtime,

@@ -1,9 +1,8 @@
 """Cross-entropy under the prior of the training set."""
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.loss.base import LOSSES, LongTailLoss, weighted_mean
+from lib.loss.base import LOSSES, LongTailLoss, shifted_cross_entropy, weighted_mean
 from lib.utils.output import Output
 from lib.utils.schedule import Deferred
 from lib.utils.tensors import at_least_float32
@@ -18,6 +17,8 @@ class BalancedSoftmaxCE(LongTailLoss):
     Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, arXiv:2007.10740, Eq. 3.
     """
 
+    prior_tau = 1.0
+
     log_counts: Tensor
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
@@ -28,7 +29,4 @@ class BalancedSoftmaxCE(LongTailLoss):
         logits = at_least_float32(Output.of(output).logits)
         if not self.active:
             return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), None, sample_weight)
-        known = self.class_counts[targets] > 0
-        prior = torch.where(F.one_hot(targets, logits.shape[1]).bool() & ~known[:, None], 0, self.log_counts)
-        losses = F.cross_entropy(logits + prior, targets, reduction="none")
-        return weighted_mean(torch.where(known, losses, 0), None, sample_weight)
+        return weighted_mean(shifted_cross_entropy(logits, self.log_counts, targets), None, sample_weight)

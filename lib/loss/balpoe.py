@@ -31,6 +31,7 @@ class BalPoE(LongTailLoss):
 
     deferrable = False
     needs_experts = True
+    prior_tau = 1.0
 
     log_prior: Tensor
 
@@ -40,6 +41,7 @@ class BalPoE(LongTailLoss):
         if not taus:
             raise InputError("LOSS.BalPoE.TAUS: is empty; [0, 1, 2] is usual")
         self.taus = tuple(float(tau) for tau in taus)
+        self.prior_tau = sum(self.taus) / len(self.taus)   # of the mean of the experts' logits
         self.register_buffer("log_prior", log_prior(class_counts).float(), persistent=False)
 
     def shifts(self, num_experts: int, dtype: torch.dtype) -> Tensor:

@@ -1,5 +1,6 @@
 """The contract every loss follows, and the weighted mean that most of them share."""
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.utils.errors import InputError
@@ -25,6 +26,8 @@ class LongTailLoss(nn.Module, Part):
         needs_classifier: the only classifier that the loss makes sense with, or None.
         needs_combiner: the only combiner that gives the loss all that it needs, or None.
         needs_experts: whether it reads the logits of each expert (NETWORK.EXPERTS.NUM), ``heads["experts"]``.
+        prior_tau: τ of the training prior, τ · log p, that the loss adds to the logits, so that evaluation need not take it away;
+            0 for plain losses, None where re-balancing has no such form.
         mixes: whether an example may have the labels of two, with a loss for each (mixup). False for losses that look at which
             examples of a batch share a label.
 
@@ -44,6 +47,7 @@ class LongTailLoss(nn.Module, Part):
     needs_classifier: str | None = None
     needs_combiner: str | None = None
     needs_experts = False
+    prior_tau: float | None = None
     mixes = True
     evaluation_scale: float = 1.0
     class_counts: Tensor
@@ -118,6 +122,29 @@ def log_prior(class_counts: Tensor) -> Tensor:
     """log(n_c / N), (C,) in float64; −∞ for an empty class."""
     counts = class_counts.double()
     return torch.log(counts / counts.sum())
+
+
+def scaled_log_prior(class_counts: Tensor, tau: float) -> Tensor:
+    """tau · log(n_c / N), (C,) in float64; −∞ for an empty class, whatever tau is."""
+    logs = log_prior(class_counts)
+    return torch.where(logs.isfinite(), tau * logs, -torch.inf)
+
+
+def shifted_cross_entropy(logits: Tensor, shift: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of z + shift for each example, (B,).
+
+    A class without images has the shift −∞ and takes no part. A label of such a class (a partner in a mixture cannot have one,
+    since it is a training image) would cost infinity; it costs nothing instead.
+
+    Args:
+        logits: (B, C).
+        shift: (C,).
+        targets: (B,).
+    """
+    known = shift[targets] > -torch.inf
+    own = F.one_hot(targets, logits.shape[1]).bool() & ~known[:, None]
+    losses = F.cross_entropy(logits + torch.where(own, 0, shift.to(logits.dtype)), targets, reduction="none")
+    return torch.where(known, losses, 0)
 
 
 def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:

@@ -13,6 +13,7 @@ class CrossEntropy(WeightedLoss):
     """
 
     rebalances = False
+    prior_tau = 0.0
 
     def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets, reduction="none")

@@ -18,6 +18,7 @@ class CrossEntropyLabelSmooth(WeightedLoss):
     """
 
     rebalances = False
+    prior_tau = 0.0
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *,
                  epsilon: Annotated[float, BELOW_ONE] = 0.1) -> None:

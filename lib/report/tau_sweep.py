@@ -1,8 +1,8 @@
-"""Several values of tau side by side: a table, tau_sweep.json, and a figure."""
+"""Several values of tau side by side, of tau-normalization or of logit adjustment: a table, a JSON file, and a figure."""
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -15,22 +15,34 @@ WARNING = ("choosing tau by these numbers is selection on the validation set: "
 Sweep = Mapping[float, Metrics]   # tau, ascending, to its metrics
 
 
-def write_sweep(directory: Path, sweep: Sweep, tau: float, about: dict[str, Any], best_by: str = "accuracy") -> dict[str, Path]:
-    """Writes tau_sweep.json and figures/tau_sweep.png below ``directory``; returns what is where.
+class Kind(NamedTuple):
+    """What tau is of."""
+
+    stem: str   # of the files
+    axis: str
+
+
+NORMALIZATION = Kind("tau_sweep", "tau (0: as trained, 1: rows of length 1)")
+ADJUSTMENT = Kind("logit_adjust_sweep", "tau (0: as trained, 1: the training prior is taken out)")
+
+
+def write_sweep(directory: Path, sweep: Sweep, tau: float, about: dict[str, Any], best_by: str = "accuracy",
+                kind: Kind = NORMALIZATION) -> dict[str, Path]:
+    """Writes a JSON file and a figure below ``directory``, such as tau_sweep.json; returns what is where.
 
     Args:
         tau: the one that the headline is of.
-        about: what tau_sweep.json says beside the numbers, such as the epoch and the checkpoint.
+        about: what the JSON file says beside the numbers, such as the epoch and the checkpoint.
         best_by: TEST.BEST_BY, whose highest value is marked.
     """
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    paths = {"sweep": directory / "tau_sweep.json", "figure": figures / "tau_sweep.png"}
+    paths = {"sweep": directory / f"{kind.stem}.json", "figure": figures / f"{kind.stem}.png"}
     rows = [{"tau": value, "top1": metrics.top1, **metrics.shots, "balanced_accuracy": metrics.balanced_accuracy,
              "macro_f1": metrics.macro_f1, "nll": metrics.nll} for value, metrics in sweep.items()]
     content = about | {"warning": WARNING, "best_by": best_by, "best_tau": best_tau(sweep, best_by), "sweep": rows}
     write_text_atomically(paths["sweep"], json.dumps(content, indent=2) + "\n")
-    save_figure(sweep_figure(sweep, tau, best_by), paths["figure"])
+    save_figure(sweep_figure(sweep, tau, best_by, kind), paths["figure"])
     return paths
 
 
@@ -55,7 +67,7 @@ def sweep_table(sweep: Sweep, best_by: str = "accuracy") -> str:
     return "\n".join(lines)
 
 
-def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy") -> Figure:
+def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy", kind: Kind = NORMALIZATION) -> Figure:
     """Top-1, balanced accuracy and those of the shot groups over tau; a line marks the tau of the headline."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
@@ -70,7 +82,7 @@ def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy") -> Figure:
     axes.plot(best, height, "o", color=CRITERION_COLORS[best_by], fillstyle="none", markersize=10,
               label=f"highest {title}: {height:.2f} % at tau = {best:g} (selected on the validation set)")
     axes.axvline(tau, color=GREY, linestyle="--", linewidth=1, label=f"headline: tau = {tau:g}")
-    axes.set_xlabel("tau (0: as trained, 1: rows of length 1)")
+    axes.set_xlabel(kind.axis)
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, FULL)
     axes.grid(alpha=0.3)

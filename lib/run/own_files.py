@@ -19,9 +19,9 @@ MODELS, EVALUATIONS, TAU_NORM, TEST = "models", "evaluations", "tau_norm", "test
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
 DATA = ("split.csv", "data.txt", "data.json")   # of a look at pictures in folders
 RECORDS = (CONFIG, ENVIRONMENT, "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", *DATA)
-METRICS, SWEEP = FILES["metrics"], "tau_sweep.json"
+METRICS, SWEEP, ADJUST_SWEEP, SHIFTED = FILES["metrics"], "tau_sweep.json", "logit_adjust_sweep.json", "shifted_test.json"
 REPORT = tuple(FILES.values())   # of one validation
-SWEEP_REPORT = (SWEEP, "figures/tau_sweep.png")
+SWEEP_REPORT = tuple(name for file in (SWEEP, ADJUST_SWEEP, SHIFTED) for name in (file, f"figures/{Path(file).stem}.png"))
 FIGURES = ("figures/training_curves.png", "figures/class_counts.png", "figures/cam_sampling.png")
 EVENTS = "events.out.tfevents.*"   # of TensorBoard
 

@@ -34,7 +34,7 @@ def problems(*words: str) -> list[str]:
 def test_every_key_that_is_a_path_is_known_as_one():
     texts = {key for key, value in TREE.flat().items() if isinstance(value, str)}
     assert {key for key in texts if key.endswith(("_MODEL", "_FILE", "_JSON", "_PATH", "ROOT", "_DIR"))} | {
-        "DATASET.FOLDER.SPLIT", "DATASET.FOLDER.CACHE"} == {*PATHS}
+        "DATASET.FOLDER.SPLIT", "DATASET.FOLDER.CACHE", "TEST.PRIOR"} == {*PATHS}
 
 
 @pytest.mark.parametrize("key", PATHS)

@@ -30,6 +30,8 @@ LISTS = {   # values that are refused
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.RATIO": PAIR,
     "TEST.TAU_NORM.SWEEP": ([-0.1], [10.1], [math.nan], [math.inf], ["a"], [True], [[1.0]], [0.5, 1, 0.5],
                             [n / 100 for n in range(101)]),
+    "TEST.SWEEP": ([-0.1], [10.1], [math.nan], ["a"], [True], [[1.0]], [0.5, 1, 0.5]),
+    "TEST.SHIFTS": ([0.5], [0], [-2], [math.nan], [math.inf], ["a"], [True], [[2.0]], [2, 2]),
     "HEADS.TYPES": (["projektion"], [3], [["projection"]], ["projection", "projection"]),
     "LOSS.BalPoE.TAUS": ([], [10.1], [-11], [math.nan], ["a"], [True], [[1.0]], [0.0] * 65),
     "TRANSFORMS.VIEWS": (["random_crop"], [3], [["randomcrop"]], [[None]]),

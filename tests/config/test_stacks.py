@@ -15,7 +15,7 @@ BASELINE = CONFIGS / "fashion_lt/baseline/fashion_im100.yaml"
 FRAGMENTS = sorted(path.stem for path in TRICKS.glob("*.yaml"))
 FAMILIES = {   # what one of each family may be stacked with one of any other
     "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "seql", "cdt", "bsce",
-             "influence_balanced"],
+             "influence_balanced", "logit_adjustment", "vs", "lade"],
     "update": ["sam"],
     "mixup": ["input_mixup", "manifold_mixup", "remix", "remix_averaged"],
     "draw": ["balance_sampling", "square_sampling", "progressive_sampling", "bbn_sampling"],
@@ -25,6 +25,8 @@ LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_sta
 PAIRS = [(a, b) for one, other in combinations(FAMILIES.values(), 2) for a in one for b in other]
 NEEDS = {"drs": ["balance_sampling"]}   # nothing to defer without
 REFUSED = {   # pairs that make no sense, by the key that says so
+    ("lade", "drw"): "TRAIN.TWO_STAGE.DRW",
+    **{("lade", mixup): "LOSS.LOSS_TYPE" for mixup in FAMILIES["mixup"]},   # it looks at which examples share a label
     ("seql", "drw"): "TRAIN.TWO_STAGE.DRW", ("bbn_sampling", "drs"): "TRAIN.TWO_STAGE.DRS",
 }
 

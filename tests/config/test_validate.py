@@ -11,6 +11,7 @@ GOOD = {"BACKBONE.TYPE": "res32_cifar", "INPUT_SIZE": [32, 32]}
 FIRST = {"NETWORK.PRETRAINED": True, "NETWORK.PRETRAINED_MODEL": "./output/first/models/last.pth"}
 
 SHARE, BELOW_ONE, NOT_NEGATIVE, POSITIVE = (-0.1, 1.1), (-0.1, 1.0), (-0.1, float("inf")), (0.0, -1.0)
+TAUS = (-0.1, 10.1, float("nan"))
 LOSS_OPTIONS = {   # values out of range, just outside where that can be
     "CostSensitiveCE.GAMMA": NOT_NEGATIVE, "ClassBalanceCE.BETA": BELOW_ONE, "ClassBalanceFocal.BETA": BELOW_ONE,
     "ClassBalanceFocal.GAMMA": NOT_NEGATIVE, "CrossEntropyLabelSmooth.EPSILON": BELOW_ONE,
@@ -19,6 +20,8 @@ LOSS_OPTIONS = {   # values out of range, just outside where that can be
     "LDAMLoss.MAX_MARGIN": NOT_NEGATIVE, "CDT.GAMMA": NOT_NEGATIVE, "SEQL.GAMMA": SHARE, "SEQL.LAMBDA": SHARE,
     "InfluenceBalancedLoss.ALPHA": POSITIVE, "DiVEKLD.POWER": POSITIVE, "DiVEKLD.TEMPERATURE": POSITIVE, "DiVEKLD.ALPHA": SHARE,
     "DiVEKLD.BASELOSS": ("BSCE", "DiVEKLD"), "ClassBalancedBCE.BETA": BELOW_ONE, "BalPoE.TAUS": ([], [11.0]),
+    "LogitAdjustedCE.TAU": TAUS, "VSLoss.TAU": TAUS, "VSLoss.GAMMA": NOT_NEGATIVE, "LADE.ALPHA": NOT_NEGATIVE,
+    "LADE.LAMBDA": NOT_NEGATIVE,
 }
 
 CAM = {"DATASET.GENERATE_CAM_BASED_DATASET": True, "DATASET.CAM_DATA_JSON_SAVE_PATH": "cam.json",
@@ -130,7 +133,7 @@ def test_options_of_losses_at_their_bounds_are_legal():
         assert check({f"LOSS.{key}": value for key, value in values.items()}) == []
 
 
-@pytest.mark.parametrize("name", sorted({*LOSSES} - {"LDAMLoss", "SEQL", "DiVEKLD", "BalPoE"}))
+@pytest.mark.parametrize("name", sorted({*LOSSES} - {"LDAMLoss", "SEQL", "DiVEKLD", "BalPoE", "LADE"}))
 def test_losses_that_can_be_deferred_need_nothing_else(name):
     assert check({"LOSS.LOSS_TYPE": name, "TRAIN.TWO_STAGE.DRW": True}) == []
 

@@ -196,8 +196,37 @@ def class_balanced_bce(given: Given, counts: list[int], active: bool, beta: floa
     return mean(terms)
 
 
+def shifted_nll(row: list[float], label: int, counts: list[int], tau: float) -> float:
+    """Cross-entropy of z + tau · log p among the classes that have images."""
+    total = sum(counts)
+    shifted = {c: z + tau * math.log(counts[c] / total) for c, z in enumerate(row) if counts[c]}
+    return -math.log(math.exp(shifted[label]) / sum(math.exp(value) for value in shifted.values()))
+
+
+def logit_adjusted(given: Given, counts: list[int], active: bool, tau: float = 1.0) -> float:
+    terms = [shifted_nll(row, label, counts, tau) for row, label in zip(given.logits, given.labels)]
+    return weighted(terms, given.labels, class_balanced(counts, 0.9999), active)
+
+
+def vs_loss(given: Given, counts: list[int], active: bool, gamma: float = 0.3, tau: float = 1.0) -> float:
+    divisors = [(max(counts) / count) ** gamma if count else 1.0 for count in counts]
+    rows = [[z / divisor for z, divisor in zip(row, divisors)] for row in given.logits]
+    terms = [shifted_nll(row, label, counts, tau) for row, label in zip(rows, given.labels)]
+    return weighted(terms, given.labels, class_balanced(counts, 0.9999), active)
+
+
+def lade(given: Given, counts: list[int], active: bool, alpha: float = 0.1, lambda_: float = 0.01) -> float:
+    filled, total, size = [c for c, count in enumerate(counts) if count], sum(counts), len(given.labels)
+    regulariser = 0.0
+    for c in filled:
+        p, own = counts[c] / total, [row[c] for row, label in zip(given.logits, given.labels) if label == c]
+        s = math.log(sum(math.exp(row[c]) / (p * len(filled)) for row in given.logits) / size)
+        regulariser -= p * ((mean(own) if own else 0.0) - s - lambda_ * s ** 2)
+    return mean([shifted_nll(row, label, counts, 1.0) for row, label in zip(given.logits, given.labels)]) + alpha * regulariser
+
+
 REFERENCE = {
-    "BalPoE": balpoe, "ClassBalancedBCE": class_balanced_bce,
+    "BalPoE": balpoe, "ClassBalancedBCE": class_balanced_bce, "LogitAdjustedCE": logit_adjusted, "VSLoss": vs_loss, "LADE": lade,
     "CrossEntropy": cross_entropy, "CostSensitiveCE": cost_sensitive_ce, "ClassBalanceCE": class_balance_ce,
     "CrossEntropyLabelSmooth": label_smooth, "CrossEntropyLabelAwareSmooth": label_aware_smooth, "FocalLoss": focal,
     "ClassBalanceFocal": class_balance_focal, "LDAMLoss": ldam, "BalancedSoftmaxCE": balanced_softmax_ce, "CDT": cdt,

@@ -14,7 +14,9 @@ OPTIONS = [
     ("ClassBalanceFocal", {"beta": 0.9999, "gamma": 2.0}), ("LDAMLoss", {"max_margin": 0.1, "scale": 8.0}),
     ("CDT", {"gamma": 0.7}), ("SEQL", {"gamma": 0.5, "lambda_": 0.1}), ("SEQL", {"gamma": 0.5, "lambda_": 1.0}),
     ("InfluenceBalancedLoss", {"alpha": 3.0}), ("DiVEKLD", {"power_norm": True}),
-    ("BalPoE", {"taus": (-1.0, 1.0, 3.0)}), ("ClassBalancedBCE", {"beta": 0.9}),
+    ("LogitAdjustedCE", {"tau": 2.0}), ("LogitAdjustedCE", {"tau": 0.0}), ("VSLoss", {"gamma": 0.05, "tau": 0.75}),
+    ("LADE", {"alpha": 0.5, "lambda_": 0.3}), ("LADE", {"alpha": 0.0}), ("BalPoE", {"taus": (-1.0, 1.0, 3.0)}),
+    ("ClassBalancedBCE", {"beta": 0.9}),
     ("DiVEKLD", {"power_norm": True, "power": 2.0, "temperature": 1.5, "alpha": 0.9}),
 ]
 

@@ -51,9 +51,8 @@ def test_peaks_are_those_of_the_work_alone():
     """Also where an earlier work has freed as much; the peak counts, not what is left."""
     with scaling.memory_returned_at_once():
         for size, work in ((2**25, np.ones), (2**25, lambda *what: np.ones(*what).sum()), (2**20, np.ones)):
-            # the least of seven: the kernel counts pages in batches, and other threads of this process add some of their own
             peak = min(scaling.peak_mib(lambda size=size, work=work: work(size, np.uint8)) for _ in range(7))
-            assert peak == pytest.approx(size / 2**20, abs=1)
+            assert peak == pytest.approx(size / 2**20, abs=4)   # other threads of this process have some of their own
 
 
 def test_points_table_and_figure(tmp_path, monkeypatch, capsys):

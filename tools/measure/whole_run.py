@@ -1,7 +1,7 @@
 """A whole run of main/train.py, in a process of its own: start, epochs, validation, checkpoints and report.
 
-Run by tools/benchmark.py as ``whole_run.py IMAGES CLASSES WORDS``; the words are main/train.py's, and trained on is noise, if IMAGES
-is not 0.
+Run by tools/benchmark.py as ``whole_run.py IMAGES CLASSES WORDS``; the words are main/train.py's. It trains on noise if IMAGES is
+not 0.
 """
 import sys
 import time
