@@ -15,7 +15,8 @@ DRAWS = Tensor.normal_, Tensor.uniform_
 
 
 class Backbone(nn.Module):
-    """Images (B, 3, H, W) to feature maps (B, num_features, H / stride, W / stride), through named stages.
+    """A network without its classifier: images (B, 3, H, W) to feature maps (B, num_features, H / stride, W / stride), through
+    named stages.
 
     Attributes:
         num_features: channels of the last stage, D.
@@ -74,7 +75,7 @@ class Backbone(nn.Module):
         return torch.cat([expert.get_submodule(name)(own) for expert, own in zip(self.experts, inputs)], dim=1)
 
     def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of a file in the form that ``weights`` takes, where a library's files have several."""
+        """Converts a file's weights to the form that ``weights`` takes, where a library has files of several forms."""
         return tensors
 
     def check_input(self, size: tuple[int, int]) -> None:
@@ -86,7 +87,7 @@ class Backbone(nn.Module):
 
 
 class Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of weights, for which torch loads its compiler where they have no memory."""
+    """A mode in which no weights are drawn. For parameters without memory torch would load its compiler to draw them."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
                            kwargs: dict[str, Any] | None = None) -> Any:

@@ -28,7 +28,7 @@ SAFE_FILE = "model.safetensors"   # of a model on the hub of timm
 
 
 class Named(NamedTuple):
-    """Weights that have a name."""
+    """Pretrained weights that are asked for by name."""
 
     name: str                  # in full, with their tag
     backbone: str              # BACKBONE.TYPE
@@ -87,7 +87,7 @@ def fetch(text: str, size: tuple[int, int]) -> dict[str, Tensor]:
         size: INPUT_SIZE, to which position embeddings are resampled.
 
     Raises:
-        InputError: they are not to be had; the message says which file it is and what takes it.
+        InputError: they cannot be fetched; the message names the file, and the key that takes it.
     """
     source, _, name = text.partition(":")
     return fetch_torchvision(text, torchvision_weights(name)) if source == "torchvision" else fetch_timm(text, name, size)
@@ -126,7 +126,7 @@ def hub_file(repository: str) -> tuple[str, Path | None]:
 
 
 def check_reachable(address: str) -> None:
-    """Raises OSError where no name server knows the host, and no proxy is set that may."""
+    """Raises OSError if the host name cannot be resolved and no proxy is set."""
     if not urllib.request.getproxies():
         socket.getaddrinfo(urlparse(address).hostname, 443)
 
@@ -136,7 +136,7 @@ def reason(error: Exception) -> str:
 
 
 def mismatch(named: Named, kind: str, timm_model: str) -> str:
-    """What keeps a configuration's backbone from taking named weights; empty where nothing does."""
+    """Why a configuration's backbone cannot take named weights; empty if it can."""
     if kind != named.backbone:
         also = f" with BACKBONE.TIMM.MODEL {named.timm_model}" if named.timm_model else ""
         return f"{named.name} is of BACKBONE.TYPE {named.backbone}{also}, got {kind}"
@@ -146,7 +146,7 @@ def mismatch(named: Named, kind: str, timm_model: str) -> str:
 
 
 def difference(named: Named, mean: Sequence[float], std: Sequence[float], color_space: str) -> str:
-    """How images are given to the weights otherwise than in their training; empty where they are not."""
+    """How the preparation of images differs from the weights' own training; empty if it does not."""
     if [*mean, *std] != [*named.mean, *named.std]:
         return (f"its images had the mean {list(named.mean)} and deviation {list(named.std)}; here they are {list(mean)} and "
                 f"{list(std)}")

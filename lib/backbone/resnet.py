@@ -23,7 +23,9 @@ def torchvision_resnet(block: str, num_blocks: list[int], groups: int, width: in
 
 
 class ResNet(Backbone):
-    """Args:
+    """A ResNet or ResNeXt for photographs.
+
+    Args:
         block: torchvision's name of it.
         num_blocks: blocks of the four stages.
         groups, width: groups of the 3×3 convolutions, and channels of one in the first stage (ResNeXt).

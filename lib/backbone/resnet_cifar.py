@@ -36,7 +36,9 @@ class BasicBlock(nn.Module):
 
 
 class ResNetCifar(Backbone):
-    """Args:
+    """A ResNet for images of 32×32 pixels.
+
+    Args:
         num_blocks: residual blocks per stage, n; the network has 6n + 2 layers with its classifier.
     """
 

@@ -99,7 +99,7 @@ def create(model: str, size: tuple[int, int], pretrained: bool = False, file: Pa
     """The model without a classifier, for images of ``size`` where it is built for one.
 
     Args:
-        pretrained: with the weights of its tag, which timm fetches, else with fresh ones.
+        pretrained: load the weights of its tag, which timm fetches; otherwise initialise.
         file: where they are already.
     """
     options: dict[str, Any] = {"img_size": size} if takes_size(architecture(model)) else {}

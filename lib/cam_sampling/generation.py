@@ -35,7 +35,9 @@ class View(NamedTuple):
 
 
 class Generation:
-    """Args:
+    """Makes the images of CAM-based sampling.
+
+    Args:
         images: the training set, its images of one size or of many.
         network: trained, on the device.
         normalize: uint8 (B, 3, H, W) to what the network takes.

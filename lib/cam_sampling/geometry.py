@@ -17,7 +17,7 @@ BORDER = 1e-3              # pixels by which rounding may carry a source over th
 
 
 class Moves(NamedTuple):
-    """How each image of a batch moves, (B,) each; what a kind of move does not need is ignored."""
+    """The random moves of a batch of images, (B,) each; values that a kind of move does not need are ignored."""
 
     kind: Tensor      # ROTATE, TRANSLATE or FLIP
     angle: Tensor     # radians

@@ -20,13 +20,13 @@ from lib.utils.errors import InputError, RunFailedError
 from lib.utils.files import remove_unfinished_copies, write_text_atomically
 
 COMPRESSION = 1   # of 9: for photographs faster by half than the usual 6, files 9 % larger
-THREADS = 4       # more than there may be cores, since a file system keeps its caller waiting; many more fight over Python's lock
+THREADS = 4       # more than there may be cores, since a file system keeps its caller waiting; many more compete for the GIL
 FAILING = (errno.ENOSPC, errno.EDQUOT, errno.EIO)   # a disk's failures, which are no mistake of the user's
 OWN_FILE = re.compile(r"class_\d{4,}(/cam_\d{6,}\.png)?")
 
 
 class SetFiles(NamedTuple):
-    """Where the set goes: ``folder/class_0003/cam_000012.png``, and the annotations, which are written last."""
+    """The files of a generated set, ``folder/class_0003/cam_000012.png``, and its annotations, which are written last."""
 
     folder: Path      # CAM_DATA_SAVE_PATH
     json_file: Path   # CAM_DATA_JSON_SAVE_PATH
@@ -51,7 +51,7 @@ class SetFiles(NamedTuple):
         return self.mark.exists() and not self.json_file.exists()
 
     def check_free(self, overwrite: bool) -> None:
-        """Raises InputError where something would be lost that is not to be overwritten, or that no generation wrote."""
+        """Raises InputError if files would be lost that must not be overwritten, or that no generation wrote."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {self.folder} is a file; choose another path")
         if self.json_file.is_dir():
@@ -133,7 +133,7 @@ def file_name(label: int, place: int) -> str:
 
 
 class Writer:
-    """Encodes and writes PNG files in threads; at most a few batches wait, so that memory stays bounded."""
+    """Encodes and writes PNG files in threads. At most a few batches wait, so that memory stays bounded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

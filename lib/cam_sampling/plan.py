@@ -11,7 +11,7 @@ STREAM = 3   # sets these random numbers apart from all others of the seed
 
 
 class Plan(NamedTuple):
-    """All images to make, class after class; a function of the training set, the threshold and the seed alone."""
+    """The images to generate, class after class; a function of the training set, the threshold and the seed alone."""
 
     labels: Tensor    # (M,)
     places: Tensor    # (M,) number within the class, from 0
@@ -38,7 +38,7 @@ def make_plan(images: ImageSet, threshold: int, seed: int) -> Plan:
     """Each new image comes from an image of its class, chosen uniformly with replacement.
 
     Args:
-        threshold: 0 for none; not heeded for sets whose classes are filled up to the same size.
+        threshold: 0 for none; ignored for sets whose classes are filled up to the same size.
     """
     counts = images.class_counts
     added = num_added(counts, 0 if images.fills_classes else threshold)

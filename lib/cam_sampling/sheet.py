@@ -22,7 +22,8 @@ GAP = 0.25   # between the kinds of move, in pictures
 
 
 class Sheet:
-    """Picks a few classes, from those with the fewest new images to those with the most, and of each an image per kind of move.
+    """A contact sheet of generated images: a few classes, from those with the fewest new images to those with the most, and one
+    image per kind of move of each.
 
     Args:
         plan: what is being made.

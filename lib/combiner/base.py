@@ -14,7 +14,7 @@ COMBINERS = Registry("combiner")
 
 
 class Step(NamedTuple):
-    """What a combiner makes of a batch."""
+    """The result of a combiner: the loss of a batch, and the logits and targets for its accuracy."""
 
     loss: Tensor     # scalar, with a graph
     logits: Tensor   # (B, C)
@@ -22,7 +22,7 @@ class Step(NamedTuple):
 
 
 class Combiner(nn.Module, Part):
-    """Calls as ``combiner(network, criterion, batch) -> Step``.
+    """Turns a batch into a loss: ``combiner(network, criterion, batch) -> Step``.
 
     Random numbers come from ``batch.stream``, in ``draw``; ``combine`` is a function of tensors, so that a CUDA graph can be it.
 
@@ -64,7 +64,7 @@ class Combiner(nn.Module, Part):
         return self.combine(network, criterion, batch.images, batch.labels, *self.draw(batch, num_chunks(network)))
 
     def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
-        """What is random in a step, on the device, with shapes that are those of every batch. Most need no more than the batch.
+        """Draws the random tensors of a step, on the device; their shapes are the same for every batch. Most draw none.
 
         Args:
             num_chunks: parts of the batch that devices see apart.

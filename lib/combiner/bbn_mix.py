@@ -9,7 +9,8 @@ from lib.dataset import Batch
 
 @COMBINERS.register("bbn_mix")
 class DualMixup(InputMixup):
-    """Mixes each image of the shuffled row with one of the tail-favouring row, λ ~ Beta(alpha, alpha), one per batch.
+    """Mixup across the two rows of the bbn sampler: each image of the shuffled row is mixed with one of the tail-favouring row, λ
+    ~ Beta(alpha, alpha), one per batch.
 
     Sampling of Zhou et al., BBN, CVPR 2020, arXiv:1912.02413, mixed as in Zhang et al., Bag of Tricks, AAAI 2021.
     """

@@ -15,7 +15,8 @@ WEIGHT = Range(0, 1000)
 
 @COMBINERS.register("bcl")
 class BalancedContrast(Combiner):
-    """loss_weight · L(first view) + contrast_weight · ``balanced_contrast`` of the two further views and the class prototypes.
+    """Balanced contrastive learning: loss_weight · L(first view) + contrast_weight · ``balanced_contrast`` of the two further
+    views and the class prototypes.
 
     All views pass through the network in one forward pass. Accuracy is that of the first view. Zhu et al., Balanced
     Contrastive Learning for Long-Tailed Visual Recognition, CVPR 2022, arXiv:2207.09052; its loss is logit adjustment

@@ -12,7 +12,7 @@ from lib.utils.options import Range
 
 @COMBINERS.register("manifold_mix_up")
 class ManifoldMixup(InputMixup):
-    """Hidden states λ · h_a + (1 − λ) · h_b after one layer, λ ~ Beta(alpha, alpha), one per batch.
+    """Manifold mixup: hidden states λ · h_a + (1 − λ) · h_b after one layer, λ ~ Beta(alpha, alpha), one per batch.
 
     Partners come from a permutation of the batch; under DataParallel, of each device's part, since hidden states of
     another device are out of reach. Verma et al., Manifold Mixup, ICML 2019, arXiv:1806.05236, at a fixed layer.

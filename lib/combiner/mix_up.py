@@ -12,7 +12,7 @@ from lib.utils.options import Range
 
 @COMBINERS.register("mix_up")
 class InputMixup(Combiner):
-    """Images λ · x_a + (1 − λ) · x_b with partners from a permutation of the batch, λ ~ Beta(alpha, alpha), one per batch.
+    """Mixup: images λ · x_a + (1 − λ) · x_b with partners from a permutation of the batch, λ ~ Beta(alpha, alpha), one per batch.
 
     Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv:1710.09412.
     """

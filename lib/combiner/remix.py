@@ -11,7 +11,7 @@ from lib.utils.options import MANY, SHARE, Range
 
 @COMBINERS.register("remix")
 class Remix(InputMixup):
-    """Images mixed with λ as in mix_up; labels with a share λ_y of each example's own.
+    """Remix: images are mixed with λ as in mix_up, labels with a share λ_y of each example's own.
 
     λ_y = 0 where n_a / n_b ≥ kappa and λ < tau; 1 where n_a / n_b ≤ 1 / kappa and 1 − λ < tau; else λ. Chou et al., Remix:
     Rebalanced Mixup, ECCV 2020 workshops, arXiv:2007.03943, Eq. 10.

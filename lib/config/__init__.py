@@ -44,7 +44,7 @@ def gather_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]
 
 
 def split_files(word: str) -> list[str]:
-    """Yaml files that are joined by commas; a word without any is itself what is looked for, and not nothing."""
+    """Splits yaml files that are joined by commas. A word without a file name is kept, so that a message can name it."""
     return [part for part in word.split(",") if part] or [word]
 
 

@@ -31,7 +31,7 @@ def undecided(cfg: Config) -> list[str]:
 
 
 def usual(cfg: Config) -> Config:
-    """The same with usual values for what is open, with which the rest can be judged."""
+    """The configuration with usual values in place of open ones, so that the rest can be checked."""
     keys = undecided(cfg)
     return with_values(cfg, {key: AUTO[key][1] for key in keys}) if keys else cfg
 
@@ -65,7 +65,7 @@ def decide(cfg: Config, values: Mapping[str, Any]) -> Config:
 
 
 def as_its_run(cfg: Config, directory: Path) -> Config:
-    """The same, with what was chosen for the run that is in a directory; as it is where there is none, or nothing to choose."""
+    """The configuration with the values chosen for the run in a directory; unchanged if there is no run, or nothing is open."""
     keys, file = undecided(cfg), directory / "config.yaml"
     if not keys or not file.exists():
         return cfg

@@ -1,4 +1,4 @@
-"""What is legal in a configuration and hardly meant. A training logs it once, at its start."""
+"""Settings that are legal but probably not meant. A training logs them once, at its start."""
 import os
 from collections.abc import Iterator
 

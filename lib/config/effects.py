@@ -1,4 +1,4 @@
-"""What a key can change: what is trained, what a validation measures, or neither."""
+"""Which keys change what is trained, which change what a validation measures, and which change neither."""
 from collections.abc import Mapping
 from typing import Any
 

@@ -28,7 +28,7 @@ short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 
 
 
 class Scalar(str):
-    """A value as it is written.
+    """A value of a yaml file, as it is written there.
 
     Attributes:
         quoted: it stands in quotes, so that ``null`` is a word.
@@ -158,7 +158,8 @@ def hint(value: Any, kind: type) -> str:
 
 
 class YamlLoader(yaml.SafeLoader):
-    """Mappings, lists and scalars as they are written, and errors where yaml would silently take the last of two keys."""
+    """A yaml loader that keeps values as they are written, and refuses a key that comes twice, of which yaml would silently
+    take the last value."""
 
     yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}   # <<, which merges mappings
     yaml_constructors = {None: yaml.SafeLoader.construct_undefined}
@@ -197,7 +198,7 @@ YamlLoader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes every text that some reader of yaml could take for something else."""
+    """A yaml dumper that quotes every text that some yaml reader could take for something else."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
         other = read_number(text) is not None or text in NOTHING or text.lower() in BOOLEANS

@@ -10,7 +10,7 @@ from lib.utils.registry import Registry
 
 
 def needs(cfg: Config) -> Iterator[str]:
-    """A line for each thing that is declared and not there; what has an unknown name is not looked at."""
+    """A line for each declared need that is not met; members with unknown names are skipped."""
     if cfg.TRAIN.COMBINER.TYPE in COMBINERS:
         yield from of_combiner(cfg)
     if cfg.LOSS.LOSS_TYPE in LOSSES:

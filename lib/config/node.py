@@ -99,7 +99,7 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
     """
     try:
         place = path.resolve()
-    except (ValueError, RuntimeError):   # a null character, half of a surrogate pair, or links that go in a circle
+    except (ValueError, RuntimeError):   # a null character, half of a surrogate pair, or circular links
         named_by = f"{below[-1]}: {BASE}" if below else "--cfg"
         problems.append(f"{named_by}: {str(path)!r} cannot be the path of a file")
         return False

@@ -13,7 +13,7 @@ MODELS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL
 PATHS = ("OUTPUT_DIR", "DATASET.ROOT", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.TEST_JSON",
          "DATASET.CAM_DATA_JSON_SAVE_PATH", "DATASET.CAM_DATA_SAVE_PATH", "DATASET.FOLDER.SPLIT", "DATASET.FOLDER.CACHE",
          "TEST.PRIOR", *MODELS)   # TEST.PRIOR may be a name as well
-MADE = ("OUTPUT_DIR", "NAME")   # of folders that a run makes; those of its data are called what they are called
+MADE = ("OUTPUT_DIR", "NAME")   # of folders that a run makes; folders of data keep their names
 LONGEST_NAME = 255   # bytes, on every usual file system
 LONGEST_PATH = os.pathconf("/", "PC_PATH_MAX") if hasattr(os, "pathconf") else 260
 SHOWN = 80           # characters of one, in a message

@@ -230,6 +230,6 @@ def build_plan(cfg: Config, train_set: ImageSet) -> Plan:
 
 
 def build_generation(cfg: Config, train_set: ImageSet, network: Network, device: torch.device) -> Generation:
-    """What makes them, on ``device``, where the network is."""
+    """The generator of the images of CAM-based sampling, on ``device``, where the network is."""
     return Generation(train_set, network, build_normalize(cfg, train_set, device), tuple(cfg.INPUT_SIZE), device,
                       batch_size=valid_batch_size(cfg, device), num_readers=max(cfg.TRAIN.NUM_WORKERS, 1))

@@ -20,7 +20,7 @@ FEW = 0.3            # of the usual epochs, below which a network has hardly lea
 
 
 class Weights(NamedTuple):
-    """What training begins with."""
+    """The weights with which a training begins."""
 
     kind: Kind | None       # None where BACKBONE.TYPE says it, and nobody else can tell
     size: Sequence[int]     # of the images that they were trained on
@@ -109,7 +109,7 @@ class Facts(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A value, and why."""
+    """A chosen value, and the reason for it."""
 
     value: Any
     reason: str
@@ -187,7 +187,7 @@ def choose_scale(facts: Facts) -> Choice:
 
 
 def choose_loss(facts: Facts, given: Mapping[str, Any]) -> Choice:
-    """Balanced softmax, unless something else re-balances: together they would overdo it."""
+    """Balanced softmax, unless something else re-balances already."""
     if facts.balanced:
         return Choice("CrossEntropy", "all classes have as many images")
     others = {"the sampler re-balances": given.get("TRAIN.SAMPLER.TYPE", "default") != "default",

@@ -38,7 +38,7 @@ class Source:
 
 
 class Transform(Part):
-    """From uint8 images to uint8 images: a batch of one size at once, or a single image.
+    """A transform of uint8 images: of a batch of one size at once, or of a single image.
 
     Args:
         size: height and width of what the network sees, INPUT_SIZE.

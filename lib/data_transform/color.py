@@ -11,7 +11,8 @@ CACHED = 600_000                     # values at once on a CPU: what does not fi
 
 @TRANSFORMS.register("color_jitter")
 class ColorJitter(Transform):
-    """Brightness, contrast and saturation each times a factor uniform in [0.6, 1.4], in one random order per batch.
+    """Colour jitter: brightness, contrast and saturation are multiplied by factors uniform in [0.6, 1.4], in one random order per
+    batch.
 
     Blends of the image with black, with its mean grey, and with its own grey, rounded down to uint8 after each, as in
     torchvision; there the order is drawn for each image, here for a batch, so that all images share each operation.
@@ -20,7 +21,7 @@ class ColorJitter(Transform):
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         factors = 1 + STRENGTH * (2 * torch.rand(3, len(images), 1, 1, 1, generator=generator, device=images.device) - 1)
-        host = torch.Generator().manual_seed(generator.initial_seed()) if generator else None   # the device is not asked
+        host = torch.Generator().manual_seed(generator.initial_seed()) if generator else None   # no synchronisation
         order = torch.randperm(3, generator=host).tolist()
         size = max(1, CACHED // images[0].numel()) if images.device.type == "cpu" else len(images)
         parts = zip(images.split(size), factors.split(size, dim=1))

@@ -12,7 +12,7 @@ from lib.utils.options import Range
 
 @TRANSFORMS.register("random_crop")
 class RandomCrop(Transform):
-    """A window of INPUT_SIZE at a uniformly random place of the image with ``padding`` black pixels on each side.
+    """Random crop: a window of INPUT_SIZE at a uniformly random place of the image with ``padding`` black pixels on each side.
 
     Padding comes before normalising, so that the border is black and not grey.
     """
@@ -49,7 +49,7 @@ def windows(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], pa
 
 @TRANSFORMS.register("center_crop")
 class CenterCrop(Transform):
-    """The window of INPUT_SIZE in the middle; a smaller image is padded with black."""
+    """Centre crop: the window of INPUT_SIZE in the middle. A smaller image is padded with black."""
 
     fixes_size = True
 

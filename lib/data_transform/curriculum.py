@@ -83,7 +83,7 @@ class Curriculum(Transform):
 
     @staticmethod
     def turn(images: Tensor, levels: Tensor, operations: Tensor) -> Tensor:
-        """One operation on each image, −1 for none; what it is was decided on the CPU, so that the device is not asked."""
+        """Applies one operation to each image, −1 for none; the choice was made on the CPU, so that nothing synchronises."""
         images = images.clone()
         for number, operation in enumerate(OPERATIONS):
             places = (operations == number).nonzero().flatten()

@@ -57,7 +57,7 @@ def covering_size(shape: Sequence[int], target: Sequence[int]) -> tuple[int, int
 
 @TRANSFORMS.register("normal_resize")
 class Resize(Transform):
-    """To INPUT_SIZE, whatever the shape before."""
+    """Resizes images to INPUT_SIZE, whatever their shape."""
 
     fixes_size = True
 
@@ -67,7 +67,7 @@ class Resize(Transform):
 
 @TRANSFORMS.register("shorter_resize_for_crop")
 class ShorterResize(Transform):
-    """To the smallest size that covers int(INPUT_SIZE / 0.875) in height and width, the shape kept.
+    """Resizes images to the smallest size that covers int(INPUT_SIZE / 0.875) in height and width; their shape is kept.
 
     For a square INPUT_SIZE the shorter side becomes int(side / 0.875), as published.
 
@@ -163,7 +163,7 @@ class RandomResizedCrop(Transform):
         longer than the step, and pixels may differ by one level.
         """
         if generator and generator.device.type != "cpu":
-            generator = torch.Generator().manual_seed(generator.initial_seed())   # the device is not asked
+            generator = torch.Generator().manual_seed(generator.initial_seed())   # no synchronisation with the device
         seeds = torch.randint(2**62, (len(images),), generator=generator).tolist()
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         if images.device.type == "cpu":

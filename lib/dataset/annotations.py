@@ -81,7 +81,8 @@ class Texts:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a JSON file says. ``sizes``: distinct (height, width) that it gives, at most three; None stands for "not given"."""
+    """The content of a JSON file of annotations. ``sizes``: at most three distinct (height, width) of it; None stands for "not
+    given"."""
 
     file: Path
     labels: Tensor            # (N,), int64

@@ -37,8 +37,8 @@ class ImageSet:
             losses and shot groups are made of them; CAM-based sampling adds images and leaves them as they are.
 
     Class attributes:
-        fills_classes: CAM-based sampling brings all classes to the same size, as published for CIFAR; False: it heeds
-            DATASET.CAM_NUMBER_THRES.
+        fills_classes: CAM-based sampling brings all classes to the same size, as published for CIFAR; False: it is limited
+            by DATASET.CAM_NUMBER_THRES.
         reads_root: the images come from DATASET.ROOT.
     """
 
@@ -139,7 +139,7 @@ class ArraySet(ImageSet):
 def read_into(pixels: Tensor, first: int, read: Callable[[int], Tensor], name: str) -> Tensor:
     """Fills ``pixels`` (N, 3, H, W) from number ``first`` on with the images that ``read`` gives; returns all of it.
 
-    A thread per core reads, since decoding does not hold Python's lock; what takes long shows how far it has come.
+    A thread per core reads, since decoding releases the GIL. Long reading shows its progress.
     """
     count, shown = len(pixels) - first, time.monotonic()
 

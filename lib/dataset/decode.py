@@ -56,8 +56,9 @@ USUAL = ReadOptions()
 def read_image(path: Path, entry: str, options: ReadOptions = USUAL) -> Tensor:
     """uint8 (3, H, W) in R, G, B; ``lib.dataset.rgb`` says what becomes of each kind of picture.
 
-    In short: turned upright by EXIF; grey, palettes and CMYK as Pillow's ``convert("RGB")`` makes them; the highest 8 of 16 bits;
-    the first of several frames; the stored colour of transparent pixels, unless ``options`` puts them on a ground.
+    Images are turned upright by EXIF. Grey, palettes and CMYK become what Pillow's ``convert("RGB")`` makes of them; of 16 bits
+    the highest 8 are taken, of several frames the first, of transparent pixels the stored colour, unless ``options`` puts them
+    on a ground.
 
     Args:
         entry: where the path comes from, for messages.

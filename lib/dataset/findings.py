@@ -1,4 +1,4 @@
-"""What comes to light while images are read."""
+"""What is found out about images while they are read."""
 from collections.abc import Iterable
 
 from torch import Tensor

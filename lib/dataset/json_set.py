@@ -95,7 +95,7 @@ class JsonSet(JsonPart):
 
 @DATASETS.register("CIFAR")
 class CifarJson(JsonSet):
-    """The same, but for CAM-based sampling, which fills up the classes of CIFAR whatever CAM_NUMBER_THRES is."""
+    """The images of a JSON file of CIFAR. CAM-based sampling fills up its classes, whatever CAM_NUMBER_THRES is."""
 
     fills_classes = True
 

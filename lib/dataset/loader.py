@@ -34,7 +34,7 @@ Planned = tuple[Tensor, int]             # indices and seed of a batch
 
 
 class Batch(NamedTuple):
-    """What a training or evaluation step gets."""
+    """A batch, as a training or evaluation step gets it."""
 
     images: Tensor    # (B, 3, H, W), float, normalised, on the training device
     labels: Tensor    # (B,), int64, on the training device
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """What the two loaders share: which images, in which order, and what becomes of them on the device."""
+    """The base of the two loaders: which images come in which order, and how they are prepared on the device."""
 
     def __init__(self, images: ImageSet, batches: EpochBatches | EvalBatches, transforms: Sequence[Transform],
                  normalize: Normalize, device: torch.device, views: Sequence[Sequence[Transform]] = ()) -> None:

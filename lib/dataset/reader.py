@@ -1,4 +1,4 @@
-"""What a worker process does: images, one by one, from files to a batch."""
+"""The work of a worker process: it reads images one by one and makes a batch of them."""
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class Taken(NamedTuple):
 
 
 class Kept(Source):
-    """A source whose image is decoded once, for several views."""
+    """A source that decodes its image only once, for several views."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.size, self.name = source, source.size, source.name
@@ -46,7 +46,7 @@ class Kept(Source):
 
 
 class Reader(Dataset):
-    """Images by (index, seed), after the transforms that run image by image.
+    """Reads images by (index, seed) and applies the transforms that run image by image.
 
     Args:
         views: transforms of each further view; all views are of one decoded image, each with random numbers of its own.
@@ -118,7 +118,7 @@ class Reader(Dataset):
 
 
 class Notes(NamedTuple):
-    """What there is to say of a batch: complaints and remarks by place, where there are any."""
+    """Complaints and remarks about the images of a batch, by their place in it."""
 
     complaints: dict[int, str]
     remarks: dict[int, frozenset[str]]

@@ -103,7 +103,7 @@ class TurboJpeg:
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Tells ctypes the types, without which it would cut pointers to 32 bits."""
+    """Declares the types to ctypes, which would otherwise truncate pointers to 32 bits."""
     handle, data, size, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int
     library.tj3Init.restype = handle
     library.tj3Init.argtypes = [number]

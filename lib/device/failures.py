@@ -1,4 +1,4 @@
-"""Failures that the machine is to blame for, and not the program: memory, open files, worker processes, drivers, other ranks.
+"""Failures of the machine, not of the program: memory, open files, worker processes, drivers, other ranks.
 
 Each becomes one message that says which key or setting would have helped.
 """
@@ -46,7 +46,7 @@ def during(stage: str) -> Iterator[None]:
 
 
 def explain(error: Exception, stage: str = "") -> str | None:
-    """What the machine, or another process, did to this one, and what helps; None for an error of this process itself."""
+    """What went wrong on the machine or in another process, and what helps; None for an error of this process itself."""
     text = str(error)
     if lost_contact(error):
         return f"lost contact with another rank, whose own message says why ({reason(text)})"

@@ -57,6 +57,6 @@ def read_number(present: Mapping[str, str], name: str, least: int, most: int | N
 
 
 def rank_or_first() -> int:
-    """This process's rank for messages, also where the variables are in disorder."""
+    """This process's rank, for messages; 0 if the variables make no sense."""
     text = os.environ.get("RANK", "").strip()
     return int(text) if text.isascii() and text.isdigit() else 0

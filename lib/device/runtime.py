@@ -1,4 +1,4 @@
-"""Where this process runs: device, rank, threads, and what the other ranks hold."""
+"""Where this process runs: its device, rank and threads, and communication with the other ranks."""
 import inspect
 import logging
 import os
@@ -21,7 +21,7 @@ from lib.utils.system import cpu_count
 
 log = logging.getLogger(__name__)
 
-# DDP's switch of the broadcast at every step, which newer releases of torch call otherwise
+# DDP's switch of the broadcast at every step, which newer releases of torch have renamed
 BUFFER_OPTION = next(name for name in ("forward_sync_buffers", "broadcast_buffers")
                      if name in inspect.signature(DistributedDataParallel).parameters)
 
@@ -70,7 +70,7 @@ class Runtime:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leaves the group of ranks; not where this one fails alone, since goodbyes would wait for the others."""
+        """Leaves the process group, unless this rank fails alone, since it would wait for the others."""
         if error is None or getattr(error, "agreed", False):
             self.stop()
 
@@ -139,7 +139,7 @@ class Runtime:
 
     @contextmanager
     def agree(self) -> Iterator[None]:
-        """Ranks leave this block together: where one meets an InputError, all raise it, and none waits for a lost one."""
+        """Ranks leave this block together: if one raises an InputError, all do, and none waits for a rank that is gone."""
         error = None
         try:
             yield

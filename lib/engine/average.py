@@ -10,7 +10,8 @@ from lib.utils.part import Part
 
 
 class WeightAverage(Part):
-    """a ← d · a + (1 − d) · w after every step, for all floating-point parameters and buffers of a network.
+    """An exponential moving average of the weights: a ← d · a + (1 − d) · w after every step, for all floating-point parameters
+    and buffers of a network.
 
     d = min(decay, (1 + t) / (10 + t)) at step t, so that the initial weights are soon forgotten; whole numbers are copied. What
     is evaluated, and what other programs take from a checkpoint, is the average; training is resumed with the weights.

@@ -1,4 +1,4 @@
-"""Batches that BatchNorm cannot be trained with: its variance over one value per channel is of no use."""
+"""Batches that BatchNorm cannot be trained with: the variance of one value per channel is useless."""
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm

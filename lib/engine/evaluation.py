@@ -1,4 +1,4 @@
-"""Predictions for every image of a set, exactly once, over all ranks."""
+"""Predicts every image of a set exactly once, over all ranks."""
 from collections.abc import Callable, Iterator, Sequence
 
 import torch

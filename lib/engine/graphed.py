@@ -1,6 +1,6 @@
 """A whole training step as one CUDA graph, captured once and replayed for every batch.
 
-A small network's kernels are done before the host has launched them one by one; a replay is one launch.
+The kernels of a small network finish faster than the host can launch them one by one; a replay is a single launch.
 """
 import logging
 from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ class CudaRecorder:
 
 
 class GraphedStep:
-    """The step of ``step``, to the same results: its draw as it is, all that follows as a captured graph.
+    """A training step that replays a captured graph, with the results of ``step``: its draw stays as it is, the rest is captured.
 
     What differs between batches lies in memory that the graph reads: images, labels and what the combiner draws are
     copied there; a loss gets its seed and the optimizer its rate in place. All else that the step depends on is host state:
@@ -117,7 +117,7 @@ class GraphedStep:
         return self.step.compute([inputs], [None])
 
     def look_for_changes(self, inputs: list[Tensor]) -> None:
-        """Drops a graph that no longer is the step; the end of an epoch has waited for its last replay."""
+        """Drops a graph that is out of date. Its last replay has finished, since the end of an epoch waits for it."""
         if self.begins:
             self.state = host_state(self.step.network) + host_state(self.step.combiner)
         key = self.state, host_state(self.step.criterion), [(given.shape, given.stride(), given.dtype) for given in inputs]
@@ -164,7 +164,7 @@ class GraphedStep:
 
 
 def host_state(root: nn.Module) -> list[Any]:
-    """What the Python code of modules can depend on: their plain attributes, and where their tensors lie."""
+    """The host state on which modules can depend: their plain attributes, and the addresses of their tensors."""
     state: list[Any] = []
     for module in root.modules():
         state.append({name: value for name, value in vars(module).items() if isinstance(value, PLAIN)})
@@ -175,7 +175,7 @@ def host_state(root: nn.Module) -> list[Any]:
 
 @contextmanager
 def capturable(optimizer: Optimizer) -> Iterator[None]:
-    """While a step is captured, Adam asks that its groups say they can be; fused ones can, and compute the same."""
+    """Marks the groups as capturable while a step is captured, as Adam demands; fused optimizers compute the same."""
     groups = [group for group in optimizer.param_groups if "capturable" in group]
     for group in groups:
         group["capturable"] = True

@@ -13,7 +13,7 @@ GO_ON, SAVE, BROKEN = 0, 1, 1000   # verdicts; any other is the number of the si
 
 
 class Watch:
-    """Notes SIGINT and SIGTERM while it is entered, and lets all ranks act on them at the same batch.
+    """Watches for SIGINT and SIGTERM while it is entered, and lets all ranks act on them at the same batch.
 
     A signal may reach some ranks only, and clocks differ, so after every batch each rank casts a vote and the highest one
     counts for all. The votes travel over gloo between the hosts while the next batch is computed: nobody waits for a
@@ -52,7 +52,7 @@ class Watch:
         self.saved_at = time.monotonic()
 
     def agree(self, broken: bool = False) -> int:
-        """The verdict on this moment; to be asked by all ranks equally often.
+        """The verdict on this moment; to be called by all ranks equally often.
 
         Args:
             broken: whether this rank has seen a loss that is not finite.

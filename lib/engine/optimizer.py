@@ -30,7 +30,7 @@ SHOWN = 12          # known names in a message
 
 
 def parse_factors(texts: Sequence[Any]) -> dict[str, float]:
-    """Prefix to factor, of texts such as "backbone=0.1". Raises InputError for another form, or a prefix that comes twice."""
+    """Parses texts such as "backbone=0.1" to prefix and factor. Raises InputError for another form, or a repeated prefix."""
     factors: dict[str, float] = {}
     for text in texts:
         prefix, _, number = text.partition("=") if isinstance(text, str) else ("", "", "")
@@ -48,7 +48,7 @@ def parse_factors(texts: Sequence[Any]) -> dict[str, float]:
 
 
 def factor_of(name: str, factors: dict[str, float]) -> float:
-    """Of a parameter: that of the longest prefix; 1 where none fits."""
+    """The factor of a parameter: that of its longest prefix, 1 without one."""
     fitting = [prefix for prefix in factors if is_within(name, prefix)]
     return factors[max(fitting, key=len)] if fitting else 1.0
 
@@ -58,7 +58,7 @@ def is_within(name: str, prefix: str) -> bool:
 
 
 def freeze_zeros(network: nn.Module, factors: dict[str, float]) -> None:
-    """Takes what has the factor 0 out of training; its BatchNorm statistics keep moving, as those of BACKBONE.FREEZE.
+    """Freezes parameters with the factor 0. Their BatchNorm statistics keep moving, as with BACKBONE.FREEZE.
 
     Raises:
         InputError: a prefix of no parameter.
@@ -123,8 +123,8 @@ def adamw(groups: list[Group], rate: float, *, weight_decay: Decay = 0.0001) -> 
 
 
 def begin_moments(optimizer: SGD) -> None:
-    """Zeros, with which the first step is what it is without. Left to itself, a fused optimizer whose first step is skipped, for
-    gradients that overflowed in mixed precision, continues from uninitialised memory."""
+    """Sets the momentum buffers to zero, which leaves the first step as it is. Otherwise a fused optimizer whose first step is
+    skipped, since gradients overflowed in mixed precision, continues from uninitialised memory."""
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -1,4 +1,4 @@
-"""What a person sees while it trains: rate, loss, time left."""
+"""Progress lines of a training: learning rate, loss, time left."""
 import logging
 import math
 import time
@@ -72,7 +72,7 @@ class Progress:
 
 
 class Snapshot:
-    """Totals on their way to the host; on a GPU nothing waits for the copy."""
+    """A copy of the totals on their way to the host; on a GPU nothing waits for it."""
 
     def __init__(self, number: int, total: Tensor) -> None:
         self.number = number

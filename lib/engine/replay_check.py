@@ -1,4 +1,4 @@
-"""Whether the replay of a captured step is the step: both are taken from the same state on the same batch, and compared."""
+"""Checks that the replay of a captured step equals the eager step: both start from the same state, on the same batch."""
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ ROUNDING = 1e-6     # of a tensor's norm: what float32 may leave of an update th
 
 
 class Outcome(NamedTuple):
-    """What a step comes to."""
+    """The results of a step."""
 
     loss: list[Tensor]
     gradients: list[Tensor]

@@ -18,7 +18,8 @@ from lib.utils.seed import Stream, seed_globals, spawn_seeds
 
 
 class TrainStep(Protocol):
-    """Trains on a batch and returns its ``summands``; ``begin_epoch`` comes before the first batch of an epoch."""
+    """A training step: trains on a batch and returns its ``summands``. ``begin_epoch`` comes before the first batch of an
+    epoch."""
 
     def begin_epoch(self) -> None: ...
 
@@ -26,7 +27,7 @@ class TrainStep(Protocol):
 
 
 class EagerStep(NamedTuple):
-    """The step as it is written: draw, then forward, loss and backward as often as the update rule asks, then update.
+    """The training step as it is written: draw, then forward, loss and backward as often as the update rule asks, then update.
 
     Attributes:
         network: wrapped for several devices, perhaps compiled.
@@ -55,7 +56,7 @@ class EagerStep(NamedTuple):
         return [batch.images, batch.labels, *self.combiner.draw(batch, num_chunks(self.network))]
 
     def begin(self, seed: int) -> None:
-        """Makes whatever network and loss draw a function of the batch's seed."""
+        """Seeds what the network and the loss draw with the batch's seed."""
         seed_globals(seed)
         self.criterion.on_batch(seed)
 

@@ -10,7 +10,7 @@ from lib.device.runtime import Runtime
 
 
 class Totals(NamedTuple):
-    """The columns of a row of totals, of a batch or of the batches so far; of several rows each is a vector."""
+    """The columns of a row of totals, of one batch or of the batches so far. Of several rows each column is a vector."""
 
     loss: Tensor        # · images
     correct: Tensor     # shares of an example's label where it is mixed
@@ -28,7 +28,7 @@ SUMMED = Totals._fields.index("first_bad")   # columns before it are added up
 
 
 class Means(NamedTuple):
-    """An epoch over the images of all ranks."""
+    """Loss and accuracy of an epoch, over the images of all ranks."""
 
     loss: float
     accuracy: float

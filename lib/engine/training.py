@@ -1,4 +1,4 @@
-"""What a training consists of, and the events that its parts are told of."""
+"""The parts of a training, and the events that they receive."""
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
@@ -42,7 +42,7 @@ class EpochContext(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What is trained, and with what."""
+    """Everything that takes part in a training: network, loss, combiner, optimizer, precision and their state."""
 
     network: nn.Module   # as the step calls it, wrapped for several devices
     criterion: Any       # LongTailLoss

@@ -24,7 +24,7 @@ Run = Callable[[Tensor], Tensor]   # uint8 images (B, 3, H, W) to probabilities 
 
 
 class Deployed(nn.Module):
-    """uint8 images (B, 3, H, W) of the input size, in R, G, B, to probabilities (B, C).
+    """An exported network: uint8 images (B, 3, H, W) of the input size, in R, G, B, to probabilities (B, C).
 
     softmax(s · f((x / 255 − mean) / std)) with the network f and its evaluation scale s; channels are turned before where the
     network was trained on B, G, R.

@@ -1,4 +1,4 @@
-"""Where what is made of a trained network may be written: never over something of a run."""
+"""Where predictions and exports may be written: never over a file of a run."""
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("BalancedSoftmaxCE")
 class BalancedSoftmaxCE(LongTailLoss):
-    """−log softmax(z + log n)_y, averaged over the batch; plain cross-entropy in DRW's first stage.
+    """Balanced softmax: −log softmax(z + log n)_y, averaged over the batch; plain cross-entropy in DRW's first stage.
 
     An empty class has the logit −inf, so it takes no part. A label of an empty class (a partner in a mixture cannot have
     one, since it is a training image) would cost infinity; it costs nothing instead.

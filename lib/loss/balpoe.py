@@ -16,7 +16,8 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("BalPoE")
 class BalPoE(LongTailLoss):
-    """(1 / E) Σ_e CE(z_e + τ_e · log p) over the experts, p_c = n_c / N; their mean logits are evaluated as they are.
+    """Balanced product of experts: (1 / E) Σ_e CE(z_e + τ_e · log p), p_c = n_c / N; the mean of the experts' logits is evaluated
+    as it is.
 
     The mean of τ_e should be 1, so that the mean of the experts is a balanced classifier. Aimar et al., Balanced Product of
     Calibrated Experts for Long-Tailed Recognition, CVPR 2023, arXiv:2206.05260; τ 0, 1, 2 for CIFAR, 0, 1.25, 2.5 for

@@ -16,7 +16,7 @@ LOSSES = Registry("loss")
 class LongTailLoss(nn.Module, Part):
     """A classification loss that may re-balance classes, from the first epoch on or later (DRW).
 
-    ``criterion(output, targets, sample_weight=None)`` takes what the network gave (``Output``), or plain (B, C) logits, and (B,)
+    ``criterion(output, targets, sample_weight=None)`` takes the network's ``Output``, or plain (B, C) logits, and (B,)
     labels to a scalar, in float32 whatever the precision of the network (float64 stays). ``sample_weight`` (B,) multiplies each
     example's term inside the mean and leaves the divisor as it is, so that a constant λ gives λ · loss.
 
@@ -74,7 +74,7 @@ class LongTailLoss(nn.Module, Part):
 
 
 class WeightedLoss(LongTailLoss):
-    """The weighted mean Σ w_y ℓ / Σ w_y over a batch, of whatever ``per_example`` computes.
+    """A loss that is the weighted mean Σ w_y ℓ / Σ w_y over a batch of what ``per_example`` computes.
 
     With all weights of a batch zero (only labels of empty classes) it is zero.
 

@@ -1,4 +1,4 @@
-"""Temperatures that grow as the class shrinks."""
+"""Cross-entropy with temperatures that are higher for rarer classes."""
 from typing import Annotated
 
 import torch
@@ -14,7 +14,7 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("CDT")
 class CDT(LongTailLoss):
-    """Cross-entropy of z / a with the class-dependent temperatures a_c = (n_max / n_c) ** γ; plain in DRW's first stage.
+    """Class-dependent temperatures: cross-entropy of z / a with a_c = (n_max / n_c) ** γ; plain in DRW's first stage.
 
     The divisor of an empty class is 1. Predictions are those of z, undivided.
     Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, 2020, arXiv:2001.01385.

@@ -11,7 +11,8 @@ from lib.utils.schedule import Deferred
 
 @LOSSES.register("ClassBalanceCE")
 class ClassBalanceCE(CrossEntropy):
-    """Σ w_y CE / Σ w_y with w_c ∝ (1 − β) / (1 − β ** n_c), from the first epoch, or from DRW's second stage on.
+    """Class-balanced cross-entropy: Σ w_y CE / Σ w_y with w_c ∝ (1 − β) / (1 − β ** n_c), from the first epoch, or from DRW's
+    second stage on.
 
     β = 0 is cross-entropy, β → 1 weights by 1 / n_c. Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
     CVPR 2019, arXiv:1901.05555, section 4.1.

@@ -11,7 +11,8 @@ from lib.utils.schedule import Deferred
 
 @LOSSES.register("ClassBalanceFocal")
 class ClassBalanceFocal(FocalLoss):
-    """Focal loss of each example times its class-balanced weight, averaged over the batch; plain in DRW's first stage.
+    """Class-balanced focal loss: the focal loss of each example times its class-balanced weight, averaged over the batch; plain
+    in DRW's first stage.
 
     w_c ∝ (1 − β) / (1 − β ** n_c), summing to C. Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
     CVPR 2019, arXiv:1901.05555, section 4.3.

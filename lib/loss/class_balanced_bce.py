@@ -14,7 +14,8 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("ClassBalancedBCE")
 class ClassBalancedBCE(LongTailLoss):
-    """−(w_y / C) · [log p_y + Σ_{c ≠ y} log(1 − p_c)], p = softmax(z), averaged over the batch; w = 1 in DRW's first stage.
+    """Class-balanced binary cross-entropy: −(w_y / C) · [log p_y + Σ_{c ≠ y} log(1 − p_c)], p = softmax(z), averaged over the
+    batch; w = 1 in DRW's first stage.
 
     w_c ∝ (1 − β) / (1 − β ** n_c), summing to C. The loss of the second stage of weight balancing: Alshammari et al., Long-Tailed
     Recognition via Weight Balancing, CVPR 2022, arXiv:2203.14197, after Cui et al., CVPR 2019, arXiv:1901.05555.

@@ -11,7 +11,8 @@ from lib.utils.schedule import Deferred
 
 @LOSSES.register("CostSensitiveCE")
 class CostSensitiveCE(CrossEntropy):
-    """Σ w_y CE / Σ w_y with w_c = (n_min / n_c) ** gamma, from the first epoch, or from DRW's second stage on.
+    """Cost-sensitive cross-entropy: Σ w_y CE / Σ w_y with w_c = (n_min / n_c) ** gamma, from the first epoch, or from DRW's
+    second stage on.
 
     Zhang et al., Bag of Tricks for Long-Tailed Visual Recognition, AAAI 2021; gamma 0.5 is its "square" form.
     """

@@ -7,7 +7,7 @@ from lib.loss.base import LOSSES, WeightedLoss
 
 @LOSSES.register("CrossEntropy")
 class CrossEntropy(WeightedLoss):
-    """−log softmax(z)_y, averaged over the batch; under DRW weighted by n_min / n_c in the second stage.
+    """Softmax cross-entropy: −log softmax(z)_y, averaged over the batch; under DRW weighted by n_min / n_c in the second stage.
 
     DRW: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019, arXiv:1906.07413.
     """

@@ -14,7 +14,8 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("DiVEKLD")
 class DiVEKLD(LongTailLoss):
-    """α · T² · KL(q ‖ softmax(z / T)), averaged over the batch, + (1 − α) · base loss; DRW is that of the base loss.
+    """The distillation loss of DiVE: α · T² · KL(q ‖ softmax(z / T)), averaged over the batch, + (1 − α) · base loss; DRW is that
+    of the base loss.
 
     q ∝ softmax(teacher / T) ** power over the classes; power is 1 unless ``power_norm``.
     He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.

@@ -1,4 +1,4 @@
-"""One-against-all cross-entropy that turns away from what is easy."""
+"""One-against-all cross-entropy with less weight on easy examples."""
 from typing import Annotated
 
 import torch
@@ -14,7 +14,8 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("FocalLoss")
 class FocalLoss(WeightedLoss):
-    """Σ_c −(1 − p_t)^γ · log p_t, averaged over the batch, p_t = sigmoid(z_c) at the label and 1 − sigmoid(z_c) elsewhere.
+    """Focal loss: Σ_c −(1 − p_t)^γ · log p_t, averaged over the batch, p_t = sigmoid(z_c) at the label and 1 − sigmoid(z_c)
+    elsewhere.
 
     Under DRW an example's loss is multiplied by n_min / n_y in the second stage; the divisor stays the size of the batch.
     Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, arXiv:1708.02002, Eq. 4.

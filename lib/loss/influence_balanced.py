@@ -16,7 +16,8 @@ EPSILON = 1e-3   # added to the influence, as in the paper's code
 
 @LOSSES.register("InfluenceBalancedLoss")
 class InfluenceBalancedLoss(LongTailLoss):
-    """w_y · α · CE / (‖softmax(z) − onehot(y)‖₁ · ‖features‖₁ + .001), averaged over the batch; plain CE in DRW's first stage.
+    """Influence-balanced loss: w_y · α · CE / (‖softmax(z) − onehot(y)‖₁ · ‖features‖₁ + .001), averaged over the batch; plain CE
+    in DRW's first stage.
 
     w_c ∝ 1 / n_c, summing to C. The gradient flows through the whole factor, as in the published code.
     Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021, arXiv:2110.02444.

@@ -22,7 +22,8 @@ SHAPES = tuple(RISES)
 
 @LOSSES.register("CrossEntropyLabelAwareSmooth")
 class CrossEntropyLabelAwareSmooth(WeightedLoss):
-    """(1 − ε_y) · CE + ε_y · mean over the classes of −log p; under DRW weighted by n_min / n_y in the second stage.
+    """Label-aware smoothing: (1 − ε_y) · CE + ε_y · mean over the classes of −log p; under DRW weighted by n_min / n_y in the
+    second stage.
 
     ε_c rises from ``smooth_tail`` at n_min to ``smooth_head`` at n_max as a function of (n_c − n_min) / (n_max − n_min); where
     all classes are of one size it is ``smooth_head``. The published code ignored DRW.

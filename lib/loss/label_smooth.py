@@ -11,7 +11,8 @@ from lib.utils.schedule import Deferred
 
 @LOSSES.register("CrossEntropyLabelSmooth")
 class CrossEntropyLabelSmooth(WeightedLoss):
-    """Cross-entropy with the targets (1 − ε) · onehot + ε / C; under DRW weighted by n_min / n_y in the second stage.
+    """Label smoothing: cross-entropy with the targets (1 − ε) · onehot + ε / C; under DRW weighted by n_min / n_y in the second
+    stage.
 
     The published code ignored DRW. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016,
     arXiv:1512.00567, section 7.

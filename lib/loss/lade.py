@@ -14,7 +14,8 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("LADE")
 class LADE(LongTailLoss):
-    """CE(z + log p) − alpha · Σ_c p_c · (m_c − s_c − lambda · s_c²): balanced softmax with a regulariser of the logits.
+    """Label distribution disentangling: CE(z + log p) − alpha · Σ_c p_c · (m_c − s_c − lambda · s_c²), balanced softmax with a
+    regulariser of the logits.
 
     m_c is the mean of z_ic over the examples i of class c in the batch, 0 without any;
     s_c = logsumexp_i(z_ic − log p_c) − log C − log B. The regulariser makes z_c an estimate of log p(x | c) / p(x) under a

@@ -1,4 +1,4 @@
-"""Margins that grow as the class shrinks."""
+"""Cross-entropy with margins that are larger for rarer classes."""
 from typing import Annotated
 
 import torch
@@ -14,7 +14,7 @@ DRW_BETA = 0.9999   # of the class-balanced weights in the second stage, as in t
 
 @LOSSES.register("LDAMLoss")
 class LDAMLoss(WeightedLoss):
-    """Cross-entropy of scale · (z − m_y at the true class), m_c = max_margin · (n_min / n_c) ** ¼.
+    """Label-distribution-aware margins: cross-entropy of scale · (z − m_y at the true class), m_c = max_margin · (n_min / n_c)^¼.
 
     z are cosines, so the classifier must be FCNorm. Under DRW, class-balanced weights (β = .9999) from the second stage on;
     the published code began one epoch early. Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware

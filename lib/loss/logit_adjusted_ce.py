@@ -12,7 +12,7 @@ BETA = 0.9999   # of the class-balanced weights that DRW brings, as published
 
 @LOSSES.register("LogitAdjustedCE")
 class LogitAdjustedCE(WeightedLoss):
-    """Cross-entropy of z + tau · log p, p_c = n_c / N; predictions are those of z.
+    """Logit adjustment: cross-entropy of z + tau · log p, p_c = n_c / N; predictions are those of z.
 
     With tau 1 it is balanced softmax. DRW adds class-balanced weights (β = 0.9999) in its second stage; the prior is there from
     the first epoch on. An empty class has the logit −∞, whatever tau is. With a cosine classifier the prior is added behind the

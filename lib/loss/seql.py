@@ -1,4 +1,4 @@
-"""Cross-entropy that spares rare classes the push of other classes' examples."""
+"""Cross-entropy that shields rare classes from the gradients of other classes' examples."""
 from typing import Annotated
 
 import torch
@@ -15,7 +15,8 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("SEQL")
 class SEQL(LongTailLoss):
-    """Cross-entropy over the logits that are left when each rare class that is not the label is left out with probability γ.
+    """Softmax equalization loss: cross-entropy over the logits that are left when each rare class that is not the label is left
+    out with probability γ.
 
     A class is rare if n_c / N < ``lambda_``; each element of the (B, C) logits is decided by itself. What is left out has the
     logit −inf, so nothing overflows; the published code divided exponentials, and gave NaN.

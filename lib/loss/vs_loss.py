@@ -13,7 +13,7 @@ BETA = 0.9999   # of the class-balanced weights that DRW brings, as published
 
 @LOSSES.register("VSLoss")
 class VSLoss(WeightedLoss):
-    """Cross-entropy of z_c / Δ_c + tau · log p_c, Δ_c = (n_max / n_c) ** gamma; predictions are those of z.
+    """Vector scaling: cross-entropy of z_c / Δ_c + tau · log p_c, Δ_c = (n_max / n_c) ** gamma; predictions are those of z.
 
     gamma 0 is logit adjustment, tau 0 is CDT. DRW adds class-balanced weights (β = 0.9999) in its second stage. An empty class
     has the divisor 1 and the logit −∞. Kini et al., Label-Imbalanced and Group-Sensitive Classification under

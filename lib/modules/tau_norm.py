@@ -7,7 +7,7 @@ from lib.utils.errors import InputError
 
 
 class TauNormalized(nn.Module):
-    """A linear classifier, (B, D) to (B, C), with rows w_c / ‖w_c‖ ** tau and its bias as it is.
+    """A tau-normalized linear classifier, (B, D) to (B, C): its rows are w_c / ‖w_c‖ ** tau, its bias stays as it is.
 
     tau = 0 changes nothing, tau = 1 gives all rows length 1; those of frequent classes become longer in training. Kang et
     al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020, arXiv:1910.09217, section 4.1,

@@ -23,7 +23,8 @@ class Mix(NamedTuple):
 
 
 class Network(nn.Module, Part):
-    """Images (B, 3, H, W) to an ``Output``. Of E experts the logits and features are the mean over the experts.
+    """A backbone, a pooling, a classifier and further heads: images (B, 3, H, W) to an ``Output``. Of E experts the logits and
+    features are the mean over the experts.
 
     Args:
         backbone: images to (B, D, h, w), in named stages.

@@ -1,1 +1,1 @@
-"""What becomes of predictions: numbers with their uncertainty, tables, figures and pages."""
+"""From predictions to numbers with their uncertainty, tables, figures and pages."""

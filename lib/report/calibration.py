@@ -1,4 +1,4 @@
-"""Whether a confidence of 80 % is right in 80 % of cases."""
+"""Calibration: whether predictions with a confidence of 80 % are right in 80 % of cases."""
 import math
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ CALIBRATED = 1   # points between mean confidence and accuracy that are not wort
 
 
 class Bins(NamedTuple):
-    """Images by the confidence of their prediction: 15 equal bins, (15,) each; NaN where a bin is empty."""
+    """The images in 15 bins of equal width by the confidence of their prediction, (15,) each; NaN where a bin is empty."""
 
     images: np.ndarray
     hits: np.ndarray
@@ -41,7 +41,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def judge_confidence(bins: Bins) -> str:
-    """In words, whether predictions are too sure."""
+    """Says in words whether predictions are over-confident."""
     images = bins.images.sum()
     if images == 0:
         return "no confidence is a number"

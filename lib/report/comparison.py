@@ -14,7 +14,7 @@ LEVEL = 0.05                # of a difference that is believed, after Holm's cor
 
 
 class Ground(NamedTuple):
-    """What all networks of a comparison were tried on."""
+    """The images and settings on which all networks of a comparison were tried."""
 
     labels: np.ndarray         # (N,)
     class_names: Sequence[str]

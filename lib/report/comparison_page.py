@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All that is shown.
+    """Everything that the page of a comparison shows.
 
     Attributes:
         recall: of each class and row, (R, C), mean over seeds; NaN for a class without images.

@@ -91,7 +91,7 @@ def curve(axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, c
 
 
 def band(axes: Axes, history: Sequence[dict[str, Any]], key: str, color: str) -> None:
-    """What lies between the bounds of an interval, where epochs have one."""
+    """The band of an interval, for the epochs that have one."""
     points = [(entry["epoch"], *entry[key]) for entry in history if entry.get(key) is not None]
     if points:
         epochs, low, high = np.array(points).T

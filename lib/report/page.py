@@ -24,7 +24,7 @@ NAMED = 10        # classes without images that are named
 
 
 class Background(NamedTuple):
-    """What a page tells beside the numbers.
+    """The texts and figures of a page beside its numbers.
 
     Attributes:
         title: name of the run.
@@ -48,7 +48,7 @@ class Background(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a report has drawn and found.
+    """The figures, mistakes and bins that a report shows.
 
     Attributes:
         figures: name to the content of a PNG.
@@ -77,7 +77,7 @@ class ClassRow(NamedTuple):
 
 
 def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], background: Background) -> str:
-    """The page as text; whatever names have in them is text in it."""
+    """The page as HTML; names are escaped."""
     predictions, metrics, images, unreadable = evaluated
     names = [printable(name) for name in images.class_names]
     style, script = (read(name) for name in ("style.css", "script.js"))

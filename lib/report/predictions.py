@@ -11,7 +11,7 @@ MAX_CELLS = 100   # rows of a confusion matrix before classes share a row
 
 
 class Predictions(NamedTuple):
-    """What evaluation keeps of each image: 72 bytes, whatever the number of classes."""
+    """The predictions for a set of images: 72 bytes for each image, whatever the number of classes."""
 
     labels: Tensor       # int64, (N,), as the next four
     predicted: Tensor    # int64, argmax of the logits
@@ -24,7 +24,7 @@ class Predictions(NamedTuple):
     @classmethod
     def empty(cls, num_images: int, device: torch.device) -> "Predictions":
         """Room for so many images. Batch after batch is put into it, since small tensors that are kept between the large ones of
-        each batch would break memory up, and a CPU's would grow by a batch's logits (B, C) every time."""
+        each batch would fragment memory, and a CPU's would grow by a batch's logits (B, C) every time."""
         kinds = (torch.long, torch.long, torch.long, torch.float, torch.float)
         single = (torch.empty(num_images, dtype=kind, device=device) for kind in kinds)
         return cls(*single, *(torch.empty(num_images, TOP, dtype=kind, device=device) for kind in (torch.int32, torch.float)))
@@ -62,7 +62,7 @@ def top_classes(logits: Tensor) -> Tensor:
 
 
 class Confusion(NamedTuple):
-    """Counts, true classes down and predicted ones across, ordered by training images; many classes share cells."""
+    """A confusion matrix: true classes down and predicted ones across, ordered by training images; many classes share cells."""
 
     counts: np.ndarray   # (R, R)
     order: np.ndarray    # (C,), classes from frequent to rare

@@ -55,7 +55,7 @@ class Shift(NamedTuple):
 
 
 class Adjustments(NamedTuple):
-    """What is added to the logits in an evaluation, (C,) each; all empty where nothing is."""
+    """Vectors that an evaluation adds to the logits, (C,) each; None or empty where it adds nothing."""
 
     headline: Tensor | None
     sweep: dict[float, Tensor]   # by tau

@@ -33,7 +33,7 @@ def headline(metrics: Metrics) -> list[str]:
 
 
 def behind(interval: Interval, images: np.ndarray) -> str:
-    """How far a mean recall is known, and from how many images; ``images`` of each class."""
+    """The interval of a mean recall and the number of images behind it; ``images`` of each class."""
     classes = count(int((images > 0).sum()), "class", "classes")
     text = f"(95 %: {100 * interval.low:.1f} to {100 * interval.high:.1f}; {count(int(images.sum()), 'image')}, {classes})"
     return text + f", {TOO_FEW}" * interval.too_wide

@@ -16,7 +16,7 @@ Sweep = Mapping[float, Metrics]   # tau, ascending, to its metrics
 
 
 class Kind(NamedTuple):
-    """What tau is of."""
+    """The names of a sweep: of its files, and of its axis."""
 
     stem: str   # of the files
     axis: str

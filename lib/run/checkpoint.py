@@ -63,7 +63,7 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
 
 
 def peek(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; of its tensors no byte is read. Empty where there is no such file, or nobody can tell."""
+    """The plain values of a checkpoint, without reading its tensors. Empty if there is no such file, or it cannot be read."""
     try:
         state = read_plain(path, mapped=True)
     except (InputError, OSError):
@@ -124,7 +124,7 @@ def fit_network(network: Any, state: Mapping[str, Any], source: str, resumes: bo
 
 
 def classifier_hint(network: Any, found: foreign.Weights, advice: str) -> str:
-    """What most likely keeps a classifier from fitting."""
+    """The most likely reason why a classifier does not fit."""
     there, own = (foreign.within(tensors, foreign.CLASSIFIER) for tensors in (found.tensors, network.state_dict()))
     shapes = [tuple(tensors["weight"].shape) for tensors in (there, own) if "weight" in tensors]
     if [len(shape) for shape in shapes] != [2, 2]:

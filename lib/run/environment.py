@@ -49,7 +49,7 @@ def processor_name() -> str:
 
 
 def git_state() -> tuple[dict[str, Any] | None, str]:
-    """Commit and changes of the code that runs; None where git does not tell, and the log says why."""
+    """Commit and changes of the code that runs; None if git cannot tell, and the log says why."""
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
             raise GitError(f"{ROOT} lies inside the repository of something else")
@@ -61,7 +61,7 @@ def git_state() -> tuple[dict[str, Any] | None, str]:
 
 
 class GitError(Exception):
-    """What git does not tell, and why."""
+    """git does not tell something; the message says why."""
 
 
 def git(*words: str) -> str:

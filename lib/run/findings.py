@@ -1,4 +1,4 @@
-"""What is said, once and on rank 0, of the images that loaders come across."""
+"""Reports, once and on rank 0, on the images that loaders read."""
 import logging
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ SHOWN_COMPLAINTS = 5   # images that are named one by one; of more, the number i
 
 
 class FindingsLog:
-    """Says, on rank 0, what the loaders of all ranks come across in their images: each unreadable image and each remark once in a
-    run, and in the end what it has come to."""
+    """Reports, on rank 0, what the loaders of all ranks found in their images: each unreadable image and each remark once in a
+    run, and totals at its end."""
 
     def __init__(self, loaders: Sequence[Loader], runtime: Runtime) -> None:
         self.loaders, self.runtime = loaders, runtime
@@ -20,7 +20,7 @@ class FindingsLog:
         self.said: list[dict[str, int]] = [{} for _ in loaders]   # of each remark, how many images it was said of
 
     def tell(self) -> None:
-        """What has been found since the last time; to be called on all ranks."""
+        """Reports what was found since the last call; to be called on all ranks."""
         for loader, known, said in zip(self.loaders, self.known, self.said):
             found = Findings.together(self.runtime.gather_objects(loader.take_findings()))
             new = [found.unreadable[index] for index in sorted(found.unreadable.keys() - known.unreadable.keys())]
@@ -33,7 +33,7 @@ class FindingsLog:
                 self.say(loader, remark, known, said)
 
     def sum_up(self) -> None:
-        """What has grown since it was said; to be called on all ranks."""
+        """Reports totals that have grown since they were reported; to be called on all ranks."""
         self.tell()
         for loader, known, said in zip(self.loaders, self.known, self.said):
             if known.unreadable and self.runtime.is_main:

@@ -1,6 +1,6 @@
-"""What a network is of: the classes that its outputs stand for, how its images were prepared, and the data it has seen.
+"""The identity of a network: the classes of its outputs, the preparation of its images, and the data that it has seen.
 
-It is in every checkpoint, and is compared with what the checkpoint is put to use on.
+It is in every checkpoint, and is compared with the data on which the checkpoint is used.
 """
 import json
 import logging
@@ -33,7 +33,8 @@ class OtherDataError(InputError):
 
 
 class Identity(NamedTuple):
-    """What a network is of, in plain values; enough to predict from a checkpoint that has it beside its configuration."""
+    """The classes, data and preprocessing of a network, in plain values; with its configuration, enough to predict from a
+    checkpoint."""
 
     class_names: list[str]
     class_counts: Tensor            # (C,), training images
@@ -79,7 +80,7 @@ def known_names(state: Mapping[str, Any]) -> list[str] | None:
 
 
 def compare_preprocessing(state: Mapping[str, Any], here: Identity) -> list[Difference]:
-    """What is prepared in another way than for a checkpoint, by config key; nothing where it does not tell."""
+    """Differences in preprocessing to a checkpoint, by config key; none if the checkpoint does not tell."""
     there = state.get("preprocessing")
     there = there if isinstance(there, Mapping) else {}
     return [Difference(KEYS.get(name, name), there[name], value) for name, value in here.preprocessing.items()
@@ -87,7 +88,7 @@ def compare_preprocessing(state: Mapping[str, Any], here: Identity) -> list[Diff
 
 
 def compare_data(state: Mapping[str, Any], here: Identity, sets: Sequence[str] = SETS) -> list[Difference]:
-    """Which sets are others than those of a checkpoint, and in what; nothing where it does not tell."""
+    """Differences of the data sets to those of a checkpoint; none if the checkpoint does not tell."""
     there, found = state.get("data"), []
     if not isinstance(there, Mapping) or TRAINING not in there:
         counts = state.get("class_counts")   # all that checkpoints of an earlier version tell

@@ -39,7 +39,7 @@ def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], s
     optimizer.load_state_dict({"state": own["state"] | state, "param_groups": own["param_groups"]})
     for parameter, entry in optimizer.state.items():
         for name, value in entry.items():
-            # fused kernels take for granted that a parameter and its moments lie alike in memory
+            # fused kernels assume that a parameter and its moments have the same memory layout
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 entry[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
@@ -53,7 +53,7 @@ def flat(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def difference(optimizer: Optimizer, parameters: list[Parameter], moments: list[dict[str, Any]]) -> str:
-    """What keeps a saved state from being one of this optimizer's; empty where nothing does."""
+    """Why a saved state is not one of this optimizer; empty if it is."""
     if len(moments) != len(parameters):
         return f"there it had {len(moments)} parameters, here {len(parameters)}"
     names = SGD_MOMENTS if isinstance(optimizer, SGD) else ADAM_MOMENTS

@@ -42,7 +42,7 @@ def read_plain(path: Path, mapped: bool = False) -> Any:
         known: list[Any] = [*PUBLISHED_GLOBALS, *HARMLESS_GLOBALS]
         with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:   # there is no end to how a foreign file can fail an unpickler
+    except Exception as error:   # a foreign file can make an unpickler fail in countless ways
         raise InputError(explain(error, head)) from error
 
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class OtherBatchesError(InputError):
-    """A checkpoint from the middle of an epoch whose batches would be other ones here."""
+    """A checkpoint from the middle of an epoch whose batches would be different here."""
 
 
 def check_part(start: Start, plan: Callable[[int], str], world_size: int) -> None:

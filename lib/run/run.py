@@ -31,7 +31,8 @@ SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy
 
 
 class Run:
-    """Everything of a run that is on disk; only rank 0 writes to it. Left as a context, it closes its files and its lock.
+    """The directory of a run, with everything of it that is on disk; only rank 0 writes to it. Left as a context, it closes its
+    files and its lock.
 
     Args:
         directory: OUTPUT_DIR/NAME.
@@ -81,7 +82,7 @@ class Run:
 
     @contextmanager
     def writing(self, advice: str = "") -> Iterator[None]:
-        """Makes one message of a disk that is full or gone; files are replaced in one step, so the old ones stay.
+        """Turns a full or missing disk into one message. Files are replaced in one step, so the old ones stay.
 
         Args:
             advice: what to do once there is room; by default, what is kept and how to resume a training.
@@ -112,7 +113,7 @@ class Run:
         own_files.delete(self.directory, list(own_files.written(self.directory)))
 
     def rewind(self, source: Path, position: own_files.Position) -> None:
-        """Deletes what came after a checkpoint of this run; what there is of the history, ``open`` cuts off.
+        """Deletes files that are newer than a checkpoint of this run; ``open`` truncates the history.
 
         Killed at any moment, it is a run that --ar resumes, from the old last epoch or from this one.
         """

@@ -17,7 +17,7 @@ def seal(buffer: io.BytesIO) -> None:
 
 
 def seal_holds(path: Path) -> bool:
-    """Whether a file is what was written; files without a checksum (older, published, others') are taken as they are."""
+    """Whether a file's checksum matches. Files without one (older, published, others') are accepted."""
     with path.open("rb") as file:
         left = file.seek(0, io.SEEK_END) - len(SEAL) - 2 * hashlib.sha256().digest_size
         file.seek(max(left, 0))

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a training, and how a training gets it back."""
+"""The state of a training in a checkpoint, and how it is restored."""
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ AVERAGE = "ema"   # averaged weights: a word by which ``foreign`` recognises the
 
 
 class Point(NamedTuple):
-    """How far a run has come: the last finished epoch, the best validation so far, and what there is of the next epoch."""
+    """The progress of a run: the last finished epoch, the best validation so far, and the batches done of the next epoch."""
 
     epoch: int = 0
     best_result: float = -1.0
@@ -74,7 +74,7 @@ def snapshot(training: Training, point: Point, loader: Loader, identity: Identit
 
 
 def restore_parts(training: Training, loader: Loader, start: Start) -> None:
-    """Gives every part the state that it had; says what has none.
+    """Restores the state of every part; logs which parts have none in the checkpoint.
 
     Raises:
         InputError: a state that is not one of the part here.

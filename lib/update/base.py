@@ -41,7 +41,7 @@ class Weights:
         self.network, self.optimizer, self.precision, self.clip_norm = network, optimizer, precision, clip_norm
 
     def parameters(self) -> Iterator[Parameter]:
-        """All that is trained: of the network, then of the loss and the combiner."""
+        """All trained parameters: of the network, then of the loss and the combiner."""
         return (parameter for group in self.optimizer.param_groups for parameter in group["params"])
 
     def clear(self) -> None:
@@ -90,7 +90,7 @@ def join(steps: Sequence[Step], shares: Sequence[float]) -> Step:
 
 
 class Update(Part):
-    """Makes new weights of the losses of a batch: ``update(losses, weights) -> (step, skipped)``.
+    """An update rule: makes new weights of the losses of a batch, ``update(losses, weights) -> (step, skipped)``.
 
     A rule of several passes calls ``weights.backward(losses)`` several times; the batch, its augmentation and all that the
     combiner drew stay the same. Gradients are clear before. ``step`` is what is logged, ``skipped`` what

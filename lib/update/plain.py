@@ -7,7 +7,7 @@ from lib.update.base import UPDATES, Losses, Update, Weights
 
 @UPDATES.register("plain")
 class Plain(Update):
-    """The optimizer's step along the gradient of the loss."""
+    """The plain update rule: the optimizer's step along the gradient of the loss."""
 
     def __call__(self, losses: Losses, weights: Weights) -> tuple[Step, Tensor | float]:
         return weights.backward(losses), weights.update()

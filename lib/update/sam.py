@@ -1,4 +1,4 @@
-"""The gradient of a worse place nearby."""
+"""Sharpness-aware minimization: the gradient at the worst point nearby."""
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -16,7 +16,8 @@ SMALL = 1e-12   # added to the norm, as in the published code
 
 @UPDATES.register("sam")
 class SAM(Update):
-    """The optimizer's step along the gradient at w + ε, ε = rho · g / (‖g‖₂ + 1e-12), g the gradient of the same loss at w.
+    """Sharpness-aware minimization: the optimizer's step along the gradient at w + ε, ε = rho · g / (‖g‖₂ + 1e-12), g the
+    gradient of the same loss at w.
 
     The norm is over all trained parameters together. Both passes see the same batch, augmentation, mixture and dropout; weight
     decay enters in the optimizer alone, at w. Foret et al., Sharpness-Aware Minimization, ICLR 2021, arXiv:2010.01412; for long

@@ -1,6 +1,6 @@
-"""The last module that the server of ``worker_context`` imports. What is there by then is garbage in none of its workers.
+"""The last module that the server of ``worker_context`` imports: it freezes all objects that exist by then.
 
-It is frozen, so that they share the memory until they end: looking for garbage writes to every object.
+So the workers share their memory until they end; garbage collection would write to every object.
 """
 import gc
 

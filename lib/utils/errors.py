@@ -28,7 +28,7 @@ class UnknownNameError(InputError, LookupError):
 
 
 class RunFailedError(Exception):
-    """A run that began well and cannot continue, such as a loss that is not finite."""
+    """A run that cannot continue, for instance since its loss is not finite."""
 
 
 class RunInterruptedError(Exception):

@@ -14,7 +14,7 @@ LONGEST = 2**20                            # bytes of EXIF that are looked at; a
 
 
 class Turn(NamedTuple):
-    """What makes stored pixels upright: rows and columns change places, then their order is reversed."""
+    """The turn that makes stored pixels upright: rows and columns change places, then their order is reversed."""
 
     transposed: bool
     rows_reversed: bool

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders that one process owns."""
+"""Atomic writing of files, and locks of folders that one process owns."""
 import os
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an image file says of itself at its beginning."""
+"""The header of an image file: size and orientation."""
 import warnings
 from pathlib import Path
 from typing import BinaryIO, NamedTuple

@@ -14,7 +14,7 @@ LOGGERS = ("lib", "main", "tools")
 
 
 class Readable(logging.Formatter):
-    """Makes text that every file and terminal takes, of file names that are no UTF-8 too."""
+    """A formatter whose text every file and terminal takes, also for file names that are not UTF-8."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_surrogates(super().format(record))
@@ -61,7 +61,7 @@ def take_all_text() -> None:
 
 
 def output_is_lost() -> bool:
-    """Whether standard output cannot be written any more; what is left of it is then dropped, without a word of Python's own."""
+    """Whether standard output cannot be written any more; what is left of it is then dropped silently."""
     try:
         sys.stdout.flush()
         lost = has_no_reader(sys.stdout)

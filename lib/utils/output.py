@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 class Output(NamedTuple):
-    """To be read by name, never by position. Of a ``Network`` at least float32, under mixed precision too, so that losses and
-    statistics are computed in it."""
+    """The output of a network, read by name and never by position. Of a ``Network`` at least float32, under mixed precision
+    too, so that losses and statistics are computed in it."""
 
     logits: Tensor                       # (B, C), what is evaluated
     features: Tensor | None = None       # (B, D), what the classifier saw

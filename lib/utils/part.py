@@ -6,7 +6,7 @@ from torch import Generator, Tensor, nn
 
 
 class Context(Protocol):
-    """What a part may look at before an epoch, see ``lib.engine.events.EpochContext``."""
+    """What a part may look at before an epoch, see ``lib.engine.training.EpochContext``."""
 
     @property
     def network(self) -> nn.Module: ...

@@ -81,7 +81,9 @@ def num_workers(cfg: Config) -> int:
 
 
 class UsualLoop:
-    """Args:
+    """The usual training loop, with which the benchmark compares.
+
+    Args:
         bench: whose data, configuration and device are used; its network is not.
     """
 

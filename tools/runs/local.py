@@ -14,7 +14,9 @@ TRAIN = Path(__file__).resolve().parents[2] / "main/train.py"
 
 
 class LocalEngine:
-    """Args:
+    """Runs the list as processes of this machine.
+
+    Args:
         devices: "cpu", or numbers among the visible GPUs; slots take them in turn, so that several runs share a GPU where there
             are more slots.
         num_slots: runs at a time, between which the CPU's cores are shared out.

@@ -20,7 +20,9 @@ SHARES = 10_000   # Ray counts parts of a GPU in ten-thousandths
 
 
 class RayEngine:
-    """Args:
+    """Runs the list on a Ray cluster.
+
+    Args:
         address: of a running cluster ("auto" finds the one of this machine); None starts a Ray on this machine alone.
         gpus: "cpu", or "auto" for all GPUs of the cluster.
         num_slots: runs at a time, between which GPUs and CPU cores are shared out.

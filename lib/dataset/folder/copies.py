@@ -18,7 +18,7 @@ MANY = 20_000   # images whose comparison takes seconds
 
 @dataclass(frozen=True)
 class Copies:
-    """What belongs together.
+    """Groups of images that must stay in one part, since they are copies of each other.
 
     Attributes:
         equal: (N,), equal numbers for images of equal pixels.

@@ -31,7 +31,7 @@ class Top(NamedTuple):
 
 
 def open_folder(folder: Path, key: str, finder: Finder, may_be_empty: bool = False) -> Top:
-    """Raises InputError if it is none, cannot be read, or has no folders in it."""
+    """Raises InputError if this is not a folder, cannot be read, or has no folders in it."""
     if not os.path.isdir(folder):   # Path.is_dir would raise where a folder above may not be searched
         raise MissingPathError(f"{key}: no folder {folder}")
     unreadable = len(finder.unreadable)

@@ -41,7 +41,7 @@ class Row:
 
 @dataclass
 class Table:
-    """What a file holds.
+    """The content of a CSV file that lists images.
 
     Attributes:
         columns: which of ``NAMES`` it has.

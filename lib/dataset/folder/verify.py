@@ -39,7 +39,7 @@ def look_at(paths: Sequence[Path], entries: Sequence[str], advance: Callable[[in
     Args:
         entries: where the paths come from, for messages.
         advance: called with the number of images that were read since the last time.
-        decode: False reads headers only, and does not notice a file that is cut short.
+        decode: False reads headers only, so that a truncated file goes unnoticed.
     """
     looks: list[Look] = []
     for part in look_in_turns(paths, entries, num_threads, decode, STORED):

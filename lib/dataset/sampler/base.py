@@ -8,7 +8,7 @@ SAMPLERS = Registry("sampler")
 
 
 class Draw:
-    """One epoch's indices; pure: the same epoch and generator state give the same draw, on every rank.
+    """Draws the indices of an epoch. It is pure: the same epoch and generator state give the same draw, on every rank.
 
     Class attributes:
         rows: images that are seen together at every step, V.

@@ -13,7 +13,7 @@ TYPES = (*POWERS, "uniform", "power")
 
 @SAMPLERS.register("bbn sampler")
 class Dual(Draw):
-    """Row 1 a permutation; row 2 favours rare classes: an image of class c has a probability ∝ 1 / n_c ** a.
+    """The draw of BBN: row 1 is a permutation; row 2 favours rare classes, an image of class c has a probability ∝ 1 / n_c ** a.
 
     "balance" a = 1, all classes are equally frequent; "reverse" a = 2, the rarest is the most frequent; "power" a = ``power``;
     "uniform" a permutation.

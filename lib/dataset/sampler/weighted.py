@@ -12,7 +12,7 @@ TYPES = (*POWERS, "progressive")
 
 @SAMPLERS.register("weighted sampler")
 class Weighted(Draw):
-    """A class with probability ∝ n_c ** q, then an image of it uniformly; as many draws as there are images.
+    """Weighted sampling: a class with probability ∝ n_c ** q, then an image of it uniformly; as many draws as there are images.
 
     "balance" q = 0, "square" q = ½; "progressive" moves from the images' frequencies to balance along the training:
     (e / E) / C + (1 − e / E) n_c / N at epoch e of E, the absolute epoch under DRS too, as published.

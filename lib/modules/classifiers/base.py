@@ -23,7 +23,7 @@ class Origin(NamedTuple):
 
 
 class Classifier(nn.Module, Part):
-    """(B, D) features to (B, C) logits. One that also has ``class_vectors() -> (C, D)`` has class activation maps.
+    """A classifier: (B, D) features to (B, C) logits. One that also has ``class_vectors() -> (C, D)`` has class activation maps.
 
     Class attributes:
         cosine: whether its logits are cosines, so that weights of a linear layer mean something else in it.

@@ -11,7 +11,7 @@ from lib.utils.options import Range
 
 @CLASSIFIERS.register("FCNorm")
 class FCNorm(Classifier):
-    """Cosine of features and class vectors, (B, D) to (B, C), each in [−1, 1].
+    """Cosine classifier: the cosines of features and class vectors, (B, D) to (B, C), each in [−1, 1].
 
     ``weight`` (C, D) is uniform in [−1, 1], then each of its D columns is scaled to length 1 over the classes, as published.
     Class vectors so begin with a length of about √(D / C), on which depends how fast they turn: with an initial length of 1,
@@ -42,7 +42,8 @@ class FCNorm(Classifier):
 
 @CLASSIFIERS.register("CosineFC")
 class CosineFC(FCNorm):
-    """The cosines of FCNorm times ``scale``, in the network, so that its logits are those of any loss without a scale of its own.
+    """Scaled cosine classifier: the cosines of FCNorm times ``scale``, in the network, so that its logits suit any loss without a
+    scale of its own.
 
     The classifier of experts: Wang et al., RIDE, ICLR 2021, arXiv:2010.01809; Aimar et al., BalPoE, CVPR 2023, arXiv:2206.05260;
     and of Zhu et al., BCL, CVPR 2022, arXiv:2207.09052.

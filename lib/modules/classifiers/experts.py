@@ -9,7 +9,7 @@ from lib.modules.classifiers.base import Classifier, Origin
 
 
 class ExpertClassifiers(Classifier):
-    """(B, E · D) features, one expert's after the other's, to the logits of each expert, (B, E, C).
+    """One classifier per expert: (B, E · D) features, one expert's after the other's, to the logits of each expert, (B, E, C).
 
     Args:
         members: E classifiers of one kind, (B, D) to (B, C).

@@ -12,7 +12,8 @@ from lib.utils.options import SHARE, Choice
 
 @CLASSIFIERS.register("MaxNorm")
 class MaxNorm(FC):
-    """The linear layer of a first stage, trained on, with ‖w_c‖ ≤ r: w_c ← w_c · min(1, r / ‖w_c‖); the bias is free.
+    """A second stage with short class vectors: the linear layer of a first stage, trained on, with ‖w_c‖ ≤ r: w_c ← w_c · min(1,
+    r / ‖w_c‖); the bias is free.
 
     r = min ‖w_c‖ + delta · (max ‖w_c‖ − min ‖w_c‖) of the first stage's weights, a constant of the second one. Alshammari et al.,
     Long-Tailed Recognition via Weight Balancing, CVPR 2022, arXiv:2203.14197; once per epoch as in their code, where the paper

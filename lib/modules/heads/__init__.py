@@ -1,4 +1,4 @@
-"""What a network gives besides logits, one file each; a file in this folder registers itself."""
+"""Further outputs of a network besides its logits, one file each; a file in this folder registers itself."""
 from lib.modules.heads.base import HEADS, NetworkHead
 from lib.utils.registry import import_submodules
 

@@ -8,7 +8,8 @@ HEADS = Registry("head")
 
 
 class NetworkHead(nn.Module):
-    """Features to what a loss or a combiner reads as ``output.heads[name]``; evaluation does not look at it.
+    """A further output of the network, which a loss or a combiner reads as ``output.heads[name]``; evaluation does not look at
+    it.
 
     Class attributes:
         reads_weight: whether it is made of the classifier's ``weight``.

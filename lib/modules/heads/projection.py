@@ -24,7 +24,7 @@ def perceptron(num_features: int, hidden: int, dim: int) -> nn.Sequential:
 
 @HEADS.register("projection")
 class Projection(NetworkHead):
-    """Features (B, D) to vectors of length 1, (B, dim), in float32.
+    """A projection head: features (B, D) to vectors of length 1, (B, dim), in float32.
 
     Args:
         hidden: width between the two linear layers; 0: D.

@@ -13,7 +13,7 @@ from lib.utils.tensors import at_least_float32
 
 @HEADS.register("prototypes")
 class Prototypes(NetworkHead):
-    """The class vectors of the classifier, (C, D), to vectors of length 1, (1, C, dim), in float32.
+    """A head of class prototypes: the class vectors of the classifier, (C, D), to vectors of length 1, (1, C, dim), in float32.
 
     The BatchNorm between the linear layers is over the classes. Zhu et al., BCL, CVPR 2022, arXiv:2207.09052. Under DataParallel
     each device gives its own, (devices, C, dim).

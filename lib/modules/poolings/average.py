@@ -6,7 +6,7 @@ from lib.modules.poolings.base import POOLINGS, Pooling
 
 @POOLINGS.register("GAP")
 class GlobalAveragePooling(Pooling):
-    """Mean over the positions: (B, D, h, w) to (B, D, 1, 1)."""
+    """Global average pooling: the mean over the positions, (B, D, h, w) to (B, D, 1, 1)."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps.mean(dim=(2, 3), keepdim=True)

@@ -7,7 +7,7 @@ POOLINGS = Registry("pooling module")
 
 
 class Pooling(nn.Module):
-    """Feature maps (B, D, h, w) to (B, D, h', w'), which are flattened for the classifier.
+    """A pooling: feature maps (B, D, h, w) to (B, D, h', w'), which are flattened for the classifier.
 
     Maps of experts lie one after the other as channels, (B, E · D, h, w); each must be pooled by itself.
     """
