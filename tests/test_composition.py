@@ -48,10 +48,10 @@ class Case(NamedTuple):
 REFUSALS: list[tuple[str, Callable[[Case], bool]]] = [
     ("TRAIN.TWO_STAGE.DRS", lambda case: case.stage == "DRS" and case.draw in ("default", "bbn sampler")),
     ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss in ("SEQL", "BalPoE", "LADE")),
-    ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "bbn_mix" and case.draw != "bbn sampler"),
+    ("TRAIN.COMBINER.TYPE", lambda case: case.combiner in ("bbn_mix", "cmo") and case.draw != "bbn sampler"),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "dive" and case.loss != "DiVEKLD"),
     ("LOSS.LOSS_TYPE", lambda case: case.combiner != "dive" and case.loss == "DiVEKLD"),
-    ("LOSS.LOSS_TYPE", lambda case: case.loss == "LADE" and case.combiner in ("mix_up", "manifold_mix_up", "remix", "bbn_mix")),
+    ("LOSS.LOSS_TYPE", lambda case: case.loss == "LADE" and COMBINERS[case.combiner].mixes),
     ("HEADS.TYPES", lambda case: case.combiner == "bcl" and case.loss == "BalPoE"),   # prototypes are of one classifier
 ]
 

@@ -37,8 +37,12 @@ class Combiner(nn.Module, Part):
 
     Args:
         class_counts: training images per class, (C,).
+
+    Attributes:
+        max_epoch: length of the training; 0 where it is not known.
     """
 
+    max_epoch = 0
     rows: int | None = None
     views = 0
     needs_loss: str | None = None

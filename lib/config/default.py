@@ -161,7 +161,8 @@ TREE.TRAIN.TENSORBOARD = Node()
 TREE.TRAIN.TENSORBOARD.ENABLE = True  # write event files for TensorBoard
 
 TREE.TRAIN.COMBINER = Node()
-TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | dive | bcl
+TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | cut_mix | cmo | uni_mix | dive
+                                      # | bcl
 TREE.TRAIN.COMBINER.ALPHA = 1.0       # share of an image in a mixture ~ Beta(ALPHA, ALPHA)
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP = Node()
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION = "pool"   # after layer1 ... layer4 | pool | fc (logits)
@@ -169,6 +170,14 @@ TREE.TRAIN.COMBINER.REMIX = Node()
 TREE.TRAIN.COMBINER.REMIX.KAPPA = 3.0            # ratio of class sizes from which the rarer class takes the label
 TREE.TRAIN.COMBINER.REMIX.TAU = 0.5              # if the share of the image of the larger class is below TAU
 TREE.TRAIN.COMBINER.REMIX.PER_SAMPLE = True      # False: one averaged share per batch, as in the published tables
+TREE.TRAIN.COMBINER.CUT_MIX = Node()
+TREE.TRAIN.COMBINER.CUT_MIX.PROBABILITY = 1.0    # share of the batches that are mixed
+TREE.TRAIN.COMBINER.CMO = Node()
+TREE.TRAIN.COMBINER.CMO.PROBABILITY = 0.5        # likewise
+TREE.TRAIN.COMBINER.CMO.WARM_UP = 3              # first (and one more) and last epochs without mixing
+TREE.TRAIN.COMBINER.UNI_MIX = Node()
+TREE.TRAIN.COMBINER.UNI_MIX.ALPHA = 0.8          # of the Beta distribution; COMBINER.ALPHA is of the others
+TREE.TRAIN.COMBINER.UNI_MIX.TAU = -0.1           # a partner is drawn in proportion to n_c ** TAU
 TREE.TRAIN.COMBINER.DIVE = Node()
 TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher: a name in the run's models/, or a path with a "/"
 TREE.TRAIN.COMBINER.BCL = Node()                 # two further views of each image (TRANSFORMS.VIEWS) are contrasted

@@ -168,7 +168,9 @@ def build_combiner(cfg: Config, class_counts: Tensor, identity: Identity | None 
         section, key = COMBINERS.section(name), f"TRAIN.COMBINER.{COMBINERS.key(name, option, options)}"
         trained = build_trained(cfg, key, len(class_counts), identity)
         options[section] = {**options[section], option: trained}
-    return COMBINERS.build(name, options, class_counts)
+    combiner = COMBINERS.build(name, options, class_counts)
+    combiner.max_epoch = cfg.TRAIN.MAX_EPOCH
+    return combiner
 
 
 def build_trained(cfg: Config, key: str, num_classes: int, identity: Identity | None) -> Network:

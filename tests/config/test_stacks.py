@@ -17,7 +17,7 @@ FAMILIES = {   # what one of each family may be stacked with one of any other
     "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "seql", "cdt", "bsce",
              "influence_balanced", "logit_adjustment", "vs", "lade"],
     "update": ["sam"],
-    "mixup": ["input_mixup", "manifold_mixup", "remix", "remix_averaged"],
+    "mixup": ["input_mixup", "manifold_mixup", "remix", "remix_averaged", "cut_mix", "uni_mix"],
     "draw": ["balance_sampling", "square_sampling", "progressive_sampling", "bbn_sampling"],
     "deferral": ["drw", "drs"],
 }
@@ -111,7 +111,7 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    methods = ["balpoe", "bcl", "curriculum"]   # which say what the network or the transforms are
+    methods = ["balpoe", "bcl", "cmo", "curriculum"]   # which say what the network or the transforms are
     known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 
