@@ -68,7 +68,8 @@ def make_step(cfg: Config, train_set: ImageSet, runtime: Runtime) -> EagerStep:
     if isinstance(precision, ApexAmp):   # which takes hold of all of torch, and once only
         precision = TorchAmp(runtime.device)
     wrapped = runtime.wrap(precision.prepare(network, optimizer))
-    return EagerStep(wrapped, criterion, combiner, optimizer, precision, build.build_update(cfg), cfg.TRAIN.UPDATE.ACCUMULATE,
+    update = build.build_update(cfg, train_set.class_counts.to(runtime.device))
+    return EagerStep(wrapped, criterion, combiner, optimizer, precision, update, cfg.TRAIN.UPDATE.ACCUMULATE,
                      cfg.TRAIN.UPDATE.CLIP_NORM)
 
 

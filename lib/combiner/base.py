@@ -34,6 +34,7 @@ class Combiner(nn.Module, Part):
         needs_loss: the only loss that takes what it gives, None for any.
         needs_heads: heads of the network that it reads (HEADS.TYPES).
         mixes: whether the labels of an example are two, which some losses do not take (``LongTailLoss.mixes``).
+        sums_examples: whether its loss is a sum of terms of the criterion, which an update rule may weigh by class.
 
     Args:
         class_counts: training images per class, (C,).
@@ -48,6 +49,7 @@ class Combiner(nn.Module, Part):
     needs_loss: str | None = None
     needs_heads: tuple[str, ...] = ()
     mixes = False
+    sums_examples = True
     class_counts: Tensor
 
     def __init__(self, class_counts: Tensor) -> None:

@@ -29,6 +29,7 @@ class BalancedContrast(Combiner):
 
     views = 2
     needs_heads = ("projection", "prototypes")
+    sums_examples = False
 
     def __init__(self, class_counts: Tensor, *, loss_weight: Annotated[float, WEIGHT] = 1.0,
                  contrast_weight: Annotated[float, WEIGHT] = 0.35,

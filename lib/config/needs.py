@@ -6,6 +6,7 @@ from lib.config.node import Config
 from lib.dataset import SAMPLERS
 from lib.loss import LOSSES
 from lib.modules import CLASSIFIERS, HEADS
+from lib.update import UPDATES
 from lib.utils.registry import Registry
 
 
@@ -33,6 +34,10 @@ def of_combiner(cfg: Config) -> Iterator[str]:
     if combiner.views and combiner.views != len(cfg.TRANSFORMS.VIEWS):
         yield (f"{key}: {name} takes {combiner.views} further views of each image, and TRANSFORMS.VIEWS has "
                f"{len(cfg.TRANSFORMS.VIEWS)}")
+    rule = cfg.TRAIN.UPDATE.TYPE
+    if rule in UPDATES and UPDATES[rule].splits_loss and not combiner.sums_examples:
+        yield (f"TRAIN.UPDATE.TYPE: {rule} weighs each example's loss by its class, and the loss of {key} {name} is not a sum "
+               "over examples; sam and asam take any")
     missing = [head for head in combiner.needs_heads if head not in cfg.HEADS.TYPES]
     if missing:
         yield f"{key}: {name} needs {', '.join(missing)} in HEADS.TYPES, got {list(cfg.HEADS.TYPES)}"

@@ -37,7 +37,7 @@ def assemble(cfg: Config, identity: Identity, runtime: Runtime, loader: Loader,
         criterion = build.build_criterion(cfg, identity.class_counts).to(runtime.device)
         combiner = build.build_combiner(cfg, identity.class_counts, identity).to(runtime.device)
     optimizer, schedule = build.build_optimizer(cfg, network, criterion, combiner)
-    update = build.build_update(cfg)
+    update = build.build_update(cfg, identity.class_counts.to(runtime.device))
     with runtime.agree():
         precision = build.build_precision(cfg, runtime.device)
         if update.passes > 1 and isinstance(precision, ApexAmp):

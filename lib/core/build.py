@@ -210,8 +210,10 @@ def build_schedule(cfg: Config) -> Schedule:
     return climb(options.WARMUP_EPOCHS, options.WARMUP_FROM, schedule)
 
 
-def build_update(cfg: Config) -> Update:
-    return UPDATES.build(cfg.TRAIN.UPDATE.TYPE, cfg.TRAIN.UPDATE)
+def build_update(cfg: Config, class_counts: Tensor) -> Update:
+    update = UPDATES.build(cfg.TRAIN.UPDATE.TYPE, cfg.TRAIN.UPDATE)
+    update.class_counts = class_counts
+    return update
 
 
 def build_precision(cfg: Config, device: torch.device) -> Precision:

@@ -30,9 +30,13 @@ class Precision:
         self.backward(loss, optimizer)
         return self.update(optimizer)
 
-    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
-        """Adds the gradient of the loss, times the loss scale if there is one, to the gradients that are there."""
-        loss.backward()
+    def backward(self, loss: Tensor, optimizer: Optimizer, keep_graph: bool = False) -> None:
+        """Adds the gradient of the loss, times the loss scale if there is one, to the gradients that are there.
+
+        Args:
+            keep_graph: for another backward pass through the same forward pass.
+        """
+        loss.backward(retain_graph=keep_graph or None)
 
     def unscale(self, optimizer: Optimizer) -> None:
         """Divides the gradients by the loss scale, so that their norm means something; at most once before ``update``."""
@@ -78,8 +82,8 @@ class TorchAmp(Precision):
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device_type, dtype=torch.float16)
 
-    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
-        self.scaler.scale(loss).backward()
+    def backward(self, loss: Tensor, optimizer: Optimizer, keep_graph: bool = False) -> None:
+        self.scaler.scale(loss).backward(retain_graph=keep_graph or None)
 
     def unscale(self, optimizer: Optimizer) -> None:
         self.scaler.unscale_(optimizer)
@@ -109,10 +113,10 @@ class ApexAmp(Precision):
         network, _ = self.amp.initialize(network, optimizer, opt_level="O1", verbosity=0)   # patches optimizer in place
         return network
 
-    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
+    def backward(self, loss: Tensor, optimizer: Optimizer, keep_graph: bool = False) -> None:
         self.before = self.scale()
         with self.amp.scale_loss(loss, optimizer) as scaled:   # which unscales at its end
-            scaled.backward()
+            scaled.backward(retain_graph=keep_graph or None)
 
     def update(self, optimizer: Optimizer) -> Tensor | float:
         optimizer.step()

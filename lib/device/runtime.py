@@ -203,10 +203,14 @@ def num_ranks() -> int:
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """The mean over the ranks, of gradients that are not DDP's."""
-    for parameter in parameters:
-        if parameter.grad is not None:
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= num_ranks()
+    average(parameter.grad for parameter in parameters if parameter.grad is not None)
+
+
+def average(tensors: Iterable[Tensor]) -> None:
+    """Each becomes its mean over the ranks, in place."""
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+        tensor /= num_ranks()
 
 
 def num_chunks(network: nn.Module) -> int:

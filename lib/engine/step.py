@@ -67,16 +67,29 @@ class EagerStep(NamedTuple):
             drawn: of each piece of the batch.
             seeds: of each piece; None where ``begin`` has been called for the only one.
         """
-        def forward(inputs: list[Tensor], seed: int | None) -> Step:
+        def forward(inputs: list[Tensor], seed: int | None, class_weights: Tensor | None = None) -> Step:
             if seed is not None:   # in every pass, so that dropout is the same
                 self.begin(seed)
-            return self.combiner.combine(self.network, self.criterion, *inputs)
+            criterion = self.criterion if class_weights is None else Parts(self.criterion, class_weights)
+            return self.combiner.combine(self.network, criterion, *inputs)
 
         size = sum(len(inputs[1]) for inputs in drawn)
         losses = [Piece(len(inputs[1]) / size, partial(forward, inputs, seed)) for inputs, seed in zip(drawn, seeds, strict=True)]
         weights = Weights(self.network, self.optimizer, self.precision, self.clip_norm)
         weights.clear()
         return summands(*self.update(losses, weights))
+
+
+class Parts(NamedTuple):
+    """A loss in parts, (K,), each with its own weights of the classes."""
+
+    criterion: Any
+    class_weights: Tensor   # (K, C)
+
+    def __call__(self, output: Any, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        weights = self.class_weights[:, targets]
+        weights = weights if sample_weight is None else weights * sample_weight
+        return torch.stack([self.criterion(output, targets, sample_weight=own) for own in weights])
 
 
 def split(batch: Batch, pieces: int, rows: int) -> list[Batch]:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from lib.combiner import Step
 from lib.device.precision import Precision
-from lib.device.runtime import average_gradients, num_ranks
+from lib.device.runtime import average, average_gradients, num_ranks
 from lib.utils.part import Part
 from lib.utils.registry import Registry
 
@@ -22,8 +22,10 @@ UPDATES = Registry("update rule")
 class Piece(NamedTuple):
     """A part of a batch (TRAIN.UPDATE.ACCUMULATE), most often all of it."""
 
-    share: float                  # of the batch's examples
-    compute: Callable[[], Step]   # forward pass and loss, with a graph; every call repeats the same draw
+    share: float   # of the batch's examples
+    # Forward pass and loss, with a graph; every call repeats the same draw. With class weights (K, C) the loss is (K,): number k
+    # has each example's term times weights[k, y].
+    compute: Callable[..., Step]
 
 
 Losses = Sequence[Piece]
@@ -47,11 +49,12 @@ class Weights:
     def clear(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
 
-    def backward(self, losses: Losses, local: bool = False) -> Step:
+    def backward(self, losses: Losses, local: bool = False, class_weights: Tensor | None = None) -> Step:
         """Adds the gradient of the batch's loss, Σ share · loss over its pieces, to the gradients that are there.
 
         Args:
             local: each rank keeps the gradient of its own images; otherwise all get the mean over the ranks.
+            class_weights: of the examples' terms in the loss, (C,).
 
         Returns:
             The loss, logits and targets of the whole batch, without a graph.
@@ -60,12 +63,39 @@ class Weights:
         for number, (share, compute) in enumerate(losses, start=1):
             with self.alone(local or number < len(losses)):
                 with self.precision.autocast():
-                    step = compute()
-                self.precision.backward(step.loss if len(losses) == 1 else share * step.loss, self.optimizer)
-            steps.append(Step(step.loss.detach(), step.logits.detach(), step.targets))
+                    step = compute() if class_weights is None else compute(class_weights[None])
+                loss = step.loss if class_weights is None else step.loss.sum()
+                self.precision.backward(loss if len(losses) == 1 else share * loss, self.optimizer)
+            steps.append(Step(loss.detach(), step.logits.detach(), step.targets))
         if num_ranks() > 1 and not local:
             average_gradients(self.outside())
         return steps[0] if len(steps) == 1 else join(steps, [piece.share for piece in losses])
+
+    def gradients_of_parts(self, losses: Losses, class_weights: Tensor) -> tuple[Step, list[dict[Parameter, Tensor]]]:
+        """The gradients of several parts of the loss, from one forward pass; gradients are clear before and after.
+
+        Args:
+            class_weights: (K, C), with a row for each part; a column sums to 1.
+
+        Returns:
+            The step of the whole loss, and the gradients of each part, the mean over the ranks.
+        """
+        steps: list[Step] = []
+        parts: list[dict[Parameter, Tensor]] = [{} for _ in class_weights]
+        for share, compute in losses:
+            with self.alone(True):   # DDP expects one backward pass for each forward pass
+                with self.precision.autocast():
+                    step = compute(class_weights)
+                for number, part in enumerate(parts):
+                    self.precision.backward(share * step.loss[number], self.optimizer, keep_graph=number < len(parts) - 1)
+                    for parameter in self.parameters():
+                        if parameter.grad is not None:
+                            part[parameter] = part[parameter] + parameter.grad if parameter in part else parameter.grad
+                    self.clear()
+            steps.append(Step(step.loss.detach().sum(), step.logits.detach(), step.targets))
+        if num_ranks() > 1:
+            average(gradient for part in parts for gradient in part.values())
+        return (steps[0] if len(steps) == 1 else join(steps, [piece.share for piece in losses])), parts
 
     def alone(self, local: bool) -> AbstractContextManager:
         return self.network.no_sync() if local and isinstance(self.network, DistributedDataParallel) else nullcontext()
@@ -98,9 +128,15 @@ class Update(Part):
 
     Class attributes:
         passes: backward passes of a step.
+        splits_loss: whether it weighs the examples' terms in the loss by their class (``Combiner.sums_examples``).
+
+    Attributes:
+        class_counts: training images per class, (C,), on the device.
     """
 
     passes = 1
+    splits_loss = False
+    class_counts: Tensor = torch.ones(0)
 
     def __call__(self, losses: Losses, weights: Weights) -> tuple[Step, Tensor | float]:
         raise NotImplementedError(f"{type(self).__name__} must say what an update is")

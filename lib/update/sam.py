@@ -11,8 +11,6 @@ from lib.combiner import Step
 from lib.update.base import UPDATES, Losses, Update, Weights
 from lib.utils.options import Choice, Range
 
-SMALL = 1e-12   # added to the norm, as in the published code
-
 
 @UPDATES.register("sam")
 class SAM(Update):
@@ -33,6 +31,7 @@ class SAM(Update):
     """
 
     passes = 2
+    small = 1e-12   # added to the norm, as in the published code
 
     def __init__(self, *, rho: Annotated[float, Range(0, 100)] = 0.05, bn: Annotated[str, Choice("both", "first")] = "both",
                  local: bool = False) -> None:
@@ -43,18 +42,28 @@ class SAM(Update):
         moved: list[Tensor] = [parameter for parameter in weights.parameters() if parameter.grad is not None]
         before = [parameter.detach().clone() for parameter in moved]
         gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
-        norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        with torch.no_grad():
-            # not finite: the second pass stays at w, since BatchNorm would keep what it sees elsewhere
-            factor = torch.where(norm.isfinite(), self.rho / (norm + SMALL), 0)
-            changes = torch._foreach_mul([gradient.nan_to_num(0, 0, 0) for gradient in gradients], factor)
-            torch._foreach_add_(moved, list(changes))
+        norm = self.move(moved, gradients, self.scales(weights.network, moved))
         weights.clear()
         with statistics_stopped(weights.network, self.bn == "first"):
             weights.backward(losses)
         restore(moved, before)
         spoil(moved, norm)
         return step, weights.update()
+
+    def scales(self, network: nn.Module, moved: list[Tensor]) -> list[Tensor] | None:
+        """T of each parameter, with which ε = rho · T² g / ‖T g‖₂; None for 1."""
+        return None
+
+    @torch.no_grad()
+    def move(self, parameters: list[Tensor], gradients: list[Tensor], scales: list[Tensor] | None = None) -> Tensor:
+        """Adds ε to the parameters; returns ‖T g‖₂."""
+        scaled = gradients if scales is None else list(torch._foreach_mul(gradients, scales))
+        norm = torch.stack(torch._foreach_norm(scaled)).norm()
+        # not finite: the second pass stays at w, since BatchNorm would keep what it sees elsewhere
+        factor = torch.where(norm.isfinite(), self.rho / (norm + self.small), 0)
+        changes = torch._foreach_mul([gradient.nan_to_num(0, 0, 0) for gradient in scaled], factor)
+        torch._foreach_add_(parameters, list(changes if scales is None else torch._foreach_mul(changes, scales)))
+        return norm
 
 
 @torch.no_grad()

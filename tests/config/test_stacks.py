@@ -16,7 +16,7 @@ FRAGMENTS = sorted(path.stem for path in TRICKS.glob("*.yaml"))
 FAMILIES = {   # what one of each family may be stacked with one of any other
     "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "seql", "cdt", "bsce",
              "influence_balanced", "logit_adjustment", "vs", "lade"],
-    "update": ["sam"],
+    "update": ["sam", "asam", "imb_sam", "focalsam"],
     "mixup": ["input_mixup", "manifold_mixup", "remix", "remix_averaged", "cut_mix", "uni_mix"],
     "draw": ["balance_sampling", "square_sampling", "progressive_sampling", "bbn_sampling"],
     "deferral": ["drw", "drs"],

@@ -8,7 +8,7 @@ from torch import nn
 from lib.device.precision import TorchAmp
 from lib.engine.graphed import WARM_UP, CudaRecorder
 from lib.update import UPDATES
-from tests.engine.graphed_cases import BASES, BATCHES, EPOCHS, LOSS_PAIRS, assert_parity, parts
+from tests.engine.graphed_cases import BASES, BATCHES, COUNTS, EPOCHS, LOSS_PAIRS, assert_parity, parts
 
 DIGITS = "configs/test/digits_lt.yaml"
 CUDA = torch.device("cuda")
@@ -63,13 +63,17 @@ def test_a_teacher_with_every_base_loss(base):
     assert_recorded(lambda: parts("dive", "DiVEKLD", base=base, device=CUDA))
 
 
-@pytest.mark.parametrize(("rule", "options"), [("plain", {}), ("sam", {"rho": 0.3}), ("sam", {"bn": "first"})])
+@pytest.mark.parametrize(("rule", "options"), [("plain", {}), ("sam", {"rho": 0.3}), ("asam", {"rho": 0.3}),
+                                               ("imb_sam", {"rho": 0.3}),
+                                               ("focal_sam", {"bn": "first"}), ("sam", {"bn": "first"})])
 def test_update_rules_with_a_shortened_gradient(rule, options):
     """Without dropout, of which a graph draws other numbers in the second pass."""
     def make():
         step = parts("mix_up", "CostSensitiveCE", device=CUDA)
         step.network.dropout = nn.Identity()
-        return step._replace(update=UPDATES[rule](**options), clip_norm=0.5)
+        update = UPDATES[rule](**options)
+        update.class_counts = COUNTS.to(CUDA)
+        return step._replace(update=update, clip_norm=0.5)
 
     assert_recorded(make)
 

@@ -16,7 +16,7 @@ from lib.device.runtime import Runtime
 from lib.engine.epoch import train_one_epoch
 from lib.engine.evaluation import evaluate
 from lib.engine.step import EagerStep, set_rate
-from lib.loss.base import LongTailLoss
+from lib.loss.base import LongTailLoss, weighted_mean
 from lib.net import Output
 from lib.update import UPDATES
 from lib.utils.errors import InputError
@@ -131,11 +131,13 @@ class Shifted(LongTailLoss):
         self.shift = nn.Parameter(torch.zeros(len(class_counts), dtype=torch.double))
 
     def forward(self, output, targets, sample_weight=None):
-        return F.cross_entropy(Output.of(output).logits + self.shift, targets)
+        losses = F.cross_entropy(Output.of(output).logits + self.shift, targets, reduction="none")
+        return weighted_mean(losses, None, sample_weight)
 
 
 METHODS = {   # rule, pieces of a batch, a loss that learns
     "plain": ("plain", 1, False), "SAM": ("sam", 1, False), "pieces": ("plain", 2, False), "SAM of pieces": ("sam", 2, True),
+    "Focal-SAM of pieces": ("focal_sam", 2, False), "ImbSAM": ("imb_sam", 1, True),
 }
 
 
@@ -157,7 +159,9 @@ def trained(runtime: Runtime, batch_size: int, method: str = "plain"):
         set_rate(optimizer, cfg.TRAIN.OPTIMIZER.BASE_LR * schedule(epoch))
         loader.on_epoch(epoch)
         combiner = build.build_combiner(cfg, train_set.class_counts)
-        train_one_epoch(EagerStep(wrapped, criterion, combiner, optimizer, Precision(), UPDATES[rule](), pieces), loader)
+        update = UPDATES[rule]()
+        update.class_counts = train_set.class_counts
+        train_one_epoch(EagerStep(wrapped, criterion, combiner, optimizer, Precision(), update, pieces), loader)
     both = [*network.named_parameters(), *criterion.named_parameters()]
     return {name: parameter.detach() for name, parameter in both}
 

@@ -20,6 +20,11 @@ VIEWS = ["TRAIN.COMBINER.TYPE", "bcl", "HEADS.TYPES", "[projection, prototypes]"
 CURRICULUM = ["TRANSFORMS.TRAIN_TRANSFORMS", "[random_crop, curriculum]"]
 WAYS = {
     "SAM and mixup": [*SAM, *MIXUP], "experts and mixup": [*EXPERTS, *MIXUP], "experts and SAM": [*EXPERTS, *SAM],
+    "ASAM and views": [*VIEWS, "TRAIN.UPDATE.TYPE", "asam"], "ImbSAM and experts": [*EXPERTS, "TRAIN.UPDATE.TYPE", "imb_sam"],
+    "Focal-SAM and CMO": ["TRAIN.UPDATE.TYPE", "focal_sam", "TRAIN.COMBINER.TYPE", "cmo", "TRAIN.SAMPLER.TYPE", "bbn sampler",
+                          "TRAIN.SAMPLER.BBN_SAMPLER.TYPE", "balance", "TRAIN.COMBINER.CMO.WARM_UP", "0"],
+    "LADE": ["LOSS.LOSS_TYPE", "LADE"], "VS, UniMix and DRW": ["LOSS.LOSS_TYPE", "VSLoss", "TRAIN.COMBINER.TYPE", "uni_mix",
+                                                               "TRAIN.TWO_STAGE.DRW", "True", "TRAIN.TWO_STAGE.START_EPOCH", "1"],
     "views": VIEWS, "views, SAM and experts' classifier": [*VIEWS, *SAM, "CLASSIFIER.TYPE", "CosineFC"],
     "curriculum and mixup": [*CURRICULUM, *MIXUP], "curriculum and experts": [*CURRICULUM, *EXPERTS],
     "an average": ["TRAIN.EMA_DECAY", "0.9"],
@@ -113,6 +118,7 @@ def test_predictions_of_experts(tmp_path, tiny, capsys, no_figures):
     ([*VIEWS, "NETWORK.EXPERTS.NUM", "2"], "HEADS.TYPES: prototypes is made of one classifier's weights"),
     (["NETWORK.EXPERTS.NUM", "2", "NETWORK.EXPERTS.FROM", "stem"], "has no stage 'stem' to repeat; auto, layer1, layer2, layer3"),
     (["TRAIN.LR_SCHEDULER.TYPE", "warmup", "TRAIN.LR_SCHEDULER.WARMUP_EPOCHS", "2"], "has a climb of its own"),
+    ([*VIEWS, "TRAIN.UPDATE.TYPE", "focal_sam"], "focal_sam weighs each example's loss by its class, and the loss of"),
     (["TRAIN.UPDATE.TYPE", "sham"], "TRAIN.UPDATE.TYPE: unknown update rule 'sham'; did you mean 'sam'?"),
     (["TRANSFORMS.VIEWS", "[[randomcrop]]"], "TRANSFORMS.VIEWS: unknown transform 'randomcrop'; did you mean 'random_crop'?")])
 def test_what_does_not_go_together_says_so(tmp_path, tiny, capsys, words, message):

@@ -92,10 +92,13 @@ def test_places_to_mix(options):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize(("optimizer", "rule", "clip"), [("SGD", "plain", 0.0), ("ADAM", "plain", 0.0), ("SGD", "sam", 1.0)])
+@pytest.mark.parametrize(("optimizer", "rule", "clip"), [("SGD", "plain", 0.0), ("ADAM", "plain", 0.0), ("SGD", "sam", 1.0),
+                                                         ("SGD", "asam", 1.0), ("SGD", "imb_sam", 0.0),
+                                                         ("ADAM", "focal_sam", 0.0)])
 def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed, rule, clip):
     """All of a step after its draw, three times over; autograd, which does not run without CUDA, is given as ones."""
-    step, gradients = parts("mix_up", "LDAMLoss")._replace(update=UPDATES[rule](), clip_norm=clip), []
+    update = UPDATES[rule]()
+    step, gradients = parts("mix_up", "LDAMLoss")._replace(update=update, clip_norm=clip), []
     if mixed:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         precision = TorchAmp(CUDA)
@@ -104,7 +107,7 @@ def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed, rule, clip)
         monkeypatch.setattr(precision, "autocast", torch.enable_grad)   # only_on has begun it
         step = step._replace(precision=precision)
 
-    def backward(loss: Tensor) -> None:
+    def backward(loss: Tensor, retain_graph: bool | None = None) -> None:
         gradients.append(loss)
         for parameter in step.network.parameters():
             parameter.grad = torch.ones_like(parameter)
@@ -112,6 +115,7 @@ def test_update_loss_scale_and_totals(monkeypatch, optimizer, mixed, rule, clip)
     monkeypatch.setattr(Tensor, "backward", backward)
     with only_on(CUDA, mixed):
         step = on_device(step, CUDA)
+        update.class_counts = step.combiner.class_counts
         common = {"lr": 0.1, "weight_decay": 1e-3, "fused": True}
         parameters = step.network.parameters()
         if optimizer == "SGD":

@@ -57,13 +57,17 @@ def test_places_to_mix(options):
     assert_recorded(lambda: parts("manifold_mix_up", "CrossEntropy", **options), recordings=2)
 
 
-@pytest.mark.parametrize(("rule", "options"), [("plain", {}), ("sam", {"rho": 0.3}), ("sam", {"bn": "first"})])
+@pytest.mark.parametrize(("rule", "options"), [("plain", {}), ("sam", {"rho": 0.3}), ("asam", {"rho": 0.3}),
+                                               ("imb_sam", {"rho": 0.3}),
+                                               ("focal_sam", {"bn": "first"}), ("sam", {"bn": "first"})])
 def test_update_rules_with_a_shortened_gradient(rule, options):
     """All passes of a step are one graph. Without dropout, of which a graph would draw other numbers in the second pass."""
     def make():
         step = parts("mix_up", "CostSensitiveCE")
         step.network.dropout = nn.Identity()
-        return step._replace(update=UPDATES[rule](**options), clip_norm=0.5)
+        update = UPDATES[rule](**options)
+        update.class_counts = COUNTS
+        return step._replace(update=update, clip_norm=0.5)
 
     assert obstacle(make(), Runtime(CUDA)) == ""
     assert_recorded(make, recordings=2)
