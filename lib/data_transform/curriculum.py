@@ -1,46 +1,39 @@
 """Augmentation of a strength that each class earns."""
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
 
+from lib.data_transform import operations as ops
 from lib.data_transform.base import TRANSFORMS, Transform
+from lib.data_transform.operations import Operation
 from lib.utils.options import SHARE, Range
 from lib.utils.part import Context
 
 HIGHEST = 10   # level
-SCALE = 30     # magnitude = level / 30, as published
-Operation = Callable[[Tensor, Tensor], Tensor]   # uint8 images (B, 3, H, W) and their magnitudes (B, 1, 1, 1) to uint8 images
-
-
-def invert(images: Tensor, magnitude: Tensor) -> Tensor:
-    return 255 - images
-
-
-def solarize(images: Tensor, magnitude: Tensor) -> Tensor:
-    """Inverts values from 256 · magnitude on."""
-    return torch.where(images >= 256 * magnitude, 255 - images, images)
-
-
-def brightness(images: Tensor, magnitude: Tensor) -> Tensor:
-    """Blends with black, as Pillow does: times 0.1 to 1.9, clipped and rounded down."""
-    return (images * (0.1 + 1.8 * magnitude)).clamp(0, 255).byte()
-
-
-OPERATIONS: tuple[Operation, ...] = (invert, solarize, brightness)
+SCALE = 30     # strength = low + (high − low) · level / 30, as published
+OPERATIONS = [   # of the authors' code, in its order
+    Operation(ops.flip), Operation(ops.mirror), Operation(ops.enhance_edges), Operation(ops.detail), Operation(ops.smooth),
+    Operation(ops.autocontrast), Operation(ops.equalize), Operation(ops.invert), Operation(ops.gaussian_blur, 0, 2),
+    Operation(ops.zoom, 1, 1.5), Operation(ops.rotate, 0, 30, signed=True, moves=True), Operation(ops.posterize, 0, 4),
+    Operation(ops.solarize, 0, 256), Operation(ops.solarize_add, 0, 110), Operation(ops.color, 0.1, 1.9),
+    Operation(ops.contrast, 0.1, 1.9), Operation(ops.brightness, 0.1, 1.9), Operation(ops.sharpness, 0.1, 1.9),
+    *(Operation(shear, 0, 0.3, signed=True, moves=True) for shear in (ops.shear_x, ops.shear_y)),
+    *(Operation(translate, 0, 100, signed=True, moves=True) for translate in (ops.translate_x, ops.translate_y)),
+]
 
 
 @TRANSFORMS.register("curriculum")
 class Curriculum(Transform):
     """Curriculum of data augmentation (CUDA): an image of class c is changed by as many operations as the level of its class.
 
-    With ``probability`` the level is l_c, else 0. At level l, l operations follow each other, each drawn uniformly from
-    OPERATIONS with replacement, of magnitude l / 30. Before each epoch, samples · (s + 1) training images of class c are
-    classified at every level s ≤ l_c; where more than ``threshold`` of them are correct at all of these levels, l_c rises by one,
-    otherwise it falls by one, within 0 … 10. Ahn et al., CUDA: Curriculum of Data Augmentation for Long-Tailed Recognition,
-    ICLR 2023, arXiv:2302.05499.
+    With ``probability`` the level is l_c, else 0. At level l, l operations follow each other, each drawn uniformly from the 22 of
+    OPERATIONS with replacement, of the strength low + (high − low) · l / 30, some with either sign. Before each epoch,
+    samples · (s + 1) training images of class c are classified at every level s ≤ l_c; where more than ``threshold`` of them are
+    correct at all of these levels, l_c rises by one, otherwise it falls by one, within 0 … 10. Ahn et al., CUDA:
+    Curriculum of Data Augmentation for Long-Tailed Recognition, ICLR 2023, arXiv:2302.05499.
 
     It must follow whatever brings an image to its size, since worker processes do not know the levels.
 
@@ -68,9 +61,10 @@ class Curriculum(Transform):
     def labelled(self, images: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
         host = torch.Generator().manual_seed(generator.initial_seed()) if generator else None
         levels = self.draw_levels(labels, host)
-        operations = torch.randint(len(OPERATIONS), (HIGHEST, len(labels)), generator=host)
+        chosen = torch.randint(len(OPERATIONS), (HIGHEST, len(labels)), generator=host)
+        strengths = ops.strengths(OPERATIONS, chosen, levels / SCALE, host)
         for turn in range(int(levels.max()) if len(levels) else 0):
-            images = self.turn(images, levels, operations[turn].masked_fill(levels <= turn, -1))
+            images = ops.apply(images, chosen[turn].masked_fill(levels <= turn, -1), strengths[turn], OPERATIONS)
         return images
 
     def draw_levels(self, labels: Tensor, host: Generator | None) -> Tensor:
@@ -80,18 +74,6 @@ class Curriculum(Transform):
             return torch.where(chosen, self.forced, 0)
         own = self.levels[labels] if len(self.levels) else torch.zeros_like(labels)
         return torch.where(chosen, own, 0)
-
-    @staticmethod
-    def turn(images: Tensor, levels: Tensor, operations: Tensor) -> Tensor:
-        """Applies one operation to each image, −1 for none; the choice was made on the CPU, so that nothing synchronises."""
-        images = images.clone()
-        for number, operation in enumerate(OPERATIONS):
-            places = (operations == number).nonzero().flatten()
-            if len(places):
-                magnitude = (levels[places] / SCALE).view(-1, 1, 1, 1).to(images.device, non_blocking=True)
-                places = places.to(images.device, non_blocking=True)
-                images[places] = operation(images[places], magnitude)
-        return images
 
     def before_epoch(self, context: Context) -> None:
         counts = context.loader.set.class_counts

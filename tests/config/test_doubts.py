@@ -11,7 +11,7 @@ from main import train, valid
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = "configs/test/digits_lt.yaml"
-PARTS = ("_base_", "tricks", "chains")
+PARTS = ("_base_", "tricks", "chains", "recipes")
 RUNS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml") if not {*PARTS} & {*path.parts}
               and ("cifar" not in path.stem or path.stem.startswith("cifar10_im100")))   # one column of each recipe
 SCHEDULE = "TRAIN.LR_SCHEDULER."

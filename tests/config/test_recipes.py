@@ -13,7 +13,7 @@ from tests.config.recipes import read, recipes
 from tools.make_gallery import braces
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PARTS = ("_base_", "tricks", "chains")   # folders of files that are no runs of their own
+PARTS = ("_base_", "tricks", "chains", "recipes")   # folders of files that are no runs of their own
 RUNS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if not {*PARTS} & {*path.parts})
 
 REPLACED = {   # published defaults that could not run, and values that mean the same

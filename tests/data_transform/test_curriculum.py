@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from lib.data_transform import TRANSFORMS
+from lib.data_transform import operations as ops
 from lib.data_transform.curriculum import HIGHEST, OPERATIONS, next_levels
+from lib.data_transform.operations import Operation
 from lib.dataset import SAMPLERS, ArraySet, EpochBatches, MemoryLoader
 from lib.dataset.requests import worker_part
 from lib.device.precision import Precision
@@ -42,13 +44,13 @@ def test_a_level_is_a_number_of_operations(monkeypatch):
     calls, magnitudes = torch.zeros(3), set()
 
     def counted(number):
-        def operation(images, magnitude):
+        def operation(images, values):
             calls[number] += len(images)
-            magnitudes.update((magnitude * 30).round().flatten().tolist())
+            magnitudes.update((values * 30).round().tolist())
             return images + 1
-        return operation
+        return Operation(operation, 0, 1)
 
-    monkeypatch.setattr("lib.data_transform.curriculum.OPERATIONS", tuple(counted(number) for number in range(3)))
+    monkeypatch.setattr("lib.data_transform.curriculum.OPERATIONS", [counted(number) for number in range(3)])
     black, labels = torch.zeros(3000, 3, 1, 1, dtype=torch.uint8), torch.arange(3).repeat(1000)
     result = curriculum([2, 0, 7], probability=1.0).labelled(black, labels, torch.Generator().manual_seed(0))
     for label, level in enumerate([2, 0, 7]):
@@ -61,7 +63,8 @@ def test_a_level_is_a_number_of_operations(monkeypatch):
 def test_a_share_of_the_images_is_changed():
     black, labels = torch.zeros(4000, 3, 1, 1, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long)
     changed = curriculum([1], probability=0.25).labelled(black, labels, torch.Generator().manual_seed(0)).flatten(1).any(1)
-    assert changed.float().mean().item() == pytest.approx(0.25 / len(OPERATIONS), abs=0.02)   # black is changed by invert alone
+    expected = 0.25 * 2 / len(OPERATIONS)   # black is changed by invert, and by solarize-add
+    assert changed.float().mean().item() == pytest.approx(expected, abs=0.01)
 
 
 def test_a_batch_repeats():
@@ -87,7 +90,7 @@ class Knows(torch.nn.Module):
 
 def test_a_class_that_is_known_becomes_harder(monkeypatch):
     """The epoch before which levels change, how many images are looked at, and that the state resumes."""
-    monkeypatch.setattr("lib.data_transform.curriculum.OPERATIONS", (lambda images, magnitude: images,))
+    monkeypatch.setattr("lib.data_transform.curriculum.OPERATIONS", [Operation(lambda images, values: images)])
     pixels = PIXELS.clone()
     pixels[:, :, 0, 0] = LABELS[:, None].byte()
     images = ArraySet("set", pixels, LABELS, list("abc"), [0.0] * 3, [1.0] * 3)
@@ -120,11 +123,12 @@ def test_a_worker_does_not_know_classes():
     assert worker_part(images, chain[::-1]) == 1
 
 
-@pytest.mark.parametrize(("number", "values"), [(0, [255, 155, 0]), (1, [0, 100, 0]), (2, [0, 50, 127])])
-def test_operations_against_their_definition(number, values):
-    """At magnitude 0.2222…: invert; solarize from 256 · m on; brightness × 0.5."""
+def test_operations_are_the_22_of_the_authors():
+    """Strengths at level 10 are a third of the way; a few of them against their definition."""
+    assert len(OPERATIONS) == 22
     image = torch.tensor([0, 100, 255], dtype=torch.uint8).view(1, 1, 1, 3).expand(1, 3, 1, 3)
-    magnitude = torch.full((1, 1, 1, 1), 0.4 / 1.8)
-    if number == 1:
-        magnitude = torch.full((1, 1, 1, 1), 0.5)
-    assert OPERATIONS[number](image, magnitude)[0, 0, 0].tolist() == values
+    for number, value, expected in ((7, 0.0, [255, 155, 0]), (12, 128.0, [0, 100, 0]), (16, 0.5, [0, 50, 127])):
+        assert OPERATIONS[number].function(image, torch.tensor([value]))[0, 0, 0].tolist() == expected
+    third = ops.strengths(OPERATIONS, torch.arange(22), torch.full((22,), 10 / 30), None).abs()
+    assert third[[8, 9, 10, 11, 12, 13, 14, 20]].tolist() == pytest.approx(
+        [2 / 3, 1 + 0.5 / 3, 10, 4 / 3, 256 / 3, 110 / 3, 0.7, 100 / 3])

@@ -9,7 +9,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 from lib.backbone import BACKBONES
 from lib.cam_sampling.geometry import Moves, bounding_boxes, paste, source_maps
-from lib.data_transform import TRANSFORMS, normalize
+from lib.data_transform import TRANSFORMS, normalize, operations
+from lib.data_transform.auto_augment import OPERATIONS
 from lib.dataset import Batch
 from lib.device.precision import TorchAmp
 from lib.engine.average import WeightAverage
@@ -146,7 +147,16 @@ def test_class_vectors_are_shortened_on_the_device(event):
     assert mode.operations > before
 
 
-DRAW_ON_HOST = {"color_jitter", "random_resized_crop", "curriculum"}
+DRAW_ON_HOST = {"color_jitter", "random_resized_crop", "curriculum", "auto_augment", "rand_augment"}
+FUNCTIONS = [operations.mirror, operations.flip, operations.zoom, operations.gaussian_blur, operations.smooth, operations.detail,
+             operations.enhance_edges, *(operation.function for operation in OPERATIONS.values())]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_operations_of_augmentation(function):
+    with only_on(CUDA):
+        result = function(torch.zeros(8, 3, 12, 12, dtype=torch.uint8, device=CUDA), torch.ones(8, device=CUDA))
+        assert (result.dtype, result.device.type) == (torch.uint8, "cuda")
 
 
 @pytest.mark.parametrize("name", sorted(set(TRANSFORMS) - DRAW_ON_HOST))
