@@ -42,6 +42,12 @@ FAMILIES = {
     "MaxNorm": ["CLASSIFIER.TYPE", "MaxNorm", "LOSS.LOSS_TYPE", "ClassBalancedBCE", "NETWORK.PRETRAINED", "True",
                 "NETWORK.PRETRAINED_MODEL", "{FIRST}/run/models/last.pth"],
     "pieces": ["TRAIN.UPDATE.ACCUMULATE", "4", "TRAIN.EMA_DECAY", "0.9"],
+    "Focal-SAM and CMO": ["TRAIN.UPDATE.TYPE", "focal_sam", "TRAIN.COMBINER.TYPE", "cmo", "TRAIN.SAMPLER.TYPE", "bbn sampler",
+                          "TRAIN.SAMPLER.BBN_SAMPLER.TYPE", "balance", "TRAIN.COMBINER.CMO.WARM_UP", "0"],
+    "UniMix, VS and policies": ["TRAIN.COMBINER.TYPE", "uni_mix", "LOSS.LOSS_TYPE", "VSLoss", "TRANSFORMS.TRAIN_TRANSFORMS",
+                                "[random_crop, random_rotation, auto_augment, rand_augment, cutout]"],
+    "LADE and ASAM": ["LOSS.LOSS_TYPE", "LADE", "TRAIN.UPDATE.TYPE", "asam"],
+    "CutMix and ImbSAM": ["TRAIN.COMBINER.TYPE", "cut_mix", "TRAIN.UPDATE.TYPE", "imb_sam"],
 }
 
 
