@@ -74,7 +74,7 @@ def shifts_figure(results: Sequence[Shifted]) -> Figure:
         errors = np.abs(bounds.T - np.array(values))
         axes.errorbar(np.arange(len(results)) + move, 100 * np.array(values), yerr=100 * errors, color=color, marker="o",
                       capsize=3, label=label)
-    axes.set_xticks(range(len(results)), [f"{one.shift.name}\n{one.images:,} images" for one in results], fontsize=8)
+    axes.set_xticks(range(len(results)), [f"{one.shift.name}\n{one.images:,} images" for one in results], fontsize=7)
     axes.set_xlabel("class distribution of the test set")
     axes.set_ylabel("top-1 accuracy (%), 95 % interval")
     axes.set_ylim(0, FULL)

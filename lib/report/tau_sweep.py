@@ -86,5 +86,5 @@ def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy", kind: Kind
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, FULL)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
