@@ -37,7 +37,7 @@ SHEET = "cam_sampling.png"
 AGAIN = "nothing of it was kept; the same command starts over once there is room"
 
 
-class Job(NamedTuple):
+class GenerationJob(NamedTuple):
     """What is to be made, checked and ready."""
 
     run: Run
@@ -57,7 +57,7 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
             log.info("Next:\n    %s", shell_line(next_command(cfg, args)))
 
 
-def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | None:
+def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> GenerationJob | None:
     """Everything that can be refused, before anything is written; None where a finished set is there and --ar leaves it."""
     run = build.run_directory(cfg)
     output = SetFiles(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
@@ -90,10 +90,10 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Job | No
     load_start(network, Start("network", f"{key} {path}", checkpoint.load(path, key)), identity)
     network = to_device(network, runtime, build.memory_format(cfg), sync_batchnorm=False)
     run.lock()
-    return Job(run, output, train_set, plan, build.build_generation(cfg, train_set, network, runtime.device))
+    return GenerationJob(run, output, train_set, plan, build.build_generation(cfg, train_set, network, runtime.device))
 
 
-def make(cfg: Config, job: Job, runtime: Runtime) -> None:
+def make(cfg: Config, job: GenerationJob, runtime: Runtime) -> None:
     plan, output = job.plan, job.output
     job.run.open(cfg.to_yaml(), 1, runtime.describe(), tensorboard=False)
     with job.run.writing(AGAIN):
@@ -115,7 +115,7 @@ def make(cfg: Config, job: Job, runtime: Runtime) -> None:
 
 
 @during(GENERATION)
-def fill(job: Job, writer: Writer, sheet: Sheet) -> Tensor:
+def fill(job: GenerationJob, writer: Writer, sheet: Sheet) -> Tensor:
     """Makes and writes all images; returns their heights and widths, (M, 2)."""
     plan, sizes = job.plan, torch.zeros(len(job.plan.labels), 2, dtype=torch.long)
     writer.begin(plan)
@@ -129,7 +129,7 @@ def fill(job: Job, writer: Writer, sheet: Sheet) -> Tensor:
     return sizes
 
 
-def annotations(cfg: Config, job: Job, sizes: Tensor) -> dict[str, Any]:
+def annotations(cfg: Config, job: GenerationJob, sizes: Tensor) -> dict[str, Any]:
     """The published form, and what the images were made for and from. Paths are relative to the file that they stand in."""
     folder = Path(os.path.relpath(job.output.folder, job.output.json_file.parent))
     columns = (job.plan.labels.tolist(), job.plan.places.tolist(), sizes.tolist())

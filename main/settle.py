@@ -7,7 +7,7 @@ from lib.backbone import named
 from lib.backbone.timm_model import has_batchnorm, model_size
 from lib.config import Config
 from lib.config.auto import as_its_run, decide, undecided
-from lib.core.choices import FEW, LONGEST, Choice, Facts, Pace, Weights, choose, epochs_in, follow
+from lib.core.choices import FEW, LONGEST, Decision, Facts, Pace, StartWeights, choose, epochs_in, follow
 from lib.dataset import ImageSet
 from lib.device.runtime import Runtime
 from lib.run import checkpoint
@@ -57,10 +57,10 @@ def choose_by(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> C
     chosen = choose(facts, given)
     taken = {key: chosen[key] for key in keys}
     if "BACKBONE.TYPE" in keys and facts.weights and facts.weights.kind and facts.weights.kind.timm_model:
-        taken["BACKBONE.TIMM.MODEL"] = Choice(facts.weights.kind.timm_model, "the weights are of it")
+        taken["BACKBONE.TIMM.MODEL"] = Decision(facts.weights.kind.timm_model, "the weights are of it")
     if facts.weights and facts.weights.mean and not cfg.DATASET.MEAN and not cfg.DATASET.STD:
-        taken |= {"DATASET.MEAN": Choice(list(facts.weights.mean), "of the images of the weights"),
-                  "DATASET.STD": Choice(list(facts.weights.std), "likewise")}
+        taken |= {"DATASET.MEAN": Decision(list(facts.weights.mean), "of the images of the weights"),
+                  "DATASET.STD": Decision(list(facts.weights.std), "likewise")}
     if cfg.TRAIN.OPTIMIZER.LR_FACTORS and facts.weights is None:
         log.warning("TRAIN.OPTIMIZER.LR_FACTORS: %s is for weights that were learned before, and none are loaded; "
                     "BACKBONE.PRETRAINED_MODEL names some", ", ".join(cfg.TRAIN.OPTIMIZER.LR_FACTORS))
@@ -69,7 +69,7 @@ def choose_by(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> C
     return decide(cfg, {key: choice.value for key, choice in taken.items()})
 
 
-def table(chosen: Mapping[str, Choice]) -> str:
+def table(chosen: Mapping[str, Decision]) -> str:
     rows = [(key, str(choice.value), choice.reason) for key, choice in chosen.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"    {key:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for key, value, reason in rows)
@@ -102,7 +102,7 @@ def sizes(images: ImageSet) -> list[tuple[int, int]]:
     return found
 
 
-def find_weights(cfg: Config, run: Run) -> Weights | None:
+def find_weights(cfg: Config, run: Run) -> StartWeights | None:
     """What the weights are of that training begins with.
 
     Raises:
@@ -114,7 +114,7 @@ def find_weights(cfg: Config, run: Run) -> Weights | None:
     elif cfg.RESUME_MODEL:
         name, key = cfg.RESUME_MODEL, "RESUME_MODEL"
     elif named.is_named(name):
-        return Weights.of_name(named.look_up(name))
+        return StartWeights.of_name(named.look_up(name))
     if not name:
         return None
     path = run.find_model(name)
@@ -123,7 +123,7 @@ def find_weights(cfg: Config, run: Run) -> Weights | None:
     if kind is None and cfg.BACKBONE.TYPE == "auto":
         raise InputError(f"{key}: {path} does not tell which backbone it is of; BACKBONE.TYPE names it, and for a model of timm "
                          "BACKBONE.TIMM.MODEL")
-    return Weights.of_file(state, kind, path.stem, whole=key != named.KEY)
+    return StartWeights.of_file(state, kind, path.stem, whole=key != named.KEY)
 
 
 def fit_into_time(cfg: Config, settled: Config, sets: Sets, runtime: Runtime, started: float) -> Config:

@@ -10,6 +10,7 @@ LEVELS = {"utils": 0, "loss": 1, "backbone": 1, "modules": 1, "data_transform": 
           "report": 3, "combiner": 4, "cam_sampling": 4, "update": 5, "engine": 6, "run": 7,
           "core": 8, "config": 9, "inference": 10}
 READS_CONFIG = {"core/build.py", "core/build_data.py", "core/build_loading.py", "core/assemble.py"}
+LONGEST = {"config/default.py": 400}   # lines: a list of all keys, which belongs in one place
 FORBIDDEN_CALLS = {"eval", "exec", "print"}
 
 
@@ -47,6 +48,13 @@ def test_imports_go_down(path):
         assert module.split(".")[0] not in ("main", "tools", "tests"), module
 
 
+def test_a_class_name_means_one_thing():
+    """In lib, main and tools."""
+    files = [path for folder in ("lib", "main", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
+    names = [node.name for path in files for node in tree(path).body if isinstance(node, ast.ClassDef)]
+    assert [one for one in names if names.count(one) > 1] == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_what_lib_never_does(path):
     for node in ast.walk(tree(path)):
@@ -70,7 +78,7 @@ def test_the_config_stops_at_build(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_files_and_functions_stay_readable(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 260
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST.get(name(path), 260)
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name

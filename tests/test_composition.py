@@ -47,12 +47,12 @@ class Case(NamedTuple):
 # The key that a refusal begins with, and what it is about. Whatever is not in this table trains.
 REFUSALS: list[tuple[str, Callable[[Case], bool]]] = [
     ("TRAIN.TWO_STAGE.DRS", lambda case: case.stage == "DRS" and case.draw in ("default", "bbn sampler")),
-    ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss in ("SEQL", "BalPoE", "LADE")),
+    ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss in ("SEQL", "BalPoE", "LADE", "SADE")),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner in ("bbn_mix", "cmo") and case.draw != "bbn sampler"),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "dive" and case.loss != "DiVEKLD"),
     ("LOSS.LOSS_TYPE", lambda case: case.combiner != "dive" and case.loss == "DiVEKLD"),
     ("LOSS.LOSS_TYPE", lambda case: case.loss == "LADE" and COMBINERS[case.combiner].mixes),
-    ("HEADS.TYPES", lambda case: case.combiner == "bcl" and case.loss == "BalPoE"),   # prototypes are of one classifier
+    ("HEADS.TYPES", lambda case: case.combiner == "bcl" and LOSSES[case.loss].needs_experts),   # prototypes are of one classifier
 ]
 
 
@@ -78,7 +78,7 @@ def configure(tmp_path_factory) -> Callable[..., Config]:
         cfg = tiny.clone()
         values = {"LOSS.LOSS_TYPE": case.loss, "TRAIN.COMBINER.TYPE": case.combiner, "TRAIN.SAMPLER.TYPE": case.draw,
                   "CLASSIFIER.TYPE": LOSSES[case.loss].needs_classifier or "FC",
-                  "NETWORK.EXPERTS.NUM": 2 if LOSSES[case.loss].needs_experts else 1,
+                  "NETWORK.EXPERTS.NUM": (LOSSES[case.loss].num_experts or 2) if LOSSES[case.loss].needs_experts else 1,
                   "HEADS.TYPES": list(COMBINERS[case.combiner].needs_heads),
                   "TRANSFORMS.VIEWS": [["random_horizontal_flip"]] * COMBINERS[case.combiner].views, **(changes or {})}
         if case.stage != "plain":

@@ -117,7 +117,17 @@ def check_cosine(classifier: nn.Module, num_features: int, num_classes: int) -> 
     assert weight.norm(dim=1).mean().item() == pytest.approx(math.sqrt(num_features / num_classes), rel=0.05)
 
 
-CLASSIFIER_TESTS = {"FC": check_linear, "cRT": check_crt, "LWS": check_lws, "FCNorm": check_cosine, "CosineFC": check_cosine,
+def check_calibrated(classifier: nn.Module, num_features: int, num_classes: int) -> None:
+    """A linear layer, and numbers with which it begins as its authors' code."""
+    check_linear(classifier.fc, num_features, num_classes)
+    assert (classifier.scales == 1).all()
+    align = hasattr(classifier, "confidence")
+    assert (classifier.shifts == (0 if align else 1)).all()
+    assert not align or (classifier.confidence.weight == 0.1).all()
+
+
+CLASSIFIER_TESTS = {"DisAlign": check_calibrated, "MARC": check_calibrated,
+                    "FC": check_linear, "cRT": check_crt, "LWS": check_lws, "FCNorm": check_cosine, "CosineFC": check_cosine,
                     "MaxNorm": check_linear}
 
 

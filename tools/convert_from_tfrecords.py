@@ -44,7 +44,7 @@ FOLDER = re.compile(r"cifar-(10|100)-data-im-(0\.\d+|1(?:\.0)?)")
 QUALITY = 95          # of JPEG, OpenCV's default
 
 
-class Part(NamedTuple):
+class ConvertedPart(NamedTuple):
     images: np.ndarray   # uint8 (N, 3, 32, 32)
     labels: np.ndarray   # (N,)
 
@@ -92,7 +92,7 @@ def read_examples(path: Path) -> Iterator[tuple[bytes, int]]:
         raise InputError(f"{path}: no TFRecords with image and label (an example cannot be parsed)") from error
 
 
-def read_part(path: Path, counts: Sequence[int]) -> Part:
+def read_part(path: Path, counts: Sequence[int]) -> ConvertedPart:
     """All images of a file, of which there must be ``counts`` of the classes."""
     if not path.is_file():
         raise MissingPathError(f"--input_path: no file {path}")
@@ -111,10 +111,10 @@ def read_part(path: Path, counts: Sequence[int]) -> Part:
     wrong = [f"{found[label]} of class {label} instead of {count}" for label, count in enumerate(counts) if found[label] != count]
     if wrong:
         raise InputError(f"{path} is not the published set: {', '.join(wrong[:5])}{' …' * (len(wrong) > 5)}")
-    return Part(np.stack(images), np.array(labels))
+    return ConvertedPart(np.stack(images), np.array(labels))
 
 
-def write_images(part: Part, folder: Path, form: str) -> list[str]:
+def write_images(part: ConvertedPart, folder: Path, form: str) -> list[str]:
     """Writes the images; returns their names."""
     folder.mkdir(parents=True)
     names = [f"{number:05d}_{label}.{form}" for number, label in enumerate(part.labels)]
@@ -133,7 +133,7 @@ def unpack(source: LongTail, target: Path, args: argparse.Namespace) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         for part, (images, labels) in parts.items():
-            names = write_images(Part(images, labels), unfinished / "images" / part, args.format)
+            names = write_images(ConvertedPart(images, labels), unfinished / "images" / part, args.format)
             annotations = [{"image_id": number, "fpath": write_path(target / "images" / part / name, args.root),
                             "im_height": SHAPE[1], "im_width": SHAPE[2], "category_id": int(label)}
                            for number, (name, label) in enumerate(zip(names, labels), start=1)]

@@ -80,7 +80,7 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
     write_json(folder / "valid.json", np.arange(args.valid) % args.classes, args.classes)
 
 
-class Table:
+class ScaleTable:
     """Rows of what was measured, printed as they come."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Table:
         return result
 
 
-def measure_start(table: Table, folder: Path, workers: int, imports: tuple[float, float]) -> tuple[ImageSet, ImageSet]:
+def measure_start(table: ScaleTable, folder: Path, workers: int, imports: tuple[float, float]) -> tuple[ImageSet, ImageSet]:
     """From the first import to the first batch; ``imports``: seconds and CPU seconds that they took."""
     started, cpu_started = time.perf_counter(), time.process_time()
     table.row("imports", *imports)
@@ -116,7 +116,7 @@ def measure_start(table: Table, folder: Path, workers: int, imports: tuple[float
     return sets
 
 
-def measure_draws(table: Table, train_set: ImageSet) -> None:
+def measure_draws(table: ScaleTable, train_set: ImageSet) -> None:
     for name, kinds in DRAWS.items():
         for options in kinds:
             draw = SAMPLERS[name](train_set.labels, train_set.class_counts, 100, **options)
@@ -136,7 +136,7 @@ def predict(labels: Tensor, class_counts: Tensor) -> Predictions:
     return predictions
 
 
-def measure_evaluation(table: Table, train_set: ImageSet, valid_set: ImageSet, figures: Path) -> None:
+def measure_evaluation(table: ScaleTable, train_set: ImageSet, valid_set: ImageSet, figures: Path) -> None:
     counts, names = train_set.class_counts, train_set.class_names
     predictions = table.time("evaluation, logits drawn instead of computed", predict, valid_set.labels, counts)
     metrics = table.time("metrics", measure, predictions, counts)
@@ -173,7 +173,7 @@ def run(args: argparse.Namespace, imports: tuple[float, float]) -> None:
         print(f"{args.images:,} training and {args.valid:,} validation images, {args.classes:,} classes, "
               f"{(folder / 'train.json').stat().st_size / 1e6:,.0f} MB of JSON, torch {torch.__version__}, "
               f"{torch.get_num_threads()} threads")
-        table = Table()
+        table = ScaleTable()
         train_set, valid_set = measure_start(table, folder, args.workers, imports)
         measure_draws(table, train_set)
         measure_evaluation(table, train_set, valid_set, figures)

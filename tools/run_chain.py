@@ -76,7 +76,7 @@ class Stage(NamedTuple):
         return FINISHED if whole and epochs and epochs[-1] >= as_its_run(self.cfg, run.directory).TRAIN.MAX_EPOCH else BEGUN
 
 
-class Options(NamedTuple):
+class ChainOptions(NamedTuple):
     """How stages are run."""
 
     gpus: str = "auto"
@@ -131,7 +131,7 @@ def check(stages: Sequence[Stage], overwrite: bool) -> None:
                              "choose another NAME or OUTPUT_DIR, or replace all stages by --overwrite")
 
 
-def command(stage: Stage, options: Options) -> list[str]:
+def command(stage: Stage, options: ChainOptions) -> list[str]:
     """What runs the stage, as its own process."""
     words = ["--gpus", options.gpus, "--cfg", *stage.files, *stage.pairs]
     if stage.validates:
@@ -141,7 +141,7 @@ def command(stage: Stage, options: Options) -> list[str]:
             *(["--overwrite"] if options.overwrite else ["--ar", "True"])]
 
 
-def run_chain(stages: Sequence[Stage], options: Options, start: Callable[[list[str]], int]) -> int:
+def run_chain(stages: Sequence[Stage], options: ChainOptions, start: Callable[[list[str]], int]) -> int:
     """Runs what is left to do; returns the exit status of the first stage that fails, else 0.
 
     Args:
@@ -211,7 +211,7 @@ def main(argv: Sequence[str], start: Callable[[list[str]], int] = start_process)
             show(stages)
         else:
             find_gpus(args.gpus, args.processes)   # one message, before a stage begins
-            status = run_chain(stages, Options(args.gpus, args.processes, args.overwrite), start)
+            status = run_chain(stages, ChainOptions(args.gpus, args.processes, args.overwrite), start)
 
     return exit_status(action) or status
 

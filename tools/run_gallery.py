@@ -32,7 +32,7 @@ from tools.runs.interrupts import Interrupts
 from tools.runs.jobs import Job, check_unchanged, make_jobs
 from tools.runs.local import LocalEngine
 from tools.runs.processes import check_idle
-from tools.runs.queue import Engine, Entry, failures, open_account, run_queue
+from tools.runs.queue import Engine, QueueEntry, failures, open_account, run_queue
 from tools.runs.ray_engine import RayEngine
 
 TRICKS = "tricks.yaml"   # beside the file that --append names
@@ -131,7 +131,7 @@ def run_gallery(argv: Sequence[str]) -> int:
     return FAILED if any(failures(account)) else DONE
 
 
-def show(account: Sequence[Entry]) -> None:
+def show(account: Sequence[QueueEntry]) -> None:
     for entry in account:
         epochs = f"{entry.epochs}/{entry.job.epochs} epochs"
         print(f"{entry.job.run.directory}  {entry.status}  {epochs}  {','.join(entry.job.files)}")

@@ -5,7 +5,7 @@ from lib.combiner.base import COMBINERS, Combiner, Step
 
 
 @COMBINERS.register("default")
-class Plain(Combiner):
+class PlainLoss(Combiner):
     """The plain combiner: the loss of the batch as it is. With the bbn sampler a batch holds both rows, one after the other."""
 
     def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor,

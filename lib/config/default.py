@@ -79,7 +79,8 @@ TREE.MODULE.TYPE = "GAP"              # GAP: mean over the positions | Identity:
 
 TREE.CLASSIFIER = Node()
 TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss) | CosineFC | second stages: cRT | LWS | MaxNorm
-TREE.CLASSIFIER.BIAS = True           # bias of FC, cRT, LWS and MaxNorm
+                                      # | DisAlign | MARC
+TREE.CLASSIFIER.BIAS = True           # bias of FC, cRT and the other second stages
 TREE.CLASSIFIER.CosineFC = Node()
 TREE.CLASSIFIER.CosineFC.SCALE = 30.0         # factor of the cosines, in the network
 TREE.CLASSIFIER.MaxNorm = Node()
@@ -130,6 +131,8 @@ TREE.LOSS.DiVEKLD.ALPHA = 0.5                    # share of the distillation ter
 TREE.LOSS.DiVEKLD.BASELOSS = "BalancedSoftmaxCE"   # a registered loss (published: BSCE, which has none)
 TREE.LOSS.ClassBalancedBCE = Node()
 TREE.LOSS.ClassBalancedBCE.BETA = 0.9999         # class weight (1 - BETA) / (1 - BETA ** n_c)
+TREE.LOSS.GeneralizedReweightCE = Node()
+TREE.LOSS.GeneralizedReweightCE.RHO = 1.2      # class weight (1 / p_c) ** RHO
 TREE.LOSS.LogitAdjustedCE = Node()
 TREE.LOSS.LogitAdjustedCE.TAU = 1.0            # log p_c is multiplied by it; 1 is balanced softmax
 TREE.LOSS.VSLoss = Node()
@@ -138,6 +141,13 @@ TREE.LOSS.VSLoss.TAU = 1.0                     # as of LogitAdjustedCE
 TREE.LOSS.LADE = Node()
 TREE.LOSS.LADE.ALPHA = 0.1                     # weight of the regulariser
 TREE.LOSS.LADE.LAMBDA = 0.01                   # weight of its square
+TREE.LOSS.SADE = Node()
+TREE.LOSS.SADE.TAU = 2.0                       # log of the reversed prior is multiplied by it, for the third expert
+TREE.LOSS.RIDE = Node()
+TREE.LOSS.RIDE.DIVERSITY = -0.2                # weight of each expert's divergence from their mean; negative: pushed apart
+TREE.LOSS.RIDE.REWEIGHT_FACTOR = 0.05          # how far temperatures follow the class sizes, in DRW's second stage
+TREE.LOSS.RIDE.MAX_MARGIN = 0.5                # margin of the rarest class
+TREE.LOSS.RIDE.SCALE = 30.0                    # of the logits, as CLASSIFIER.CosineFC.SCALE
 TREE.LOSS.BalPoE = Node()
 TREE.LOSS.BalPoE.TAUS = [0.0, 1.0, 2.0]          # tau of each expert; of other numbers of experts at equal distances between them
 

@@ -56,6 +56,8 @@ def of_loss(cfg: Config) -> Iterator[str]:
             yield f"TRAIN.TWO_STAGE.DRW: {name} has nothing to defer"
         if loss.needs_experts and cfg.NETWORK.EXPERTS.NUM < 2:
             yield f"{key}: {name} needs NETWORK.EXPERTS.NUM 2 or more, got {cfg.NETWORK.EXPERTS.NUM}"
+        elif loss.num_experts not in (None, cfg.NETWORK.EXPERTS.NUM):
+            yield f"{key}: {name} needs NETWORK.EXPERTS.NUM {loss.num_experts}, got {cfg.NETWORK.EXPERTS.NUM}"
         if not loss.mixes and combiner in COMBINERS and COMBINERS[combiner].mixes:
             yield (f"{key}: {name} looks at which examples share a label, so it cannot be combined with TRAIN.COMBINER.TYPE "
                    f"{combiner}, which gives each two")

@@ -135,7 +135,7 @@ def classifiers(cfg: Config) -> Iterator[str]:
         yield (f"CLASSIFIER.TYPE: {name} is the second stage of a trained network; set NETWORK.PRETRAINED to True and "
                "NETWORK.PRETRAINED_MODEL to its checkpoint")
     if cfg.BACKBONE.FREEZE_BN and not (cfg.BACKBONE.FREEZE or second_stage):
-        yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True (or CLASSIFIER.TYPE cRT or LWS) only"
+        yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True (or a second stage as CLASSIFIER.TYPE) only"
     if tau_norm.USE_TAU_NORM and name in CLASSIFIERS and CLASSIFIERS[name].why_no_tau_norm:
         yield f"TEST.TAU_NORM.USE_TAU_NORM: means nothing for CLASSIFIER.TYPE {name}, since {CLASSIFIERS[name].why_no_tau_norm}"
     if tau_norm.USE_TAU_NORM and cfg.NETWORK.EXPERTS.NUM > 1:

@@ -19,7 +19,7 @@ LEAST_BATCH = 8      # images of one process, for BatchNorm
 FEW = 0.3            # of the usual epochs, below which a network has hardly learned
 
 
-class Weights(NamedTuple):
+class StartWeights(NamedTuple):
     """The weights with which a training begins."""
 
     kind: Kind | None       # None where BACKBONE.TYPE says it, and nobody else can tell
@@ -29,11 +29,11 @@ class Weights(NamedTuple):
     config: Mapping[str, Any] = {}   # of a whole network of this project, which continues with the same images
 
     @classmethod
-    def of_name(cls, weights: Named) -> "Weights":
+    def of_name(cls, weights: Named) -> "StartWeights":
         return cls(Kind(weights.backbone, weights.timm_model), weights.size, weights.mean, weights.std)
 
     @classmethod
-    def of_file(cls, state: Mapping[str, Any], kind: Kind | None, stem: str, whole: bool) -> "Weights":
+    def of_file(cls, state: Mapping[str, Any], kind: Kind | None, stem: str, whole: bool) -> "StartWeights":
         """Args:
             state: the content of the file.
             stem: its name without suffix, by which timm knows what it trained.
@@ -101,27 +101,27 @@ class Facts(NamedTuple):
     device: str                      # cpu | cuda
     cores: int = 1
     processes: int = 1
-    weights: Weights | None = None
+    weights: StartWeights | None = None
     mixes: bool = False              # mixup and its kin, which need longer
     batchnorm: bool = True           # in the backbone
     model_size: Sequence[int] = ()   # usual INPUT_SIZE of a model of timm
     balanced: bool = False           # all classes have as many images
 
 
-class Choice(NamedTuple):
+class Decision(NamedTuple):
     """A chosen value, and the reason for it."""
 
     value: Any
     reason: str
 
 
-def choose(facts: Facts, given: Mapping[str, Any]) -> dict[str, Choice]:
+def choose(facts: Facts, given: Mapping[str, Any]) -> dict[str, Decision]:
     """A choice for every key that may be left open.
 
     Args:
         given: values that are not left open, by key; the others follow from them.
     """
-    chosen: dict[str, Choice] = {}
+    chosen: dict[str, Decision] = {}
 
     def value(key: str) -> Any:
         return given[key] if key in given else chosen[key].value
@@ -143,95 +143,96 @@ def is_small(backbone: str) -> bool:
     return backbone.endswith("_cifar")
 
 
-def choose_backbone(facts: Facts) -> Choice:
+def choose_backbone(facts: Facts) -> Decision:
     if facts.weights and facts.weights.kind:
-        return Choice(facts.weights.kind.backbone, "the weights are of it")
+        return Decision(facts.weights.kind.backbone, "the weights are of it")
     if facts.side <= SMALL:
-        return Choice("res32_cifar", f"small pictures: half of them have a side of {facts.side} pixels or less")
-    return Choice("res18", "photographs, without weights")
+        return Decision("res32_cifar", f"small pictures: half of them have a side of {facts.side} pixels or less")
+    return Decision("res18", "photographs, without weights")
 
 
-def choose_size(facts: Facts, backbone: str) -> Choice:
+def choose_size(facts: Facts, backbone: str) -> Decision:
     weights = facts.weights
     if weights and (weights.config or backbone == "timm" or is_small(backbone)):
-        return Choice(list(weights.size), "that of the weights")
+        return Decision(list(weights.size), "that of the weights")
     if backbone == "timm":
-        return Choice(list(facts.model_size), "the usual one of this model")
+        return Decision(list(facts.model_size), "the usual one of this model")
     if is_small(backbone):
         side = max(LEAST_SIDE, math.ceil(min(facts.side, SMALL) / STRIDE) * STRIDE)
-        return Choice([side, side], f"the pictures' own side, {facts.side}, in steps of {STRIDE}")
+        return Decision([side, side], f"the pictures' own side, {facts.side}, in steps of {STRIDE}")
     most = 224 if facts.device == "cuda" or weights else MOST_ON_CPU
     side = max([side for side in SIDES if side <= min(facts.side, most)], default=SIDES[0])
     limit = f"at most {most} on a CPU" if most < 224 else f"at most {most}"
-    return Choice([side, side], f"half of the images have a shorter side of {facts.side} pixels or less; {limit}")
+    return Decision([side, side], f"half of the images have a shorter side of {facts.side} pixels or less; {limit}")
 
 
-def choose_transforms(facts: Facts, backbone: str, size: tuple[int, int]) -> dict[str, Choice]:
+def choose_transforms(facts: Facts, backbone: str, size: tuple[int, int]) -> dict[str, Decision]:
     train, test, scale = "TRANSFORMS.TRAIN_TRANSFORMS", "TRANSFORMS.TEST_TRANSFORMS", (
         "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE")
     config = facts.weights.config if facts.weights else {}
     if all(key in config for key in (train, test, scale)):
-        return {key: Choice(config[key], "as in the network's own training") for key in (train, test, scale)}
+        return {key: Decision(config[key], "as in the network's own training") for key in (train, test, scale)}
     crop = choose_scale(facts)
     if is_small(backbone):
         resize = [] if facts.one_size == size else ["normal_resize"]
         why = "small pictures are moved by some pixels, and mirrored"
-        return {train: Choice([*resize, "random_crop", "random_horizontal_flip"], why), scale: crop,
-                test: Choice(resize, "the whole picture")}
-    return {train: Choice(["random_resized_crop", "random_horizontal_flip"], "windows of photographs, and mirrored"), scale: crop,
-            test: Choice(["shorter_resize_for_crop", "center_crop"], "the middle of a photograph")}
+        return {train: Decision([*resize, "random_crop", "random_horizontal_flip"], why), scale: crop,
+                test: Decision(resize, "the whole picture")}
+    return {train: Decision(["random_resized_crop", "random_horizontal_flip"], "windows of photographs, and mirrored"),
+            scale: crop, test: Decision(["shorter_resize_for_crop", "center_crop"], "the middle of a photograph")}
 
 
-def choose_scale(facts: Facts) -> Choice:
-    return Choice([0.3, 1.0], "share of the image in a window")
+def choose_scale(facts: Facts) -> Decision:
+    return Decision([0.3, 1.0], "share of the image in a window")
 
 
-def choose_loss(facts: Facts, given: Mapping[str, Any]) -> Choice:
+def choose_loss(facts: Facts, given: Mapping[str, Any]) -> Decision:
     """Balanced softmax, unless something else re-balances already."""
     if facts.balanced:
-        return Choice("CrossEntropy", "all classes have as many images")
+        return Decision("CrossEntropy", "all classes have as many images")
     others = {"the sampler re-balances": given.get("TRAIN.SAMPLER.TYPE", "default") != "default",
               "TEST.TAU_NORM re-balances": given.get("TEST.TAU_NORM.USE_TAU_NORM", False)}
     for reason, holds in others.items():
         if holds:
-            return Choice("CrossEntropy", reason)
-    return Choice("BalancedSoftmaxCE", "rare classes count as much as common ones; CrossEntropy leaves them as they are")
+            return Decision("CrossEntropy", reason)
+    return Decision("BalancedSoftmaxCE", "rare classes count as much as common ones; CrossEntropy leaves them as they are")
 
 
-def choose_batch(facts: Facts) -> Choice:
+def choose_batch(facts: Facts) -> Decision:
     batch = LEAST_BATCH
     while batch < 64 and facts.images >= STEPS * batch:
         batch *= 2
     own = max(LEAST_BATCH, batch // facts.processes)
-    return Choice(own, f"{facts.images // (own * facts.processes)} steps per epoch")
+    return Decision(own, f"{facts.images // (own * facts.processes)} steps per epoch")
 
 
-def choose_optimizer(facts: Facts) -> Choice:
+def choose_optimizer(facts: Facts) -> Decision:
     if facts.batchnorm:
-        return Choice("SGD", "the backbone has BatchNorm")
-    return Choice("ADAMW", "the backbone has no BatchNorm (ViTs, ConvNeXt and their kin)")
+        return Decision("SGD", "the backbone has BatchNorm")
+    return Decision("ADAMW", "the backbone has no BatchNorm (ViTs, ConvNeXt and their kin)")
 
 
-def choose_rate(facts: Facts, optimizer: str, batch: int) -> Choice:
+def choose_rate(facts: Facts, optimizer: str, batch: int) -> Decision:
     rate = {"SGD": 0.05, "ADAM": 5e-4, "ADAMW": 5e-4}[optimizer] * math.sqrt(batch / 32)
-    return Choice(float(f"{rate:.2g}"), f"for {optimizer} with batches of {batch}")
+    return Decision(float(f"{rate:.2g}"), f"for {optimizer} with batches of {batch}")
 
 
-def choose_epochs(facts: Facts, batch: int) -> Choice:
+def choose_epochs(facts: Facts, batch: int) -> Decision:
     usual = min(max(60 * (1000 / facts.images) ** (0.8 if facts.images < 1000 else 0.5), 20), 240)
     tuned = facts.weights is not None and not facts.weights.config   # a second stage brings its own number
     epochs = round(max(usual / 3, 10) if tuned else usual) * (2 if facts.mixes else 1)
     steps = f"{epochs * max(facts.images // batch, 1):,} steps"
-    return Choice(epochs, f"{steps}, a third of what training from scratch takes" if tuned else steps)
+    return Decision(epochs, f"{steps}, a third of what training from scratch takes" if tuned else steps)
 
 
-def follow(epochs: int) -> dict[str, Choice]:
+def follow(epochs: int) -> dict[str, Decision]:
     """What goes with a number of epochs."""
     warm = max(1, round(epochs / 20)) if epochs > 3 else 0
-    return {"TRAIN.LR_SCHEDULER.WARM_EPOCH": Choice(warm, "a twentieth of the epochs"),
-            "VALID_STEP": Choice(max(1, epochs // 20), "some twenty validations")}
+    return {"TRAIN.LR_SCHEDULER.WARM_EPOCH": Decision(warm, "a twentieth of the epochs"),
+            "VALID_STEP": Decision(max(1, epochs // 20), "some twenty validations")}
 
 
-def choose_reading(facts: Facts) -> dict[str, Choice]:
-    workers = Choice(min(8, max(1, facts.cores // facts.processes)), f"{facts.cores} cores")
-    return {"TRAIN.NUM_WORKERS": workers, "TEST.NUM_WORKERS": workers, "TEST.BATCH_SIZE": Choice(64, "images of a forward pass")}
+def choose_reading(facts: Facts) -> dict[str, Decision]:
+    workers = Decision(min(8, max(1, facts.cores // facts.processes)), f"{facts.cores} cores")
+    return {"TRAIN.NUM_WORKERS": workers, "TEST.NUM_WORKERS": workers,
+            "TEST.BATCH_SIZE": Decision(64, "images of a forward pass")}

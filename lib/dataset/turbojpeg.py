@@ -36,7 +36,7 @@ class Factor(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int) for name in ("num", "denom")]
 
 
-class Header(NamedTuple):
+class JpegHeader(NamedTuple):
     """What a JPEG says of itself."""
 
     height: int
@@ -65,7 +65,7 @@ class TurboJpeg:
         finally:
             self.library.tj3Destroy(decoder)
 
-    def header(self, data: bytes) -> Header | None:
+    def header(self, data: bytes) -> JpegHeader | None:
         """None where this is no JPEG of 8 bits that can be turned to RGB."""
         with self.decoder() as decoder:
             if self.library.tj3DecompressHeader(decoder, data, len(data)) != 0:
@@ -75,9 +75,9 @@ class TurboJpeg:
                 (TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPARAM_PRECISION, TJPARAM_COLORSPACE))
         if precision != 8 or colours not in CONVERTIBLE or not 0 <= subsampling < len(MCU_WIDTHS):
             return None
-        return Header(height, width, MCU_WIDTHS[subsampling])
+        return JpegHeader(height, width, MCU_WIDTHS[subsampling])
 
-    def window(self, data: bytes, header: Header, reduction: int, box: tuple[int, int, int, int]) -> Tensor | None:
+    def window(self, data: bytes, header: JpegHeader, reduction: int, box: tuple[int, int, int, int]) -> Tensor | None:
         """A window of the image reduced by 1, 2, 4 or 8, uint8 (3, height, width) with the channels last in memory.
 
         The same pixels, to the last bit, as in the whole image. None where the library found anything to complain of.

@@ -11,7 +11,7 @@ TOLERANCE = 0.01    # of a norm: far above what kernels that are chosen again ro
 ROUNDING = 1e-6     # of a tensor's norm: what float32 may leave of an update that is smaller
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """The results of a step."""
 
     loss: list[Tensor]
@@ -29,7 +29,7 @@ def compare(step: EagerStep, eager: Callable[[], Tensor], replay: Callable[[], T
         recorded_gradients: the memory where a replay leaves them.
 
     Returns:
-        What ``replay`` returned; and by what share of the eager step's own change the two differ, for each part of an Outcome.
+        What ``replay`` returned; and by what share of the eager step's own change the two differ, for each part of it.
     """
     weights: list[Tensor] = list(step.network.parameters())
     state = changing_state(step)
@@ -37,16 +37,16 @@ def compare(step: EagerStep, eager: Callable[[], Tensor], replay: Callable[[], T
     begun = copies(weights), copies(state)
     row = eager()
     gradients = [parameter.grad for parameter in weights if parameter.grad is not None]
-    expected = Outcome(copies([row[:1]]), gradients, copies(weights), copies(state))
+    expected = StepOutcome(copies([row[:1]]), gradients, copies(weights), copies(state))
     with torch.no_grad():
         for tensor, value in zip([*weights, *state], [*begun[0], *begun[1]], strict=True):
             tensor.copy_(value)
     step.precision.load_state_dict(scale)
     row = replay()
-    found = Outcome([row[:1]], list(recorded_gradients), weights, state)
-    start = Outcome([torch.zeros_like(row[:1])], [torch.zeros_like(gradient) for gradient in gradients], *begun)
+    found = StepOutcome([row[:1]], list(recorded_gradients), weights, state)
+    start = StepOutcome([torch.zeros_like(row[:1])], [torch.zeros_like(gradient) for gradient in gradients], *begun)
     shares = torch.stack([difference(*parts) for parts in zip(expected, found, start)])
-    return row, dict(zip(Outcome._fields, shares.tolist()))
+    return row, dict(zip(StepOutcome._fields, shares.tolist()))
 
 
 def changing_state(step: EagerStep) -> list[Tensor]:

@@ -70,7 +70,7 @@ class EagerStep(NamedTuple):
         def forward(inputs: list[Tensor], seed: int | None, class_weights: Tensor | None = None) -> Step:
             if seed is not None:   # in every pass, so that dropout is the same
                 self.begin(seed)
-            criterion = self.criterion if class_weights is None else Parts(self.criterion, class_weights)
+            criterion = self.criterion if class_weights is None else WeightedParts(self.criterion, class_weights)
             return self.combiner.combine(self.network, criterion, *inputs)
 
         size = sum(len(inputs[1]) for inputs in drawn)
@@ -80,7 +80,7 @@ class EagerStep(NamedTuple):
         return summands(*self.update(losses, weights))
 
 
-class Parts(NamedTuple):
+class WeightedParts(NamedTuple):
     """A loss in parts, (K,), each with its own weights of the classes."""
 
     criterion: Any

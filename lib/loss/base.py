@@ -26,6 +26,7 @@ class LongTailLoss(nn.Module, Part):
         needs_classifier: the only classifier that the loss makes sense with, or None.
         needs_combiner: the only combiner that gives the loss all that it needs, or None.
         needs_experts: whether it reads the logits of each expert (NETWORK.EXPERTS.NUM), ``heads["experts"]``.
+        num_experts: the only number of them, None for any.
         prior_tau: τ of the training prior, τ · log p, that the loss adds to the logits, so that evaluation need not take it away;
             0 for plain losses, None where re-balancing has no such form.
         mixes: whether an example may have the labels of two, with a loss for each (mixup). False for losses that look at which
@@ -47,6 +48,7 @@ class LongTailLoss(nn.Module, Part):
     needs_classifier: str | None = None
     needs_combiner: str | None = None
     needs_experts = False
+    num_experts: int | None = None
     prior_tau: float | None = None
     mixes = True
     evaluation_scale: float = 1.0

@@ -40,6 +40,26 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     return float(np.nansum(gap) / len(confidence))
 
 
+def maximum_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """The largest |accuracy − mean confidence| of a bin that has images; NaN where a confidence is. Eq. 6 of the same paper."""
+    if np.isnan(confidence).any():
+        return math.nan
+    bins = calibration_bins(confidence, correct)
+    return float(np.nanmax(np.abs(bins.accuracy - bins.confidence)))
+
+
+def risk_coverage_area(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """AURC: the mean over k = 1 … N of the error rate among the k most confident predictions; NaN where a confidence is.
+
+    Equal confidences keep the order of the images. Geifman et al., Bias-Reduced Uncertainty Estimation for Deep Neural
+    Classifiers, ICLR 2019, arXiv:1805.08206.
+    """
+    if np.isnan(confidence).any():
+        return math.nan
+    errors = ~correct[np.argsort(-confidence, kind="stable")].astype(bool)
+    return float((np.cumsum(errors) / np.arange(1, len(errors) + 1)).mean())
+
+
 def judge_confidence(bins: Bins) -> str:
     """Says in words whether predictions are over-confident."""
     images = bins.images.sum()

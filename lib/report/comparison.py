@@ -72,7 +72,7 @@ class Entrant(NamedTuple):
         return mean_interval(hits[chosen], ground.images[chosen])
 
 
-class Difference(NamedTuple):
+class PairedDifference(NamedTuple):
     """How much better an entrant is than the first one.
 
     Attributes:
@@ -109,7 +109,7 @@ class Difference(NamedTuple):
         return f"{name} and {baseline}: these images cannot tell them apart"
 
 
-def compare(baseline: Entrant, others: Sequence[Entrant], ground: Ground, by: str) -> list[Difference]:
+def compare(baseline: Entrant, others: Sequence[Entrant], ground: Ground, by: str) -> list[PairedDifference]:
     """Of each of the others to the baseline, paired: the same images, and the same seeds.
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
@@ -119,17 +119,17 @@ def compare(baseline: Entrant, others: Sequence[Entrant], ground: Ground, by: st
     return [one._replace(corrected=p) for one, p in zip(found, corrected)]
 
 
-def difference(baseline: Entrant, other: Entrant, ground: Ground, by: str) -> Difference:
+def difference(baseline: Entrant, other: Entrant, ground: Ground, by: str) -> PairedDifference:
     weights = ground.weights(by)
     gains = other.hits.mean(axis=0) - baseline.hits.mean(axis=0)
     value, draws = resample(gains, ground.labels, weights)
     over_images, p = Interval(*np.quantile(draws, [0.025, 0.975]).tolist()), two_sided(draws)
     common = sorted(set(baseline.seeds) & set(other.seeds))
     if min(len(baseline.seeds), len(other.seeds)) < 2 or len(common) < 2:
-        return Difference(value, over_images, None, len(common), p)
+        return PairedDifference(value, over_images, None, len(common), p)
     first, second = (dict(zip(one.seeds, one.accuracy(ground, by))) for one in (baseline, other))
     over_seeds, p_seeds = paired_t(np.array([second[seed] - first[seed] for seed in common]))
-    return Difference(value, over_images, over_seeds, len(common), max(p, p_seeds))
+    return PairedDifference(value, over_images, over_seeds, len(common), max(p, p_seeds))
 
 
 def resample(gains: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from lib.report.comparison import BY, RESAMPLES, Difference, Entrant, Ground, compare
+from lib.report.comparison import BY, RESAMPLES, Entrant, Ground, PairedDifference, compare
 from lib.report.intervals import Interval
 from lib.report.page import read, sha256, template
 from lib.report.pictures import png_uri
@@ -20,14 +20,14 @@ COLORS = (GREY, BLUE, ORANGE, GREEN, PURPLE, RED, "black", "#56B4E9", "#F0E442",
 BLOCKS = 50   # of neighbouring classes, where there are too many to be named
 
 
-class Row(NamedTuple):
+class EntrantRow(NamedTuple):
     """An entrant in the tables."""
 
     name: str
     seeds: int
     accuracies: dict[str, np.ndarray]    # by name of the accuracy, of each seed
     intervals: dict[str, Interval]       # over images
-    difference: Difference | None        # to the first row; None for itself
+    difference: PairedDifference | None        # to the first row; None for itself
 
 
 class Comparison(NamedTuple):
@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
 
     by: str
     ground: Ground
-    rows: Sequence[Row]
+    rows: Sequence[EntrantRow]
     recall: np.ndarray
     remarks: Sequence[str]
 
@@ -53,14 +53,15 @@ class Comparison(NamedTuple):
 def make_comparison(entrants: Sequence[Entrant], ground: Ground, by: str, remarks: Sequence[str] = ()) -> Comparison:
     """Raises InputError where there is no such accuracy here."""
     differences = [None, *compare(entrants[0], entrants[1:], ground, by)]
-    rows = [Row(printable(one.name, LONGEST_NAME), len(one.seeds), {name: one.accuracy(ground, name) for name in ground.groups()},
-                {name: one.interval(ground, name) for name in ground.groups()}, difference)
+    rows = [EntrantRow(printable(one.name, LONGEST_NAME), len(one.seeds),
+                       {name: one.accuracy(ground, name) for name in ground.groups()},
+                       {name: one.interval(ground, name) for name in ground.groups()}, difference)
             for one, difference in zip(entrants, differences)]
     recall = np.stack([one.recall(ground).mean(axis=0) for one in entrants])
     return Comparison(by, ground, rows, recall, [*explain(rows), *remarks])
 
 
-def explain(rows: Sequence[Row]) -> list[str]:
+def explain(rows: Sequence[EntrantRow]) -> list[str]:
     """What the numbers mean."""
     lines = [f"Intervals hold 95 %. Over images: what other images of the same kind would give (a paired bootstrap within each "
              f"class, {RESAMPLES:,} resamples)."]
@@ -84,7 +85,7 @@ def bounds(interval: Interval | None, sign: str = "") -> str:
     return "" if interval is None else f"{100 * interval.low:{sign}.1f} to {100 * interval.high:{sign}.1f}"
 
 
-def cells(row: Row, by: str) -> list[str]:
+def cells(row: EntrantRow, by: str) -> list[str]:
     """Of the main table."""
     own = [row.name, str(row.seeds), spread(row.accuracies[by]), bounds(row.intervals[by])]
     if row.difference is None:

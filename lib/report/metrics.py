@@ -8,11 +8,12 @@ import numpy as np
 from torch import Tensor
 
 from lib.dataset import ImageSet
-from lib.report.calibration import calibration_error
+from lib.report.calibration import calibration_error, maximum_calibration_error, risk_coverage_area
 from lib.report.intervals import Interval, mean_interval, recall_intervals, wilson
 from lib.report.predictions import Predictions
 
 TOPS = (1, 2, 3, 5)
+LEAST_RECALL = 1e-5   # in the harmonic mean, as in the code of LIFT (Shi et al., ICML 2024)
 
 
 class Criterion(NamedTuple):
@@ -60,6 +61,8 @@ class Metrics:
     train_images: np.ndarray             # (C,)
     valid_images: np.ndarray             # (C,)
     ece: float                           # expected calibration error, 15 bins
+    mce: float                           # maximum calibration error, of the same bins
+    aurc: float                          # area under the risk-coverage curve; lower is better
     nll: float                           # mean negative log likelihood, in nats
 
     @property
@@ -104,6 +107,12 @@ class Metrics:
         return 0.0 if (recall == 0).any() else float(np.exp(np.log(recall).mean()))
 
     @property
+    def harmonic_mean(self) -> float:
+        """C / Σ 1 / recall_c, with recalls of 10⁻⁵ at least, so that a class that is never recognised counts."""
+        recall = self.recall[~np.isnan(self.recall)]
+        return float(len(recall) / (1 / np.maximum(recall, LEAST_RECALL)).sum())
+
+    @property
     def worst_class(self) -> int:
         return int(np.nanargmin(self.recall))
 
@@ -123,9 +132,10 @@ class Metrics:
         return {
             **{f"top{k}": value for k, value in self.top.items()}, **self.shots,
             "classes": self.shot_sizes, "balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1,
-            "geometric_mean": self.geometric_mean, "worst_class": self.worst_class,
+            "geometric_mean": self.geometric_mean, "harmonic_mean": self.harmonic_mean,
+            "worst_class": self.worst_class,
             "worst_recall": float(self.recall[self.worst_class]), "images": self.images,
-            "ece": finite_or_none(self.ece), "nll": finite_or_none(self.nll),
+            **{name: finite_or_none(getattr(self, name)) for name in ("ece", "mce", "aurc", "nll")},
             "top1_interval": list(self.top1_interval), "balanced_accuracy_interval": list(self.interval()),
             "shot_intervals": {name: list(interval) for name, interval in groups.items()},
             "shot_images": {name: int(self.valid_images[self.members(name)].sum()) for name in self.shots},
@@ -175,7 +185,8 @@ def measure(predictions: Predictions, class_counts: Tensor, bounds: ShotBounds =
         shots={name: float(recall[members].mean()) for name, members in groups.items() if members.any()},
         shot_sizes={name: int(members.sum()) for name, members in groups.items() if members.any()},
         shot_bounds=bounds, hits=hits, recall=recall, precision=precision, f1=f1, train_images=counts, valid_images=images,
-        ece=calibration_error(confidence, rank == 0), nll=float(nll.mean(dtype=np.float64)))
+        ece=calibration_error(confidence, rank == 0), mce=maximum_calibration_error(confidence, rank == 0),
+        aurc=risk_coverage_area(confidence, rank == 0), nll=float(nll.mean(dtype=np.float64)))
 
 
 def finite_or_none(value: float) -> float | None:

@@ -15,19 +15,19 @@ WARNING = ("choosing tau by these numbers is selection on the validation set: "
 Sweep = Mapping[float, Metrics]   # tau, ascending, to its metrics
 
 
-class Kind(NamedTuple):
+class SweepKind(NamedTuple):
     """The names of a sweep: of its files, and of its axis."""
 
     stem: str   # of the files
     axis: str
 
 
-NORMALIZATION = Kind("tau_sweep", "tau (0: as trained, 1: rows of length 1)")
-ADJUSTMENT = Kind("logit_adjust_sweep", "tau (0: as trained, 1: the training prior is taken out)")
+NORMALIZATION = SweepKind("tau_sweep", "tau (0: as trained, 1: rows of length 1)")
+ADJUSTMENT = SweepKind("logit_adjust_sweep", "tau (0: as trained, 1: the training prior is taken out)")
 
 
 def write_sweep(directory: Path, sweep: Sweep, tau: float, about: dict[str, Any], best_by: str = "accuracy",
-                kind: Kind = NORMALIZATION) -> dict[str, Path]:
+                kind: SweepKind = NORMALIZATION) -> dict[str, Path]:
     """Writes a JSON file and a figure below ``directory``, such as tau_sweep.json; returns what is where.
 
     Args:
@@ -67,7 +67,7 @@ def sweep_table(sweep: Sweep, best_by: str = "accuracy") -> str:
     return "\n".join(lines)
 
 
-def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy", kind: Kind = NORMALIZATION) -> Figure:
+def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy", kind: SweepKind = NORMALIZATION) -> Figure:
     """Top-1, balanced accuracy and those of the shot groups over tau; a line marks the tau of the headline."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()

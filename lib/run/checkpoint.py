@@ -123,7 +123,7 @@ def fit_network(network: Any, state: Mapping[str, Any], source: str, resumes: bo
     return fit_tensors(network, found, source, hint=classifier_hint(network, found, advice))
 
 
-def classifier_hint(network: Any, found: foreign.Weights, advice: str) -> str:
+def classifier_hint(network: Any, found: foreign.FoundWeights, advice: str) -> str:
     """The most likely reason why a classifier does not fit."""
     there, own = (foreign.within(tensors, foreign.CLASSIFIER) for tensors in (found.tensors, network.state_dict()))
     shapes = [tuple(tensors["weight"].shape) for tensors in (there, own) if "weight" in tensors]
@@ -160,7 +160,8 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Any], source: str) -> 
         raise InputError(f"{error}; it is of {kind}") from error
 
 
-def fit_tensors(module: nn.Module, found: foreign.Weights, source: str, may_differ: Sequence[str] = (), hint: str = "") -> Fit:
+def fit_tensors(module: nn.Module, found: foreign.FoundWeights, source: str, may_differ: Sequence[str] = (),
+                hint: str = "") -> Fit:
     """What of the weights ``module`` takes; every missing, unexpected and mismatched name is an error, all at once.
 
     Args:

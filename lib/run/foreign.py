@@ -23,7 +23,7 @@ AVERAGED, DELAYED = {"ema", "teacher"}, {"k", "momentum", "target"}   # words in
 SHOWN = 5    # names in a message
 
 
-class Place(NamedTuple):
+class WeightsPlace(NamedTuple):
     """Where in a file a module's parameters stand: ``entry`` of the file, and what their names begin with."""
 
     entry: str    # with dots between names; "" is the file itself
@@ -37,7 +37,7 @@ class Place(NamedTuple):
         return f"{self.entry or 'top level'} ({names})"
 
 
-class Weights(NamedTuple):
+class FoundWeights(NamedTuple):
     """Weights by a module's own names and in its layout, and what was done for it."""
 
     tensors: dict[str, Tensor]
@@ -46,7 +46,7 @@ class Weights(NamedTuple):
     fits: bool = True    # whether most of the backbone's parameters are there, in their shapes
 
 
-def network_weights(network: Any, state: Mapping[str, Any], source: str, resumes: bool = False) -> Weights:
+def network_weights(network: Any, state: Mapping[str, Any], source: str, resumes: bool = False) -> FoundWeights:
     """Weights of a whole network. A head in another library's words is the classifier.
 
     Args:
@@ -64,11 +64,11 @@ def network_weights(network: Any, state: Mapping[str, Any], source: str, resumes
     unread = tuple(f"{NETWORK_HEADS}{name}." for name in heads_of(state) if name not in network.heads)
     others = {name: value for name, value in tensors.items() if not name.startswith((CLASSIFIER, *unread))}
     notes += [f"left out: {', '.join(prefix.rstrip('.') for prefix in unread)}, which nothing reads here"] * bool(unread)
-    return Weights(others | {CLASSIFIER + name: value for name, value in classifier.items()},
+    return FoundWeights(others | {CLASSIFIER + name: value for name, value in classifier.items()},
                    frozenset(CLASSIFIER + name for name in turned), (*notes, *more), fits)
 
 
-def network_names(place: Place, entry: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+def network_names(place: WeightsPlace, entry: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """A file's tensors by the names of this project's networks, and the name of its head where it has no named parts.
 
     Args:
@@ -98,7 +98,7 @@ def classifier_layout(classifier: Classifier, tensors: dict[str, Tensor], state:
     return {name: value.T.contiguous() if name in turned else value for name, value in tensors.items()}, turned, notes
 
 
-def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) -> Weights:
+def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) -> FoundWeights:
     """Weights of a backbone alone: heads, and all that is beside it in the file, are left out by name."""
     own = backbone.weights.state_dict()
     place, entry, notes, fits = locate(own, state, source)
@@ -110,7 +110,7 @@ def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) 
     if fits:
         left_out += [name for name in entry if not name.startswith(place.prefix)]
     notes += [f"left out: {listed(left_out)}"] * bool(left_out)
-    return Weights({name: value for name, value in inner.items() if name not in left_out}, notes=tuple(notes), fits=fits)
+    return FoundWeights({name: value for name, value in inner.items() if name not in left_out}, notes=tuple(notes), fits=fits)
 
 
 def classifier_origin(state: Mapping[str, Any], source: str, head: str = "") -> Origin:
@@ -138,19 +138,20 @@ def format_of(state: Mapping[str, Any]) -> int:
 
 
 def locate(own: Mapping[str, Tensor], state: Mapping[str, Any], source: str,
-           resumes: bool = False) -> tuple[Place, Mapping[str, Tensor], list[str], bool]:
+           resumes: bool = False) -> tuple[WeightsPlace, Mapping[str, Tensor], list[str], bool]:
     """The place whose names and shapes agree best with ``own``, the tensors there, what to say of the choice, whether they fit.
 
     Raises:
         InputError: several places fit equally well, with other tensors, and nothing says which is meant.
     """
     entries = dict(tensor_entries(state))
-    scores = {Place(entry, prefix): score for entry, tensors in entries.items() for prefix, score in prefixes(own, tensors)}
+    scores = {WeightsPlace(entry, prefix): score for entry, tensors in entries.items()
+              for prefix, score in prefixes(own, tensors)}
     if not scores:
         entry = "state_dict" if "state_dict" in entries else ""
         tensors = entries.get(entry, {})
         wrapped = bool(tensors) and all(name.startswith("module.") for name in tensors)
-        return Place(entry, "module." * wrapped), tensors, [], False
+        return WeightsPlace(entry, "module." * wrapped), tensors, [], False
     best = max(scores.values())
     equal = [place for place, score in scores.items() if score == best]
     first = min(rank(place, resumes) for place in equal)
@@ -193,7 +194,7 @@ def prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterat
         yield prefix, (2 * shapes[prefix] > len(own), count, shapes[prefix])
 
 
-def rank(place: Place, resumes: bool) -> int:
+def rank(place: WeightsPlace, resumes: bool) -> int:
     """Which of several copies is taken: the averaged weights, that are evaluated, but to resume those that were trained."""
     if place.words() & AVERAGED:
         return 1 if resumes else -1

@@ -6,7 +6,7 @@ from lib.update.base import UPDATES, Losses, Update, Weights
 
 
 @UPDATES.register("plain")
-class Plain(Update):
+class PlainUpdate(Update):
     """The plain update rule: the optimizer's step along the gradient of the loss."""
 
     def __call__(self, losses: Losses, weights: Weights) -> tuple[Step, Tensor | float]:

@@ -21,7 +21,7 @@ FAMILIES = {   # what one of each family may be stacked with one of any other
     "draw": ["balance_sampling", "square_sampling", "progressive_sampling", "bbn_sampling"],
     "deferral": ["drw", "drs"],
 }
-LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm"]
+LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm", "disalign", "marc"]
 PAIRS = [(a, b) for one, other in combinations(FAMILIES.values(), 2) for a in one for b in other]
 NEEDS = {"drs": ["balance_sampling"]}   # nothing to defer without
 REFUSED = {   # pairs that make no sense, by the key that says so
@@ -111,7 +111,7 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    methods = ["balpoe", "bcl", "cmo", "curriculum"]   # which say what the network or the transforms are
+    methods = ["balpoe", "bcl", "cmo", "curriculum", "ride", "sade"]   # which say what the network or the transforms are
     known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 

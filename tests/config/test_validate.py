@@ -21,7 +21,9 @@ LOSS_OPTIONS = {   # values out of range, just outside where that can be
     "InfluenceBalancedLoss.ALPHA": POSITIVE, "DiVEKLD.POWER": POSITIVE, "DiVEKLD.TEMPERATURE": POSITIVE, "DiVEKLD.ALPHA": SHARE,
     "DiVEKLD.BASELOSS": ("BSCE", "DiVEKLD"), "ClassBalancedBCE.BETA": BELOW_ONE, "BalPoE.TAUS": ([], [11.0]),
     "LogitAdjustedCE.TAU": TAUS, "VSLoss.TAU": TAUS, "VSLoss.GAMMA": NOT_NEGATIVE, "LADE.ALPHA": NOT_NEGATIVE,
-    "LADE.LAMBDA": NOT_NEGATIVE,
+    "SADE.TAU": (-11.0, 11.0), "RIDE.DIVERSITY": (-101.0, 101.0), "RIDE.REWEIGHT_FACTOR": SHARE,
+    "RIDE.MAX_MARGIN": NOT_NEGATIVE, "RIDE.SCALE": POSITIVE,
+    "GeneralizedReweightCE.RHO": NOT_NEGATIVE, "LADE.LAMBDA": NOT_NEGATIVE,
 }
 
 CAM = {"DATASET.GENERATE_CAM_BASED_DATASET": True, "DATASET.CAM_DATA_JSON_SAVE_PATH": "cam.json",
@@ -133,7 +135,7 @@ def test_options_of_losses_at_their_bounds_are_legal():
         assert check({f"LOSS.{key}": value for key, value in values.items()}) == []
 
 
-@pytest.mark.parametrize("name", sorted({*LOSSES} - {"LDAMLoss", "SEQL", "DiVEKLD", "BalPoE", "LADE"}))
+@pytest.mark.parametrize("name", sorted({*LOSSES} - {"LDAMLoss", "SEQL", "DiVEKLD", "BalPoE", "LADE", "SADE", "RIDE"}))
 def test_losses_that_can_be_deferred_need_nothing_else(name):
     assert check({"LOSS.LOSS_TYPE": name, "TRAIN.TWO_STAGE.DRW": True}) == []
 

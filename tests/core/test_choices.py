@@ -2,11 +2,11 @@
 import pytest
 
 from lib.config.auto import AUTO
-from lib.core.choices import LONGEST, Facts, Pace, Weights, choose, epochs_in, follow
+from lib.core.choices import LONGEST, Facts, Pace, StartWeights, choose, epochs_in, follow
 from lib.run.recognise import Kind
 
 FACTS = Facts(images=948, classes=12, side=600, one_size=None, device="cpu", cores=8)
-IMAGENET = Weights(Kind("res50"), (224, 224), (), ())
+IMAGENET = StartWeights(Kind("res50"), (224, 224), (), ())
 TRAIN, TEST = "TRANSFORMS.TRAIN_TRANSFORMS", "TRANSFORMS.TEST_TRANSFORMS"
 
 
@@ -96,18 +96,18 @@ def test_mixup_takes_longer():
 
 
 def test_weights_bring_their_backbone_and_their_size():
-    chosen = values(FACTS._replace(weights=Weights(Kind("timm", "test_vit"), (160, 160), (), ()), batchnorm=False))
+    chosen = values(FACTS._replace(weights=StartWeights(Kind("timm", "test_vit"), (160, 160), (), ()), batchnorm=False))
     assert (chosen["BACKBONE.TYPE"], chosen["INPUT_SIZE"], chosen["TRAIN.OPTIMIZER.TYPE"]) == ("timm", [160, 160], "ADAMW")
     chosen = values(FACTS._replace(weights=IMAGENET))
     assert (chosen["BACKBONE.TYPE"], chosen["INPUT_SIZE"], chosen["TRAIN.OPTIMIZER.TYPE"]) == ("res50", [224, 224], "SGD")
-    small = Weights(Kind("res20_cifar"), (16, 16), (), ())
+    small = StartWeights(Kind("res20_cifar"), (16, 16), (), ())
     assert values(FACTS._replace(weights=small, side=28))["INPUT_SIZE"] == [16, 16]
 
 
 def test_a_second_stage_sees_images_as_the_first_did():
     config = {TRAIN: ["random_crop"], TEST: ["normal_resize"],
               "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE": [0.5, 1.0]}
-    chosen = values(FACTS._replace(weights=Weights(Kind("res10"), (72, 72), (), (), config)))
+    chosen = values(FACTS._replace(weights=StartWeights(Kind("res10"), (72, 72), (), (), config)))
     assert chosen["INPUT_SIZE"] == [72, 72]
     assert {key: chosen[key] for key in config} == config
 
@@ -115,16 +115,16 @@ def test_a_second_stage_sees_images_as_the_first_did():
 def test_what_a_file_says_of_its_images():
     """This project's checkpoints since they say it, older ones, and files of others."""
     images = {"input_size": [40, 40], "mean": [0.1] * 3, "std": [0.2] * 3}
-    new = Weights.of_file({"config": {"INPUT_SIZE": [40, 40]}, "preprocessing": images}, Kind("res10"), "last", whole=True)
+    new = StartWeights.of_file({"config": {"INPUT_SIZE": [40, 40]}, "preprocessing": images}, Kind("res10"), "last", whole=True)
     assert new == (Kind("res10"), [40, 40], [0.1] * 3, [0.2] * 3, {"INPUT_SIZE": [40, 40]})
-    old = Weights.of_file({"config": {"INPUT_SIZE": [40, 40]}}, Kind("res10"), "last", whole=False)
+    old = StartWeights.of_file({"config": {"INPUT_SIZE": [40, 40]}}, Kind("res10"), "last", whole=False)
     assert old == (Kind("res10"), [40, 40], (), (), {})
-    assert Weights.of_file({}, Kind("res34"), "x", whole=False).size == (224, 224)
+    assert StartWeights.of_file({}, Kind("res34"), "x", whole=False).size == (224, 224)
     for stem in ("test_vit.r160_in1k", "model", "test_vit.mine"):
-        of_timm = Weights.of_file({}, Kind("timm", "test_vit"), stem, whole=False)
+        of_timm = StartWeights.of_file({}, Kind("timm", "test_vit"), stem, whole=False)
         assert of_timm == (Kind("timm", "test_vit"), (160, 160), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), {})
     clip = "vit_base_patch16_clip_224"
-    assert Weights.of_file({}, Kind("timm", clip), f"{clip}.openai", whole=False).mean[0] == pytest.approx(0.4815, abs=1e-4)
+    assert StartWeights.of_file({}, Kind("timm", clip), f"{clip}.openai", whole=False).mean[0] == pytest.approx(0.4815, abs=1e-4)
 
 
 PACE = Pace(step=0.1, steps=10, valid_step=0.2, valid_steps=5, saving=0.5, start=3.0)

@@ -14,8 +14,8 @@ DIGITS = "configs/test/digits_lt.yaml"
 SCRIPT = Path(__file__).with_name("other_system.py")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("system", [pytest.param("macos", marks=pytest.mark.long), "windows"])
+@pytest.mark.long
+@pytest.mark.parametrize("system", ["macos", "windows"])
 def test_it_trains_there_to_the_same_numbers(system, tiny, tmp_path, root, no_figures):
     words = ["--cfg", DIGITS, "--gpus", "cpu", *tiny, "TRAIN.MAX_EPOCH", "1", "DATASET.IN_MEMORY", "never",
              "TRAIN.NUM_WORKERS", "1"]

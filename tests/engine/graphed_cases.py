@@ -71,7 +71,8 @@ def parts(combiner: str, loss: str, precision: Precision | None = None, optimize
           **options: object) -> EagerStep:
     """A training of that kind from its beginning, DRW in its last epoch."""
     torch.manual_seed(0)
-    network = Small(3 if LOSSES[loss].needs_experts or options.get("base") == "BalPoE" else 1, COMBINERS[combiner].needs_heads)
+    experts = any(LOSSES[name].needs_experts for name in (loss, options.get("base", loss)))
+    network = Small(3 if experts else 1, COMBINERS[combiner].needs_heads)
     network = network.to(device)
     teacher = {"teacher_model": Small()} if combiner == "dive" else {}
     deferred = Deferred(EPOCHS - 1)

@@ -59,6 +59,8 @@ FAMILIES = {   # name: overrides
     "two ranks mixup": {"TRAIN.BATCH_SIZE": "32", "TRAIN.COMBINER.TYPE": "mix_up"},
     "two ranks methods": {**EXPERTS, **CURRICULUM, "TRAIN.BATCH_SIZE": "32", "TRAIN.UPDATE.TYPE": "sam",
                           "TRAIN.EMA_DECAY": "0.99"},
+    "two ranks MaxNorm": {**SECOND_STAGE, "CLASSIFIER.TYPE": "MaxNorm", "LOSS.LOSS_TYPE": "ClassBalancedBCE",
+                          "TRAIN.BATCH_SIZE": "32", "TRAIN.OPTIMIZER.WEIGHT_DECAY": "0.1"},
     "two ranks views": {**VIEWS, "TRAIN.BATCH_SIZE": "32"},
 }
 SPOTS = ("write", "fsync", "replace", "rename", "unlink", "link", "savefig")   # where a process kills itself, see ``kill_at``

@@ -225,7 +225,47 @@ def lade(given: Given, counts: list[int], active: bool, alpha: float = 0.1, lamb
     return mean([shifted_nll(row, label, counts, 1.0) for row, label in zip(given.logits, given.labels)]) + alpha * regulariser
 
 
+def sade(given: Given, counts: list[int], active: bool, tau: float = 2.0) -> float:
+    filled = sorted((c for c, count in enumerate(counts) if count), key=lambda c: counts[c])
+    total = sum(counts)
+    prior = {c: math.log(counts[c] / total) for c in filled}
+    reverse = dict(zip(filled, (prior[c] for c in reversed(filled))))
+    terms = []
+    for experts, label in zip(given.experts, given.labels):
+        term = 0.0
+        for number, row in enumerate(experts):
+            shift = [dict.fromkeys(filled, 0.0), prior, {c: prior[c] - tau * reverse[c] for c in filled}][number]
+            exponentials = {c: math.exp(row[c] + shift[c]) for c in filled}
+            term -= math.log(exponentials[label] / sum(exponentials.values()))
+        terms.append(term)
+    return mean(terms)
+
+
+def ride(given: Given, counts: list[int], active: bool, diversity: float = -0.2, reweight_factor: float = 0.05,
+         max_margin: float = 0.5, scale: float = 30.0) -> float:
+    classes, margins = range(len(counts)), [max_margin * share for share in inverse(counts, 0.25)]
+    raw = [len(counts) * count / sum(counts) * reweight_factor + 1 - reweight_factor for count in counts]
+    temperatures = [value / max(raw) if active else 1.0 for value in raw]
+    losses, divergences = [], []
+    for experts, label in zip(given.experts, given.labels):
+        center = [mean([row[c] for row in experts]) for c in classes]
+        rows = [center] * len(experts) if diversity == 0 else experts
+        losses.append(sum(nll([z - scale * margins[c] * (c == label) for c, z in enumerate(row)], label) for row in rows))
+        target = softmax([z / t for z, t in zip(center, temperatures)])
+        own = [softmax([z / t for z, t in zip(row, temperatures)]) for row in experts]
+        divergences.append(sum(q * math.log(q / p) for row in own for q, p in zip(target, row)))
+    return weighted(losses, given.labels, class_balanced(counts, 0.9999), active) + diversity * mean(temperatures) ** 2 * mean(
+        divergences)
+
+
+def generalized_reweight_ce(given: Given, counts: list[int], active: bool, rho: float = 1.2) -> float:
+    raw = [(sum(counts) / count) ** rho if count else 0.0 for count in counts]
+    return weighted(nlls(given), given.labels, [weight * len(counts) / sum(raw) for weight in raw], active)
+
+
 REFERENCE = {
+    "GeneralizedReweightCE": generalized_reweight_ce,
+    "SADE": sade, "RIDE": ride,
     "BalPoE": balpoe, "ClassBalancedBCE": class_balanced_bce, "LogitAdjustedCE": logit_adjusted, "VSLoss": vs_loss, "LADE": lade,
     "CrossEntropy": cross_entropy, "CostSensitiveCE": cost_sensitive_ce, "ClassBalanceCE": class_balance_ce,
     "CrossEntropyLabelSmooth": label_smooth, "CrossEntropyLabelAwareSmooth": label_aware_smooth, "FocalLoss": focal,

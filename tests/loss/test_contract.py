@@ -11,7 +11,7 @@ from lib.utils.schedule import Deferred
 
 REBALANCES_ONLY_UNDER_DRW = {
     "CrossEntropy", "CrossEntropyLabelSmooth", "CrossEntropyLabelAwareSmooth", "FocalLoss", "LDAMLoss", "LogitAdjustedCE",
-    "VSLoss"}
+    "VSLoss", "RIDE"}
 NO_CLASS_WEIGHTS = {"CDT", "SEQL", "DiVEKLD"}   # a label of an empty class costs something
 
 
@@ -32,7 +32,7 @@ def test_without_drw_a_loss_keeps_its_own_habit(name):
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*DEFERRABLE}))
 def test_a_loss_that_cannot_be_deferred_says_so(name):
-    assert name in ("SEQL", "BalPoE", "LADE")
+    assert name in ("SEQL", "BalPoE", "LADE", "SADE")
     with pytest.raises(InputError, match=rf"TRAIN\.TWO_STAGE\.DRW: {name} has nothing to defer"):
         LOSSES[name](LONG_TAILED, Deferred(1))
 
@@ -106,7 +106,7 @@ def test_half_precision_loses_nothing(name, dtype):
     torch.testing.assert_close(mixed.double(), call(loss), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"LADE"}))   # whose regulariser is of the logits, whatever the labels are
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"LADE", "RIDE"}))   # parts of which ignore the labels
 def test_labels_of_empty_classes_alone_break_nothing(name):
     loss = make(name, COUNTS["an empty class"])
     logits = torch.zeros(2, 5, requires_grad=True)

@@ -16,6 +16,8 @@ OPTIONS = [
     ("InfluenceBalancedLoss", {"alpha": 3.0}), ("DiVEKLD", {"power_norm": True}),
     ("LogitAdjustedCE", {"tau": 2.0}), ("LogitAdjustedCE", {"tau": 0.0}), ("VSLoss", {"gamma": 0.05, "tau": 0.75}),
     ("LADE", {"alpha": 0.5, "lambda_": 0.3}), ("LADE", {"alpha": 0.0}), ("BalPoE", {"taus": (-1.0, 1.0, 3.0)}),
+    ("GeneralizedReweightCE", {"rho": 0.3}), ("SADE", {"tau": 1.0}),
+    ("RIDE", {"diversity": -0.45, "scale": 1.0}), ("RIDE", {"diversity": 0.0, "reweight_factor": 0.5}),
     ("ClassBalancedBCE", {"beta": 0.9}),
     ("DiVEKLD", {"power_norm": True, "power": 2.0, "temperature": 1.5, "alpha": 0.9}),
 ]

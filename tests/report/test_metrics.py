@@ -120,6 +120,31 @@ def test_calibration_error_of_two_bins():
     assert measure(predictions, torch.tensor([5, 5])).ece == pytest.approx(0.65)
 
 
+def test_the_largest_gap_of_a_bin():
+    predictions = made([0, 0, 0, 0], [0, 0, 1, 1], torch.tensor([0.6, 0.6, 0.9, 0.9]))
+    assert measure(predictions, torch.tensor([5, 5])).mce == pytest.approx(0.9)
+    assert case([0] * 4, [0, 0, 0, 1], [10, 10], confidence=0.75).mce == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("number", "errors"), [(5, 0), (5, 2), (7, 7)])
+def test_area_of_a_perfect_ranking(number, errors):
+    """The wrong ones are the least confident: Σ_{i = 1 … k} i / (n − k + i) / n."""
+    right = [0] * (number - errors) + [1] * errors
+    predictions = made([0] * number, right, torch.linspace(0.9, 0.6, number))
+    expected = sum(i / (number - errors + i) for i in range(1, errors + 1)) / number
+    assert measure(predictions, torch.tensor([5, 5])).aurc == pytest.approx(expected)
+
+
+def test_area_of_equal_confidences_keeps_the_order_of_the_images():
+    assert case([0] * 4, [0, 1, 0, 1], [10, 10], confidence=0.7).aurc == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
+
+
+def test_harmonic_mean():
+    """Of recalls ½ and 1 it is ⅔; a class that is never recognised has 10⁻⁵."""
+    assert case([0, 0, 1], [0, 1, 1], [5, 5]).harmonic_mean == pytest.approx(2 / 3)
+    assert case([0, 1], [0, 0], [5, 5]).harmonic_mean == pytest.approx(2 / (1 + 1e5))
+
+
 def test_geometric_mean_is_zero_where_a_class_is_never_recognised():
     assert case([0, 1], [0, 0], [5, 5]).geometric_mean == 0
 

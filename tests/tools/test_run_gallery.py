@@ -44,6 +44,7 @@ def history(run: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+@pytest.mark.long
 def test_two_recipes_two_seeds_and_a_failure_among_them(recipes, words, tmp_path, capsys):
     runs, measured = tmp_path / "runs", tmp_path / "measured.yaml"
     argv = ["--configs", *recipes("plain", "broken", "bsce"), "--seeds", "0", "1", "--jobs", "2", "--gpus", "cpu",

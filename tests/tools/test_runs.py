@@ -16,7 +16,7 @@ from lib.utils.errors import InputError
 from tools.run_gallery import main, parse
 from tools.runs import display, local, processes, results
 from tools.runs.jobs import check_unchanged, make_jobs, state
-from tools.runs.queue import FAILED, FINISHED, RUNNING, WAITING, Ended, Entry, open_account, run_queue, seconds_left
+from tools.runs.queue import FAILED, FINISHED, RUNNING, WAITING, Ended, QueueEntry, open_account, run_queue, seconds_left
 from tools.runs.ray_engine import gpu_share
 
 DIGITS, FASHION = "configs/test/digits_lt.yaml", "configs/test/fashion_lt.yaml"
@@ -256,9 +256,9 @@ def test_an_interrupted_queue_stops_its_runs(jobs):
 def account_of(jobs):
     """At second 10: one run finished with 1 s an epoch, one of its recipe is in its third of 4 epochs, another recipe waits."""
     leave(jobs[0], 4)
-    return [Entry(jobs[0], FINISHED, 4, 0, 0.5, started=0.0, last_epoch=4.0, ended=4.0, where="cpu"),
-            Entry(jobs[1], RUNNING, 2, 0, 0.25, started=4.0, last_epoch=10.0, where="cpu"), Entry(jobs[2]),
-            Entry(jobs[3], FAILED, failure="why")]
+    return [QueueEntry(jobs[0], FINISHED, 4, 0, 0.5, started=0.0, last_epoch=4.0, ended=4.0, where="cpu"),
+            QueueEntry(jobs[1], RUNNING, 2, 0, 0.25, started=4.0, last_epoch=10.0, where="cpu"), QueueEntry(jobs[2]),
+            QueueEntry(jobs[3], FAILED, failure="why")]
 
 
 def test_time_left_is_that_of_the_slot_that_ends_last(jobs):
@@ -273,7 +273,7 @@ def test_time_left_is_that_of_the_slot_that_ends_last(jobs):
 
 def test_the_pace_is_that_of_whole_epochs(jobs):
     """It counts from the start to the last epoch's end, and waits for the next one."""
-    entry = Entry(jobs[0], RUNNING, 1, 1, started=10.0)
+    entry = QueueEntry(jobs[0], RUNNING, 1, 1, started=10.0)
     leave(jobs[0], 1)
     entry.refresh(15.0)
     assert entry.epoch_seconds is None

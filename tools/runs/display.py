@@ -3,7 +3,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from tools.runs.queue import FAILED, FINISHED, RUNNING, WAITING, Entry, seconds_left
+from tools.runs.queue import FAILED, FINISHED, RUNNING, WAITING, QueueEntry, seconds_left
 
 COLUMNS = ("run", "where", "epoch", "accuracy", "s/epoch", "ETA")
 
@@ -14,10 +14,10 @@ class Live:
     def __init__(self, num_slots: int, write: Callable[[str], None]) -> None:
         self.num_slots, self.write, self.lines_drawn = num_slots, write, 0
 
-    def event(self, entry: Entry, account: Sequence[Entry], now: float) -> None:
+    def event(self, entry: QueueEntry, account: Sequence[QueueEntry], now: float) -> None:
         """The next update shows it."""
 
-    def update(self, account: Sequence[Entry], now: float) -> None:
+    def update(self, account: Sequence[QueueEntry], now: float) -> None:
         width, height = shutil.get_terminal_size()
         lines = [line[:width - 1] for line in table(account, self.num_slots, now)][:height - 1]   # what scrolls cannot be redrawn
         up = f"\x1b[{self.lines_drawn}F" if self.lines_drawn else ""
@@ -31,14 +31,14 @@ class Lines:
     def __init__(self, num_slots: int, write: Callable[[str], None]) -> None:
         self.num_slots, self.write = num_slots, write
 
-    def event(self, entry: Entry, account: Sequence[Entry], now: float) -> None:
+    def event(self, entry: QueueEntry, account: Sequence[QueueEntry], now: float) -> None:
         self.write(f"{datetime.now():%H:%M:%S}  {describe_entry(entry)}  [{summary(account, self.num_slots, now)}]\n")
 
-    def update(self, account: Sequence[Entry], now: float) -> None:
+    def update(self, account: Sequence[QueueEntry], now: float) -> None:
         """Nothing happened."""
 
 
-def describe_entry(entry: Entry) -> str:
+def describe_entry(entry: QueueEntry) -> str:
     """What has just become of a run."""
     job = entry.job
     if entry.status == RUNNING:
@@ -48,7 +48,7 @@ def describe_entry(entry: Entry) -> str:
     return f"{job.name}: failed ({entry.failure})"
 
 
-def summary(account: Sequence[Entry], num_slots: int, now: float) -> str:
+def summary(account: Sequence[QueueEntry], num_slots: int, now: float) -> str:
     counts = {status: sum(entry.status == status for entry in account) for status in (FINISHED, FAILED, RUNNING, WAITING)}
     parts = [f"{counts[FINISHED]} of {len(account)} finished"]
     parts += [f"{counts[status]} {status}" for status in (FAILED, RUNNING, WAITING) if counts[status]]
@@ -56,7 +56,7 @@ def summary(account: Sequence[Entry], num_slots: int, now: float) -> str:
     return ", ".join(parts) + (f", ETA {clock(left)}" if left else "")
 
 
-def table(account: Sequence[Entry], num_slots: int, now: float) -> list[str]:
+def table(account: Sequence[QueueEntry], num_slots: int, now: float) -> list[str]:
     """The account in lines: what runs, and what has failed. The first line counts the rest."""
     rows = [COLUMNS, *(row(entry, now) for entry in account if entry.status == RUNNING)]
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -64,14 +64,14 @@ def table(account: Sequence[Entry], num_slots: int, now: float) -> list[str]:
     return [summary(account, num_slots, now), *lines * (len(rows) > 1), *failure_lines(account)]
 
 
-def row(entry: Entry, now: float) -> tuple[str, ...]:
+def row(entry: QueueEntry, now: float) -> tuple[str, ...]:
     pace = entry.epoch_seconds
     accuracy = "" if entry.accuracy is None else f"{100 * entry.accuracy:.2f} %"
     return (entry.job.name, entry.where, f"{entry.epochs}/{entry.job.epochs}", accuracy,
             f"{pace:.1f}" if pace else "", clock(entry.seconds_left(pace, now)) if pace else "")
 
 
-def failure_lines(account: Sequence[Entry]) -> Iterator[str]:
+def failure_lines(account: Sequence[QueueEntry]) -> Iterator[str]:
     for entry in account:
         if entry.status == FAILED:
             yield f"failed: {entry.job.name} ({entry.failure}); {entry.job.output}"

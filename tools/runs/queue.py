@@ -36,7 +36,7 @@ class Engine(Protocol):
 
 
 @dataclass
-class Entry:
+class QueueEntry:
     """One run's line in the account; times in seconds of a monotonic clock."""
 
     job: Job
@@ -79,30 +79,30 @@ class Entry:
 class Display(Protocol):
     """Shows the account to the user."""
 
-    def event(self, entry: Entry, account: Sequence[Entry], now: float) -> None:
+    def event(self, entry: QueueEntry, account: Sequence[QueueEntry], now: float) -> None:
         """A run has started, finished or failed."""
 
-    def update(self, account: Sequence[Entry], now: float) -> None:
+    def update(self, account: Sequence[QueueEntry], now: float) -> None:
         """Some time has passed."""
 
 
-def open_account(jobs: Sequence[Job]) -> list[Entry]:
+def open_account(jobs: Sequence[Job]) -> list[QueueEntry]:
     """Every run with what earlier calls left of it; those that are finished are not run again."""
     account = []
     for job in jobs:
         found = state(job)
-        account.append(Entry(job, FINISHED if found.finished else WAITING, found.epochs, found.epochs, found.accuracy))
+        account.append(QueueEntry(job, FINISHED if found.finished else WAITING, found.epochs, found.epochs, found.accuracy))
     return account
 
 
-def run_queue(account: Sequence[Entry], engine: Engine, display: Display, sleep: Callable[[float], None] = time.sleep,
+def run_queue(account: Sequence[QueueEntry], engine: Engine, display: Display, sleep: Callable[[float], None] = time.sleep,
               clock: Callable[[], float] = time.monotonic) -> None:
     """Runs everything that waits, in order and as many at a time as the engine takes; a failure concerns nobody else.
 
     Whatever goes wrong here, Ctrl-C included, the engine ends its runs before this returns.
     """
     waiting = [entry for entry in account if entry.status == WAITING][::-1]
-    running: dict[Path, Entry] = {}
+    running: dict[Path, QueueEntry] = {}
     try:
         while waiting or running:
             while waiting and len(running) < engine.num_slots:
@@ -124,7 +124,7 @@ def run_queue(account: Sequence[Entry], engine: Engine, display: Display, sleep:
         engine.stop()
 
 
-def begin(entry: Entry, engine: Engine, now: float) -> None:
+def begin(entry: QueueEntry, engine: Engine, now: float) -> None:
     entry.started = now
     try:
         entry.where, entry.status = engine.start(entry.job), RUNNING
@@ -132,7 +132,7 @@ def begin(entry: Entry, engine: Engine, now: float) -> None:
         entry.status, entry.failure, entry.ended = FAILED, str(error), now
 
 
-def finish(entry: Entry, failure: str, now: float) -> None:
+def finish(entry: QueueEntry, failure: str, now: float) -> None:
     entry.ended = now
     entry.refresh(now)
     entry.failure = failure or entry.failure
@@ -141,7 +141,7 @@ def finish(entry: Entry, failure: str, now: float) -> None:
     entry.status = FAILED if entry.failure else FINISHED
 
 
-def seconds_left(account: Sequence[Entry], num_slots: int, now: float) -> float | None:
+def seconds_left(account: Sequence[QueueEntry], num_slots: int, now: float) -> float | None:
     """Until the queue is through, if epochs to come take as long as those of this call.
 
     A recipe that has not shown its speed yet is taken to be as fast as the mean of those that have. None before the first epoch.
@@ -150,7 +150,7 @@ def seconds_left(account: Sequence[Entry], num_slots: int, now: float) -> float 
     if not known:
         return None
 
-    def pace(entry: Entry) -> float:
+    def pace(entry: QueueEntry) -> float:
         own = [seconds for recipe, seconds in known if recipe == entry.job.recipe]
         return entry.epoch_seconds or mean(own or [seconds for _, seconds in known])
 
@@ -167,5 +167,5 @@ def mean(values: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
-def failures(account: Sequence[Entry]) -> Iterator[Entry]:
+def failures(account: Sequence[QueueEntry]) -> Iterator[QueueEntry]:
     return (entry for entry in account if entry.status == FAILED)

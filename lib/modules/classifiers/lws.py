@@ -39,15 +39,27 @@ class LWS(Classifier):
     def from_first_stage(self, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
         if "scales" in tensors or "fc.weight" in tensors:   # published cRT names its layer so
             return tensors
-        shape, own = tensors["weight"].shape if "weight" in tensors else None, self.fc.weight.shape
-        if origin.cosine or shape == own[::-1] != own:
-            raise InputError(f"{origin.source} has the cosine classifier FCNorm, which LWS cannot scale; "
-                             "CLASSIFIER.TYPE cRT starts a new classifier after any")
-        if shape == own and "bias" not in tensors and origin.cosine is None:
-            if self.fc.bias is not None:
-                raise InputError(f"{origin.source} has a classifier without bias: either the cosines of FCNorm, which LWS cannot "
-                                 "scale, so that CLASSIFIER.TYPE cRT is needed; or a linear layer, to be loaded with "
-                                 "CLASSIFIER.BIAS False")
-            log.warning("%s does not say whether its classifier is a linear layer or the cosines of FCNorm, which LWS cannot "
-                        "scale; taken for a linear layer", origin.source)
-        return {f"fc.{name}": value for name, value in tensors.items()}
+        return linear_of_first_stage("LWS", self.fc, tensors, origin)
+
+
+def linear_of_first_stage(name: str, fc: FC, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
+    """The linear layer of a first stage, by the names of a second one that keeps it as ``fc``.
+
+    Args:
+        name: CLASSIFIER.TYPE of the second stage, for messages.
+
+    Raises:
+        InputError: the first stage has a cosine classifier.
+    """
+    shape, own = tensors["weight"].shape if "weight" in tensors else None, fc.weight.shape
+    if origin.cosine or shape == own[::-1] != own:
+        raise InputError(f"{origin.source} has the cosine classifier FCNorm, which {name} cannot scale; "
+                         "CLASSIFIER.TYPE cRT starts a new classifier after any")
+    if shape == own and "bias" not in tensors and origin.cosine is None:
+        if fc.bias is not None:
+            raise InputError(f"{origin.source} has a classifier without bias: either the cosines of FCNorm, which {name} cannot "
+                             "scale, so that CLASSIFIER.TYPE cRT is needed; or a linear layer, to be loaded with "
+                             "CLASSIFIER.BIAS False")
+        log.warning("%s does not say whether its classifier is a linear layer or the cosines of FCNorm, which %s cannot "
+                    "scale; taken for a linear layer", origin.source, name)
+    return {f"fc.{key}": value for key, value in tensors.items()}

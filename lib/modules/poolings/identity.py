@@ -5,7 +5,7 @@ from lib.modules.poolings.base import POOLINGS, Pooling
 
 
 @POOLINGS.register("Identity")
-class Identity(Pooling):
+class NoPooling(Pooling):
     """No pooling: the classifier takes all positions, D · h · w features (published: D, so that it could not run)."""
 
     def forward(self, maps: Tensor) -> Tensor:
