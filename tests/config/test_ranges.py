@@ -183,7 +183,8 @@ def test_every_loss_is_finite_at_the_bounds_of_its_options(key, bound):
         logits = (logits.tanh() if cfg.LOSS.LOSS_TYPE == "LDAMLoss" else logits).requires_grad_()   # whose logits are cosines
         if hasattr(criterion, "on_batch"):
             criterion.on_batch(torch.tensor(5))
-        experts = {"experts": torch.stack([logits, -logits], dim=1)}
+        number = type(criterion).num_experts or 2
+        experts = {"experts": torch.stack([logits, -logits, logits.flip(1)][:number], dim=1)}
         loss = criterion(Output(logits, torch.rand(8, 16, generator=generator), experts), targets)
         loss.backward()
         assert loss.isfinite()
