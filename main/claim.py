@@ -33,7 +33,7 @@ SPLIT = "DATASET.FOLDER.SPLIT"   # read where a training begins, which keeps it 
 
 
 class Claim(NamedTuple):
-    """What becomes of the run that is there. None of the three: there is none."""
+    """What happens to the run in the directory; if none of the three is set, there is no run."""
 
     goes_on: bool = False                # --ar: from its newest checkpoint
     replaces: bool = False               # --overwrite

@@ -49,7 +49,7 @@ class Evaluation(NamedTuple):
 
 
 def find_differences(cfg: Config, state: Mapping[str, Any], here: Identity) -> list[Difference]:
-    """All on which the numbers depend and that is another here than for the checkpoint, as far as that tells."""
+    """Settings and data on which the numbers depend and that differ from the checkpoint's, as far as it tells."""
     data = compare_data(state, here, (TRAINING, VALIDATION))
     found = compare_preprocessing(state, here)
     config = state.get("config")

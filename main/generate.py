@@ -58,7 +58,7 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> GenerationJob | None:
-    """Everything that can be refused, before anything is written; None where a finished set is there and --ar leaves it."""
+    """Checks everything that can be refused before anything is written; None if a finished set is there and --ar keeps it."""
     run = build.run_directory(cfg)
     output = SetFiles(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
     if run.holds_a_run():

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
 
 
 def gpus_of(words: list[str]) -> str:
-    """What a script's words say of GPUs; the CPU, for which there is nothing to look for, where they say nothing."""
+    """The GPUs in a script's words; the CPU if there are none in them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--gpus", default="cpu")
     return parser.parse_known_args(words)[0].gpus

@@ -66,7 +66,7 @@ def look(cfg: Config, run: Run, own: bool, runtime: Runtime, evaluates: bool = F
 
 
 def wait(runtime: Runtime) -> Seen:
-    """What the ranks other than the first do meanwhile."""
+    """Lets the ranks other than the first wait for the result."""
     assignment = GO_ON
     while isinstance(assignment, str):
         assignment = runtime.broadcast_object(None)

@@ -105,7 +105,7 @@ def run(compute: Callable[..., object], batches: Iterator[Batch], runtime: Runti
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What is built here is built again, and tells of itself then."""
+    """Silences the log of objects that will be built, and logged, again."""
     logging.disable(logging.INFO)
     try:
         yield

@@ -60,7 +60,7 @@ def read_data(run: Run) -> Any:
 
 
 def attempt(read: Callable[[], Any], default: Any) -> Any:
-    """What a run has recorded of itself. That it is damaged does not stop a validation, and is said."""
+    """Reads what a run has recorded. Damaged files do not stop a validation; the log names them."""
     try:
         return read()
     except (InputError, OSError, ValueError, RecursionError) as error:

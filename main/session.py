@@ -48,7 +48,7 @@ class Pause:
             raise complete from error
 
     def seconds(self) -> float:
-        """Since the epoch began, the time between a stop and the resumption left out."""
+        """Seconds since the epoch began, without the time between a stop and its resumption."""
         return time.monotonic() - self.started
 
     def __call__(self, sums: Sums, broken: bool = False) -> None:

@@ -51,7 +51,7 @@ def settle(cfg: Config, run: Run, keeps: bool, sets: Sets, runtime: Runtime, sta
 
 
 def choose_by(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> Config:
-    """What the images say, and the log says."""
+    """Chooses by the images; the log gives the reasons."""
     keys, facts = undecided(cfg), look(cfg, run, train_set, runtime)
     given = {key: value for key, value in cfg.flat().items() if key not in keys}
     chosen = choose(facts, given)
@@ -103,7 +103,7 @@ def sizes(images: ImageSet) -> list[tuple[int, int]]:
 
 
 def find_weights(cfg: Config, run: Run) -> StartWeights | None:
-    """What the weights are of that training begins with.
+    """Which network and which images the initial weights come from.
 
     Raises:
         InputError: nobody can tell, and BACKBONE.TYPE does not say it.

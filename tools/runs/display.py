@@ -39,7 +39,7 @@ class Lines:
 
 
 def describe_entry(entry: QueueEntry) -> str:
-    """What has just become of a run."""
+    """What has just happened to a run."""
     job = entry.job
     if entry.status == RUNNING:
         return f"{job.name}: started on {entry.where} with epoch {entry.epochs + 1} of {job.epochs}"

@@ -110,7 +110,7 @@ def state(job: Job) -> State:
 
 
 def check_unchanged(jobs: Sequence[Job]) -> None:
-    """Raises InputError for runs that were started with another configuration, so that no number stands for what it is not of."""
+    """Raises InputError for runs of another configuration, so that no number is attributed to one that did not produce it."""
     problems = [f"{job.run.directory} was made with another configuration ({'; '.join(found)})"
                 for job in jobs if job.run.holds_a_run() and (found := list(changes(job.cfg, job.run)))]
     if problems:

@@ -97,7 +97,7 @@ def open_account(jobs: Sequence[Job]) -> list[QueueEntry]:
 
 def run_queue(account: Sequence[QueueEntry], engine: Engine, display: Display, sleep: Callable[[float], None] = time.sleep,
               clock: Callable[[], float] = time.monotonic) -> None:
-    """Runs everything that waits, in order and as many at a time as the engine takes; a failure concerns nobody else.
+    """Runs everything that waits, in order and as many at a time as the engine takes; a run that fails does not stop the others.
 
     Whatever goes wrong here, Ctrl-C included, the engine ends its runs before this returns.
     """

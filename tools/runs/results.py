@@ -63,7 +63,7 @@ def is_finished(job: Job) -> bool:
 
 
 def read_sessions(run: Run) -> list[dict[str, Any]]:
-    """The run's environment.json. Where it is missing or damaged, the log says so, and what is to be told of it is unknown."""
+    """The run's environment.json. If it is missing or damaged, the log says so, and its entries are unknown."""
     path = run.directory / "environment.json"
     try:
         path.read_text(encoding="utf-8")   # of which ``sessions`` replaces what is no UTF-8, and takes a missing file for none
