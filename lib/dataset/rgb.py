@@ -2,8 +2,8 @@
 
 * Grey, palettes, CMYK, YCbCr, HSV and premultiplied colours: Pillow's ``convert("RGB")``; CMYK, which JPEGs hold inverted, is
   (255 − C)(255 − K) / 255, L*a*b* (D50) becomes sRGB. Colour profiles are not applied.
-* More than 8 bits per sample, of integers without sign: the highest 8, which is the value divided by 256, as OpenCV does it; a
-  maximum of 1023 or 4095 (PPM, 12-bit TIFF) is brought to 65535 before.
+* More than 8 bits per sample, unsigned integers: the 8 most significant bits, v // 256 of 16 bits and v // 16 of 12. A PPM with
+  a maximum such as 1023 is scaled to 65535 first. OpenCV does the same, except that it rounds v / 257 for 16-bit colour TIFFs.
 * Integers of 32 bits or with a sign, and floating point: refused, since no file tells which value is white.
 * Transparent pixels: their stored colour, or white or black behind them, see ``composite``.
 * Of several frames or pages the first.
