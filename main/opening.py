@@ -61,13 +61,14 @@ def start_training(cfg: Config, run: Run, chosen: Claim, identity: Identity, run
     return training, point
 
 
-def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtime, train_set: ImageSet) -> None:
+def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtime, train_set: ImageSet,
+             precision: str) -> None:
     if not run.claimed:   # the directory was not there before
         run.lock()
         if not chosen.replaces:
             run.check_free()   # but another process may have been here meanwhile
     chosen.clear(cfg, run)
-    run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE)
+    run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE, precision)
     run.record_indices(train_set.indices)
     save_figure(class_counts_figure(train_set.class_counts, train_set.class_names, shot_bounds(cfg)),
                 run.figures / "class_counts.png")
@@ -87,4 +88,5 @@ def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtim
         log.info("TEST.TAU_NORM: main/valid.py normalizes; while it trains, the classifier is validated as it is")
     if cfg.TEST.LOGIT_ADJUST or cfg.TEST.PRIOR:
         log.info("TEST.LOGIT_ADJUST, TEST.PRIOR: main/valid.py moves the logits; while it trains, they are validated as they are")
-    log.info("%s; global batch %d; files in %s", runtime.describe(), cfg.TRAIN.BATCH_SIZE * runtime.world_size, run.directory)
+    log.info("%s, %s; global batch %d; files in %s", runtime.describe(), precision, cfg.TRAIN.BATCH_SIZE * runtime.world_size,
+             run.directory)

@@ -109,7 +109,7 @@ def train_run(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Outcom
         with runtime.agree():
             if runtime.is_main:
                 with run.writing():
-                    open_run(cfg, run, chosen, point, runtime, train_set)
+                    open_run(cfg, run, chosen, point, runtime, train_set, training.precision.name)
                     seen.write(run)
         if cfg.AUTO:   # what was chosen is there
             args.cfg, args.words = [str(run.directory / "config.yaml")], []

@@ -28,7 +28,7 @@ CHOICES = {
     **declared(TREE, Choice),
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
     "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"), "TEST.BEST_BY": tuple(BEST_BY), "TEST.PART": ("valid", "test"),
-    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"),
+    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.AMP_DTYPE": ("auto", "float16", "bfloat16"),
 }
 NAMES = {"TRANSFORMS.TRAIN_TRANSFORMS": TRANSFORMS, "TRANSFORMS.TEST_TRANSFORMS": TRANSFORMS, "HEADS.TYPES": HEADS}   # lists
 

@@ -1,6 +1,7 @@
 """From the config to objects; with build_data and build_loading, the only modules under lib/ that read it."""
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -217,7 +218,7 @@ def build_update(cfg: Config, class_counts: Tensor) -> Update:
 
 
 def build_precision(cfg: Config, device: torch.device) -> Precision:
-    return choose_precision(device, cfg.TRAIN.APEX, cfg.TRAIN.AMP_BACKEND)
+    return choose_precision(device, cfg.TRAIN.APEX, cfg.TRAIN.AMP_BACKEND, cfg.TRAIN.AMP_DTYPE)
 
 
 def build_step(cfg: Config, step: EagerStep, runtime: Runtime) -> TrainStep:
@@ -236,4 +237,5 @@ def build_plan(cfg: Config, train_set: ImageSet) -> Plan:
 def build_generation(cfg: Config, train_set: ImageSet, network: Network, device: torch.device) -> Generation:
     """The generator of the images of CAM-based sampling, on ``device``, where the network is."""
     return Generation(train_set, network, build_normalize(cfg, train_set, device), tuple(cfg.INPUT_SIZE), device,
+                      autocast=build_precision(cfg, device).autocast if cfg.TRAIN.AMP_DTYPE == "bfloat16" else nullcontext,
                       batch_size=valid_batch_size(cfg, device), num_readers=max(cfg.TRAIN.NUM_WORKERS, 1))

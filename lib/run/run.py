@@ -122,7 +122,7 @@ class Run:
         if position[1] == 0 and checkpoint.position(checkpoint.peek(last)) != position:
             own_files.second_name(source, last)
 
-    def open(self, config: str, first_epoch: int, hardware: str, tensorboard: bool) -> None:
+    def open(self, config: str, first_epoch: int, hardware: str, tensorboard: bool, precision: str = "float32") -> None:
         """Makes the folders, writes config and environment, drops history from ``first_epoch`` on."""
         try:
             self.models.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class Run:
             own_files.remove_unfinished(self.directory)
             log_to_file(self.directory / "log.txt")
             write_text_atomically(self.directory / "config.yaml", config)
-            self._record_environment(hardware, first_epoch)
+            self._record_environment(environment(hardware, precision), first_epoch)
             kept = [entry for entry in self.history() if entry["epoch"] < first_epoch]
             write_text_atomically(self.history_file, "".join(json.dumps(entry) + "\n" for entry in kept))
             if tensorboard:
@@ -138,10 +138,10 @@ class Run:
         except OSError as error:
             raise self.cannot_write(error) from error
 
-    def _record_environment(self, hardware: str, first_epoch: int) -> None:
+    def _record_environment(self, facts: dict[str, Any], first_epoch: int) -> None:
         """environment.json has one entry per start, so that a resumed run tells all machines it was on."""
         git, diff = git_state()
-        entry = environment(hardware) | {"launch": launch(), "first_epoch": first_epoch, "git": git}
+        entry = facts | {"launch": launch(), "first_epoch": first_epoch, "git": git}
         write_text_atomically(self.directory / "environment.json", json.dumps([*self.sessions(), entry], indent=2) + "\n")
         if diff:
             write_text_atomically(self.directory / "uncommitted.diff", diff)
