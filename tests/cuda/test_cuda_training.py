@@ -29,6 +29,7 @@ def last(tmp_path, name: str) -> dict:
 
 FAMILIES = {
     "plain": [],
+    "bfloat16": ["TRAIN.AMP_DTYPE", "bfloat16"],
     "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
     "manifold_mix_up": ["TRAIN.COMBINER.TYPE", "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "layer2"],
     "remix": ["TRAIN.COMBINER.TYPE", "remix"],

@@ -17,6 +17,7 @@ FAMILIES = {
     "plain": [],
     "adam and cosine": ["TRAIN.OPTIMIZER.TYPE", "ADAM", "TRAIN.OPTIMIZER.BASE_LR", "1e-3", "TRAIN.LR_SCHEDULER.TYPE", "cosine"],
     "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
+    "bfloat16": ["TRAIN.AMP_DTYPE", "bfloat16"],
     "DRS": ["TRAIN.SAMPLER.TYPE", "weighted sampler", "TRAIN.TWO_STAGE.DRS", "True", "TRAIN.TWO_STAGE.START_EPOCH", "2"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True",
                  "TRAIN.TWO_STAGE.START_EPOCH", "2"],
@@ -26,6 +27,7 @@ FAMILIES = {
     "LWS": ["CLASSIFIER.TYPE", "LWS", "BACKBONE.FREEZE_BN", "True"],
 }
 SECOND_STAGES = ("cRT", "LWS")
+SHORT = [("plain", "save"), ("bfloat16", "save")]
 
 
 def run(tmp_path, name: str, words: list[str], epochs: int = 4) -> int:
@@ -51,8 +53,8 @@ def same(first, second) -> bool:
 
 
 @pytest.mark.parametrize(("family", "moment"), [
-    ("plain", "save"), *(pytest.param(family, moment, marks=pytest.mark.slow if moment == "record" else pytest.mark.long)
-                         for family, moment in product(FAMILIES, ("record", "save")) if (family, moment) != ("plain", "save"))])
+    *SHORT, *(pytest.param(family, moment, marks=pytest.mark.slow if moment == "record" else pytest.mark.long)
+              for family, moment in product(FAMILIES, ("record", "save")) if (family, moment) not in SHORT)])
 def test_interrupted_in_the_third_epoch(tmp_path, tiny, monkeypatch, family, moment):
     words = [*tiny, *FAMILIES[family]]
     if family in SECOND_STAGES:
