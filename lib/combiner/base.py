@@ -1,4 +1,5 @@
 """The contract every combiner follows, and how examples find the partners they are mixed with."""
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ class Combiner(nn.Module, Part):
         needs_loss: the only loss that takes what it gives, None for any.
         needs_heads: heads of the network that it reads (HEADS.TYPES).
         mixes: whether the labels of an example are two, which some losses do not take (``LongTailLoss.mixes``).
+        whole_batches: whether it learns from each batch as a whole, which so cannot be cut into pieces (UPDATE.ACCUMULATE).
         sums_examples: whether its loss is a sum of terms of the criterion, which an update rule may weigh by class.
 
     Args:
@@ -50,11 +52,19 @@ class Combiner(nn.Module, Part):
     needs_heads: tuple[str, ...] = ()
     mixes = False
     sums_examples = True
+    whole_batches = False
     class_counts: Tensor
 
     def __init__(self, class_counts: Tensor) -> None:
         super().__init__()
         self.register_buffer("class_counts", class_counts.long(), persistent=False)
+
+    def expect(self, dims: Mapping[str, int]) -> None:
+        """Called once, before its state is loaded.
+
+        Args:
+            dims: of the vectors that each head of ``needs_heads`` gives.
+        """
 
     def origin(self) -> str:
         """A digest of what it has besides its options, such as the weights of a teacher; empty where that is nothing."""

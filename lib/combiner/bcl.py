@@ -43,12 +43,17 @@ class BalancedContrast(Combiner):
 
     def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, *views: Tensor) -> Step:
         whole = network(torch.cat([images, *views]))
-        first = Output(whole.logits[:len(labels)], whole.features[:len(labels)],
-                       {name: value[:len(labels)] for name, value in whole.heads.items()})
+        first = first_of(whole, len(labels))
         projected, prototypes = whole.heads["projection"][len(labels):], whole.heads["prototypes"][0]
         contrast = balanced_contrast(projected, labels.repeat(len(views)), prototypes, self.temperature)
         loss = self.loss_weight * criterion(first, labels) + self.contrast_weight * contrast
         return Step(loss, first.logits, labels)
+
+
+def first_of(output: Output, number: int) -> Output:
+    """The output of the first ``number`` images."""
+    features = None if output.features is None else output.features[:number]
+    return Output(output.logits[:number], features, {name: value[:number] for name, value in output.heads.items()})
 
 
 def balanced_contrast(vectors: Tensor, labels: Tensor, prototypes: Tensor, temperature: float) -> Tensor:

@@ -173,7 +173,7 @@ TREE.TRAIN.TENSORBOARD.ENABLE = True  # write event files for TensorBoard
 
 TREE.TRAIN.COMBINER = Node()
 TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | cut_mix | cmo | uni_mix | dive
-                                      # | bcl
+                                      # | bcl | proco
 TREE.TRAIN.COMBINER.ALPHA = 1.0       # share of an image in a mixture ~ Beta(ALPHA, ALPHA)
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP = Node()
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION = "pool"   # after layer1 ... layer4 | pool | fc (logits)
@@ -195,6 +195,10 @@ TREE.TRAIN.COMBINER.BCL = Node()                 # two further views of each ima
 TREE.TRAIN.COMBINER.BCL.LOSS_WEIGHT = 1.0        # of LOSS_TYPE, on the first view
 TREE.TRAIN.COMBINER.BCL.CONTRAST_WEIGHT = 0.35   # of the contrastive loss
 TREE.TRAIN.COMBINER.BCL.TEMPERATURE = 0.07       # by which similarities are divided in it
+
+TREE.TRAIN.COMBINER.PROCO = Node()               # likewise, with the distribution of each class's vectors
+TREE.TRAIN.COMBINER.PROCO.CONTRAST_WEIGHT = 1.0
+TREE.TRAIN.COMBINER.PROCO.TEMPERATURE = 0.1
 
 TREE.TRAIN.UPDATE = Node()
 TREE.TRAIN.UPDATE.TYPE = "plain"      # plain | two passes: sam | asam | three: imb_sam | focal_sam

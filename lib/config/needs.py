@@ -38,6 +38,9 @@ def of_combiner(cfg: Config) -> Iterator[str]:
     if rule in UPDATES and UPDATES[rule].splits_loss and not combiner.sums_examples:
         yield (f"TRAIN.UPDATE.TYPE: {rule} weighs each example's loss by its class, and the loss of {key} {name} is not a sum "
                "over examples; sam and asam take any")
+    if combiner.whole_batches and cfg.TRAIN.UPDATE.ACCUMULATE > 1:
+        yield (f"TRAIN.UPDATE.ACCUMULATE: TRAIN.COMBINER.TYPE {name} learns from each batch as a whole, so that it cannot be cut "
+               f"into pieces, got {cfg.TRAIN.UPDATE.ACCUMULATE}; 1 or a smaller TRAIN.BATCH_SIZE works")
     missing = [head for head in combiner.needs_heads if head not in cfg.HEADS.TYPES]
     if missing:
         yield f"{key}: {name} needs {', '.join(missing)} in HEADS.TYPES, got {list(cfg.HEADS.TYPES)}"

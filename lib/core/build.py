@@ -171,6 +171,7 @@ def build_combiner(cfg: Config, class_counts: Tensor, identity: Identity | None 
         options[section] = {**options[section], option: trained}
     combiner = COMBINERS.build(name, options, class_counts)
     combiner.max_epoch = cfg.TRAIN.MAX_EPOCH
+    combiner.expect({head: cfg.HEADS[HEADS.section(head)].DIM for head in combiner.needs_heads})
     return combiner
 
 

@@ -201,6 +201,12 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def sum_over_ranks(tensor: Tensor) -> None:
+    """In place."""
+    if num_ranks() > 1:
+        dist.all_reduce(tensor)
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """The mean over the ranks, of gradients that are not DDP's."""
     average(parameter.grad for parameter in parameters if parameter.grad is not None)

@@ -111,7 +111,7 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    methods = ["balpoe", "bcl", "cmo", "curriculum", "ride", "sade"]   # which say what the network or the transforms are
+    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "sade"]   # which say what the network or the transforms are
     known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 

@@ -88,6 +88,7 @@ def parts(combiner: str, loss: str, precision: Precision | None = None, optimize
     precision = precision or Precision()
     precision.prepare(network, optimizer)
     combiner = COMBINERS[combiner](COUNTS, **teacher, **options)
+    combiner.expect(dict.fromkeys(combiner.needs_heads, 5))
     return EagerStep(network, criterion.to(device), combiner.to(device), optimizer, precision)
 
 

@@ -34,6 +34,8 @@ GENERATION = "CAM generation"
 EXPERTS = {"LOSS.LOSS_TYPE": "BalPoE", "CLASSIFIER.TYPE": "CosineFC", "NETWORK.EXPERTS.NUM": "2", "TRAIN.COMBINER.TYPE": "mix_up"}
 VIEWS = {"TRAIN.COMBINER.TYPE": "bcl", "HEADS.TYPES": "[projection, prototypes]", "LOSS.LOSS_TYPE": "BalancedSoftmaxCE",
          "TRANSFORMS.VIEWS": "[[random_crop], [random_resized_crop, color_jitter]]"}
+PROCO = {"TRAIN.COMBINER.TYPE": "proco", "HEADS.TYPES": "[projection]", "LOSS.LOSS_TYPE": "BalancedSoftmaxCE",
+         "TRANSFORMS.VIEWS": "[[random_crop], [random_resized_crop, color_jitter]]"}
 CURRICULUM = {"TRANSFORMS.TRAIN_TRANSFORMS": "[random_crop, curriculum]", "TRANSFORMS.PROCESS_DETAIL.CURRICULUM.THRESHOLD": "0.3"}
 FAMILIES = {   # name: overrides
     "plain": {},
@@ -52,6 +54,7 @@ FAMILIES = {   # name: overrides
     "MaxNorm": {**SECOND_STAGE, "CLASSIFIER.TYPE": "MaxNorm", "CLASSIFIER.MaxNorm.EVERY": "step",
                 "LOSS.LOSS_TYPE": "ClassBalancedBCE", "TRAIN.OPTIMIZER.WEIGHT_DECAY": "0.1"},
     "views": VIEWS,
+    "ProCo": PROCO,
     "curriculum": CURRICULUM,
     "files": {"DATASET.IN_MEMORY": "never"},
     "files by two workers": {"DATASET.IN_MEMORY": "never", "TRAIN.NUM_WORKERS": "2", "TEST.NUM_WORKERS": "2"},
@@ -62,6 +65,7 @@ FAMILIES = {   # name: overrides
     "two ranks MaxNorm": {**SECOND_STAGE, "CLASSIFIER.TYPE": "MaxNorm", "LOSS.LOSS_TYPE": "ClassBalancedBCE",
                           "TRAIN.BATCH_SIZE": "32", "TRAIN.OPTIMIZER.WEIGHT_DECAY": "0.1"},
     "two ranks views": {**VIEWS, "TRAIN.BATCH_SIZE": "32"},
+    "two ranks ProCo": {**PROCO, "TRAIN.BATCH_SIZE": "32", "TRAIN.UPDATE.TYPE": "sam"},
 }
 SPOTS = ("write", "fsync", "replace", "rename", "unlink", "link", "savefig")   # where a process kills itself, see ``kill_at``
 
