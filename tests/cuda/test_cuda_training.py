@@ -161,9 +161,10 @@ def test_no_transform_waits_for_the_device(name):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_captured_graph_draws_anew_when_the_seed_changes():
+@pytest.mark.parametrize(("name", "options"), [("SEQL", {"gamma": 0.5, "lambda_": 0.2}), ("GCL", {})])
+def test_a_captured_graph_draws_anew_when_the_seed_changes(name, options):
     logits, labels = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
-    expected, loss = (LOSSES["SEQL"](torch.tensor([50, 9, 3, 1]), gamma=0.5, lambda_=0.2) for _ in range(2))
+    expected, loss = (LOSSES[name](torch.tensor([50, 9, 3, 1]), **options) for _ in range(2))
     loss, on_device = loss.to(CUDA), (logits.to(CUDA), labels.to(CUDA))
     loss(*on_device)   # so that nothing is loaded while the graph is captured
     graph = torch.cuda.CUDAGraph()
