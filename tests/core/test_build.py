@@ -94,7 +94,7 @@ def test_a_second_stage_implies_a_frozen_backbone(name, shapes, stop):
 
 
 @pytest.mark.parametrize(("factor", "groups"), [
-    ("0.2", [([(10, 64), (10,)], 0.2), ([(10,)], 1.0)]), ("0", [([(10,)], 1.0)])])
+    ("0.2", [([(10,)], 1.0), ([(10, 64), (10,)], 0.2)]), ("0", [([(10,)], 1.0)])])
 def test_lws_trains_its_linear_layer_at_a_rate_of_its_own(factor, groups):
     cfg = config("CLASSIFIER.TYPE", "LWS", *FIRST, "./first.pth", "CLASSIFIER.LWS.TRAIN_FC", True,
                  "TRAIN.OPTIMIZER.LR_FACTORS", f"['classifier.fc={factor}']")

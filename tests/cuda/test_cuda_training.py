@@ -33,6 +33,7 @@ FAMILIES = {
     "manifold_mix_up": ["TRAIN.COMBINER.TYPE", "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "layer2"],
     "remix": ["TRAIN.COMBINER.TYPE", "remix"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True"],
+    "GCL": ["LOSS.LOSS_TYPE", "GCL", "CLASSIFIER.TYPE", "FCNorm", "LOSS.GCL.FOCAL_GAMMA", "1", "TRAIN.COMBINER.TYPE", "mix_up"],
     "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix"],
     "SAM": ["TRAIN.UPDATE.TYPE", "sam", "TRAIN.UPDATE.CLIP_NORM", "1.0", "TRAIN.COMBINER.TYPE", "mix_up"],
     "experts": ["NETWORK.EXPERTS.NUM", "3", "CLASSIFIER.TYPE", "CosineFC", "LOSS.LOSS_TYPE", "BalPoE"],

@@ -89,6 +89,7 @@ def test_it_is_evaluated_as_it_was_trained(chain, capsys):
     assert f"Top1: {100 * top1:.2f}%" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_switch_of_batchnorm_and_a_factor_of_0(chain, tmp_path, no_figures):
     """The other way round than in the chain; and at the factor 0 scales alone are trained, as by LWS of old."""
     expected, (first, second) = chain[0], runs(chain)

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 class LWS(Classifier):
     """Learnable weight scaling: the logits of a first stage's linear layer, each times the scale of its class.
 
-    logits_c = s_c · (w_c · x + b_c), (B, D) to (B, C); w and b are frozen, s begins at 1 and is learned. Kang et al., as
-    for cRT; theirs has no bias. A first stage with FC or cRT fits; one with LWS continues with its scales.
+    logits_c = s_c · (w_c · x + b_c), (B, D) to (B, C); w and b are frozen unless ``train_fc``, s begins at 1 and is learned.
+    Kang et al., as for cRT; theirs has no bias. A first stage with FC or cRT fits; one with LWS continues with its scales.
 
     Args:
         train_fc: w and b are learned as well, most often at a lower rate (LR_FACTORS "classifier.fc=0.2"): MiSLAS, Zhong et al.,
