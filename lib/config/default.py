@@ -78,11 +78,13 @@ TREE.MODULE = Node()
 TREE.MODULE.TYPE = "GAP"              # GAP: mean over the positions | Identity: all positions go to the classifier
 
 TREE.CLASSIFIER = Node()
-TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss) | CosineFC | second stages: cRT | LWS | MaxNorm
-                                      # | DisAlign | MARC
+TREE.CLASSIFIER.TYPE = "FC"           # FC | FCNorm (cosines, for LDAMLoss and GCL) | CosineFC | second stages: cRT | LWS
+                                      # | MaxNorm | DisAlign | MARC
 TREE.CLASSIFIER.BIAS = True           # bias of FC, cRT and the other second stages
 TREE.CLASSIFIER.CosineFC = Node()
 TREE.CLASSIFIER.CosineFC.SCALE = 30.0         # factor of the cosines, in the network
+TREE.CLASSIFIER.LWS = Node()
+TREE.CLASSIFIER.LWS.TRAIN_FC = False          # the first stage's linear layer is trained with its scales (MiSLAS)
 TREE.CLASSIFIER.MaxNorm = Node()
 TREE.CLASSIFIER.MaxNorm.DELTA = 0.1           # the longest class vector allowed: DELTA of the way from the first stage's shortest
 TREE.CLASSIFIER.MaxNorm.EVERY = "epoch"       # epoch | step, after which longer ones are shortened
@@ -116,6 +118,11 @@ TREE.LOSS.FocalLoss.GAMMA = 2.0
 TREE.LOSS.LDAMLoss = Node()
 TREE.LOSS.LDAMLoss.SCALE = 30.0                  # factor of the cosines
 TREE.LOSS.LDAMLoss.MAX_MARGIN = 0.5              # margin of the rarest class
+TREE.LOSS.GCL = Node()
+TREE.LOSS.GCL.SCALE = 30.0                       # factor of the cosines
+TREE.LOSS.GCL.NOISE = 0.5                        # size of the noise that lowers the rarest class's cosines
+TREE.LOSS.GCL.MARGIN = 0.0                       # of every label
+TREE.LOSS.GCL.FOCAL_GAMMA = 0.0                  # examples are weighted by (1 - p_y) ** FOCAL_GAMMA
 TREE.LOSS.CDT = Node()
 TREE.LOSS.CDT.GAMMA = 0.2                        # class temperature (n_max / n_c) ** GAMMA
 TREE.LOSS.SEQL = Node()

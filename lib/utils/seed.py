@@ -55,8 +55,12 @@ def uniform(seed: Tensor, shape: Sequence[int]) -> Tensor:
     Number Generators, OOPSLA 2014. No generator, so they are equal on all devices, and a CUDA graph that was captured
     draws new numbers when the seed in its memory changes.
     """
-    number = torch.arange(1, math.prod(shape) + 1, device=seed.device).view(tuple(shape))
-    state = seed + number * -0x61C8864680B583EB      # 2^64 / golden ratio; int64 wraps around, so signs mean nothing here
+    return uniform_at(seed, torch.arange(1, math.prod(shape) + 1, device=seed.device).view(tuple(shape)))
+
+
+def uniform_at(seed: Tensor, places: Tensor) -> Tensor:
+    """The numbers that stand at ``places``, int64 from 1 on, in the sequence of ``uniform``; of the shape of ``places``."""
+    state = seed + places * -0x61C8864680B583EB      # 2^64 / golden ratio; int64 wraps around, so signs mean nothing here
     state = (state ^ shift_right(state, 30)) * -0x40A7B892E31B1A47
     state = (state ^ shift_right(state, 27)) * -0x6B2FB644ECCEEE15
     return shift_right(state ^ shift_right(state, 31), 40).float() / 2**24

@@ -180,7 +180,8 @@ def test_every_loss_is_finite_at_the_bounds_of_its_options(key, bound):
     targets = torch.tensor([0, 0, 1, 1, 2, 3, 0, 0])
     for scale in (1, 30, 1000):
         logits = torch.randn(8, 5, generator=generator) * scale
-        logits = (logits.tanh() if cfg.LOSS.LOSS_TYPE == "LDAMLoss" else logits).requires_grad_()   # whose logits are cosines
+        cosines = type(criterion).needs_classifier == "FCNorm"
+        logits = (logits.tanh() if cosines else logits).requires_grad_()
         if hasattr(criterion, "on_batch"):
             criterion.on_batch(torch.tensor(5))
         number = type(criterion).num_experts or 2

@@ -14,14 +14,15 @@ CONFIGS, TRICKS = ROOT / "configs", ROOT / "configs/tricks"
 BASELINE = CONFIGS / "fashion_lt/baseline/fashion_im100.yaml"
 FRAGMENTS = sorted(path.stem for path in TRICKS.glob("*.yaml"))
 FAMILIES = {   # what one of each family may be stacked with one of any other
-    "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "seql", "cdt", "bsce",
+    "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "gcl", "seql", "cdt", "bsce",
              "influence_balanced", "logit_adjustment", "vs", "lade"],
     "update": ["sam", "asam", "imb_sam", "focalsam"],
     "mixup": ["input_mixup", "manifold_mixup", "remix", "remix_averaged", "cut_mix", "uni_mix"],
     "draw": ["balance_sampling", "square_sampling", "progressive_sampling", "bbn_sampling"],
     "deferral": ["drw", "drs"],
 }
-LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm", "disalign", "marc"]
+LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm", "disalign", "marc",
+                "gcl_stage2", "mislas", "los"]
 PAIRS = [(a, b) for one, other in combinations(FAMILIES.values(), 2) for a in one for b in other]
 NEEDS = {"drs": ["balance_sampling"]}   # nothing to defer without
 REFUSED = {   # pairs that make no sense, by the key that says so
@@ -111,7 +112,7 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "sade"]   # which say what the network or the transforms are
+    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "sade", "weight_decay"]   # of network, transforms or optimizer
     known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 

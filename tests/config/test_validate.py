@@ -17,7 +17,9 @@ LOSS_OPTIONS = {   # values out of range, just outside where that can be
     "ClassBalanceFocal.GAMMA": NOT_NEGATIVE, "CrossEntropyLabelSmooth.EPSILON": BELOW_ONE,
     "CrossEntropyLabelAwareSmooth.SMOOTH_HEAD": BELOW_ONE, "CrossEntropyLabelAwareSmooth.SMOOTH_TAIL": BELOW_ONE,
     "CrossEntropyLabelAwareSmooth.SHAPE": ("concav", ""), "FocalLoss.GAMMA": NOT_NEGATIVE, "LDAMLoss.SCALE": POSITIVE,
-    "LDAMLoss.MAX_MARGIN": NOT_NEGATIVE, "CDT.GAMMA": NOT_NEGATIVE, "SEQL.GAMMA": SHARE, "SEQL.LAMBDA": SHARE,
+    "LDAMLoss.MAX_MARGIN": NOT_NEGATIVE, "GCL.SCALE": POSITIVE, "GCL.NOISE": NOT_NEGATIVE,
+    "GCL.MARGIN": NOT_NEGATIVE, "GCL.FOCAL_GAMMA": NOT_NEGATIVE,
+    "CDT.GAMMA": NOT_NEGATIVE, "SEQL.GAMMA": SHARE, "SEQL.LAMBDA": SHARE,
     "InfluenceBalancedLoss.ALPHA": POSITIVE, "DiVEKLD.POWER": POSITIVE, "DiVEKLD.TEMPERATURE": POSITIVE, "DiVEKLD.ALPHA": SHARE,
     "DiVEKLD.BASELOSS": ("BSCE", "DiVEKLD"), "ClassBalancedBCE.BETA": BELOW_ONE, "BalPoE.TAUS": ([], [11.0]),
     "LogitAdjustedCE.TAU": TAUS, "VSLoss.TAU": TAUS, "VSLoss.GAMMA": NOT_NEGATIVE, "LADE.ALPHA": NOT_NEGATIVE,
@@ -88,7 +90,7 @@ def test_unknown_transform():
     ({"TRAIN.LR_SCHEDULER.TYPE": "warmup_cosine", "TRAIN.LR_SCHEDULER.WARM_EPOCH": 60}, "TRAIN.LR_SCHEDULER.WARM_EPOCH",
      "the climb takes 60 epochs, and the cosine ends at epoch 60"),
     ({"TRAIN.COMBINER.TYPE": "dive"}, "TRAIN.COMBINER.DIVE.TEACHER_MODEL", "must name the teacher's checkpoint"),
-    ({"LOSS.LOSS_TYPE": "LDAMLoss"}, "LOSS.LOSS_TYPE", "FCNorm"),
+    ({"LOSS.LOSS_TYPE": "LDAMLoss"}, "LOSS.LOSS_TYPE", "FCNorm"), ({"LOSS.LOSS_TYPE": "GCL"}, "LOSS.LOSS_TYPE", "FCNorm"),
     ({"TRAIN.TWO_STAGE.DRS": True}, "TRAIN.TWO_STAGE.DRS", "weighted sampler"),
     ({"TRAIN.TWO_STAGE.DRS": True, "TRAIN.SAMPLER.TYPE": "bbn sampler"}, "TRAIN.TWO_STAGE.DRS", "two rows"),
     ({"TRAIN.TWO_STAGE.DRW": True, "TRAIN.TWO_STAGE.START_EPOCH": 60}, "TRAIN.TWO_STAGE.START_EPOCH", "MAX_EPOCH is 60"),
@@ -135,7 +137,7 @@ def test_options_of_losses_at_their_bounds_are_legal():
         assert check({f"LOSS.{key}": value for key, value in values.items()}) == []
 
 
-@pytest.mark.parametrize("name", sorted({*LOSSES} - {"LDAMLoss", "SEQL", "DiVEKLD", "BalPoE", "LADE", "SADE", "RIDE"}))
+@pytest.mark.parametrize("name", sorted({*LOSSES} - {"LDAMLoss", "GCL", "SEQL", "DiVEKLD", "BalPoE", "LADE", "SADE", "RIDE"}))
 def test_losses_that_can_be_deferred_need_nothing_else(name):
     assert check({"LOSS.LOSS_TYPE": name, "TRAIN.TWO_STAGE.DRW": True}) == []
 

@@ -25,6 +25,8 @@ WAYS = {
                           "TRAIN.SAMPLER.BBN_SAMPLER.TYPE", "balance", "TRAIN.COMBINER.CMO.WARM_UP", "0"],
     "LADE": ["LOSS.LOSS_TYPE", "LADE"], "VS, UniMix and DRW": ["LOSS.LOSS_TYPE", "VSLoss", "TRAIN.COMBINER.TYPE", "uni_mix",
                                                                "TRAIN.TWO_STAGE.DRW", "True", "TRAIN.TWO_STAGE.START_EPOCH", "1"],
+    "GCL, mixup and DRW": ["LOSS.LOSS_TYPE", "GCL", "CLASSIFIER.TYPE", "FCNorm", "LOSS.GCL.FOCAL_GAMMA", "1", *MIXUP,
+                           "TRAIN.TWO_STAGE.DRW", "True", "TRAIN.TWO_STAGE.START_EPOCH", "1"],
     "views": VIEWS, "views, SAM and experts' classifier": [*VIEWS, *SAM, "CLASSIFIER.TYPE", "CosineFC"],
     "curriculum and mixup": [*CURRICULUM, *MIXUP], "curriculum and experts": [*CURRICULUM, *EXPERTS],
     "an average": ["TRAIN.EMA_DECAY", "0.9"],

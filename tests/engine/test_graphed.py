@@ -73,6 +73,19 @@ def test_update_rules_with_a_shortened_gradient(rule, options):
     assert_recorded(make, recordings=2)
 
 
+def test_both_passes_of_a_recorded_step_meet_the_same_noise():
+    """At a radius of 0 the second gradient is the first one, so that the step is the plain one, recorded or not."""
+    def make(rule: str, **options: float) -> EagerStep:
+        step = parts("mix_up", "GCL")
+        step.network.dropout = nn.Identity()
+        return step._replace(update=UPDATES[rule](**options))
+
+    plain, sam = make("plain"), make("sam", rho=0.0, bn="first")
+    train(plain, CpuRecorder())
+    train(sam, CpuRecorder())
+    assert_same(plain, sam)
+
+
 def test_averaged_shares_and_adam():
     assert_recorded(lambda: parts("remix", "CostSensitiveCE", optimizer="ADAM", per_sample=False), recordings=2)
 

@@ -11,7 +11,7 @@ from lib.utils.schedule import Deferred
 
 REBALANCES_ONLY_UNDER_DRW = {
     "CrossEntropy", "CrossEntropyLabelSmooth", "CrossEntropyLabelAwareSmooth", "FocalLoss", "LDAMLoss", "LogitAdjustedCE",
-    "VSLoss", "RIDE"}
+    "VSLoss", "RIDE", "GCL"}
 NO_CLASS_WEIGHTS = {"CDT", "SEQL", "DiVEKLD"}   # a label of an empty class costs something
 
 

@@ -15,8 +15,12 @@ log = logging.getLogger(__name__)
 class LWS(Classifier):
     """Learnable weight scaling: the logits of a first stage's linear layer, each times the scale of its class.
 
-    logits_c = s_c · (w_c · x + b_c), (B, D) to (B, C); w and b are frozen, s begins at 1 and is learned. Kang et al., as
-    for cRT; theirs has no bias. A first stage with FC or cRT fits; one with LWS continues with its scales.
+    logits_c = s_c · (w_c · x + b_c), (B, D) to (B, C); w and b are frozen unless ``train_fc``, s begins at 1 and is learned.
+    Kang et al., as for cRT; theirs has no bias. A first stage with FC or cRT fits; one with LWS continues with its scales.
+
+    Args:
+        train_fc: w and b are learned as well, most often at a lower rate (LR_FACTORS "classifier.fc=0.2"): MiSLAS, Zhong et al.,
+            Improving Calibration for Long-Tailed Recognition, CVPR 2021, arXiv:2104.00466.
     """
 
     second_stage = True
@@ -24,9 +28,9 @@ class LWS(Classifier):
     fresh = ("scales",)
     why_no_tau_norm = "its scales are learned in the place of tau, which would undo them"
 
-    def __init__(self, num_features: int, num_classes: int, *, bias: bool = True) -> None:
+    def __init__(self, num_features: int, num_classes: int, *, bias: bool = True, train_fc: bool = False) -> None:
         super().__init__()
-        self.fc = FC(num_features, num_classes, bias=bias).requires_grad_(False)
+        self.fc = FC(num_features, num_classes, bias=bias).requires_grad_(train_fc)
         self.scales = nn.Parameter(torch.ones(num_classes))
 
     def forward(self, features: Tensor) -> Tensor:
