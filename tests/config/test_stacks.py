@@ -112,7 +112,7 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "sade", "weight_decay"]   # of network, transforms or optimizer
+    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "sade", "weight_decay"]   # of more than a loss
     known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 
