@@ -17,6 +17,7 @@ from lib.run.identity import KEYS, TRAINING, UNTOLD, VALIDATION, Difference, Ide
 from lib.run.own_files import (
     ADJUST_SWEEP,
     EVALUATIONS,
+    EXPERT_WEIGHTS,
     METRICS,
     REPORT,
     SHIFTED,
@@ -99,7 +100,8 @@ def reports(cfg: Config, evaluation: Evaluation) -> list[Path]:
     """Where its numbers are written."""
     options = cfg.TEST.TAU_NORM
     directory = evaluation.directory(float(options.TAU) if options.USE_TAU_NORM else None)
-    more = {SWEEP: options.SWEEP, ADJUST_SWEEP: cfg.TEST.SWEEP, SHIFTED: cfg.TEST.SHIFTS}
+    more = {SWEEP: options.SWEEP, ADJUST_SWEEP: cfg.TEST.SWEEP, SHIFTED: cfg.TEST.SHIFTS,
+            EXPERT_WEIGHTS: cfg.TEST.AGGREGATION.USE}
     return [directory / METRICS, *(evaluation.base / file for file, asked in more.items() if asked)]
 
 

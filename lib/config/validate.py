@@ -30,7 +30,10 @@ CHOICES = {
     "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"), "TEST.BEST_BY": tuple(BEST_BY), "TEST.PART": ("valid", "test"),
     "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.AMP_DTYPE": ("auto", "float16", "bfloat16"),
 }
-NAMES = {"TRANSFORMS.TRAIN_TRANSFORMS": TRANSFORMS, "TRANSFORMS.TEST_TRANSFORMS": TRANSFORMS, "HEADS.TYPES": HEADS}   # lists
+NAMES = {   # lists
+    "TRANSFORMS.TRAIN_TRANSFORMS": TRANSFORMS, "TRANSFORMS.TEST_TRANSFORMS": TRANSFORMS, "HEADS.TYPES": HEADS,
+    "TEST.AGGREGATION.TRANSFORMS": TRANSFORMS,
+}
 
 
 def validate(cfg: Config) -> list[str]:
@@ -107,6 +110,8 @@ def skeleton(cfg: Config) -> Backbone:
 
 def experts(cfg: Config) -> Iterator[str]:
     options, backbone = cfg.NETWORK.EXPERTS, cfg.BACKBONE.TYPE
+    if cfg.TEST.AGGREGATION.USE and options.NUM == 1:
+        yield "TEST.AGGREGATION.USE: weighs the experts of a network, and NETWORK.EXPERTS.NUM is 1; 3 has experts"
     if options.NUM == 1:
         return
     if backbone in BACKBONES and not any(ranges.sides(cfg.INPUT_SIZE)) and backbone != "timm":

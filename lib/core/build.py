@@ -26,6 +26,7 @@ from lib.core.build_loading import build_first_draw as build_first_draw
 from lib.core.build_loading import build_loader as build_loader
 from lib.core.build_loading import build_loaders as build_loaders
 from lib.core.build_loading import build_normalize as build_normalize
+from lib.core.build_loading import build_pair_loader as build_pair_loader
 from lib.core.build_loading import build_transforms as build_transforms
 from lib.core.build_loading import mean_and_std as mean_and_std
 from lib.core.build_loading import memory_format as memory_format

@@ -6,7 +6,7 @@ from torch import Tensor
 from yacs.config import CfgNode as Config
 
 from lib.data_transform import TRANSFORMS, Transform, normalize
-from lib.dataset import SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Loader, Ordered, make_loader
+from lib.dataset import SAMPLERS, Chosen, Draw, EpochBatches, EvalBatches, ImageSet, Loader, Ordered, make_loader
 from lib.device.runtime import Runtime
 from lib.utils.schedule import Deferred
 
@@ -40,6 +40,15 @@ def build_eval_loader(cfg: Config, images: ImageSet, runtime: Runtime) -> Loader
     """The loader that gives this rank's images once, in order, as validation sees them."""
     batches = EvalBatches(len(images.labels), valid_batch_size(cfg, runtime.device), runtime.rank, runtime.world_size)
     return build_loader(cfg, images, batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS, runtime)
+
+
+def build_pair_loader(cfg: Config, images: ImageSet, rows: Tensor, runtime: Runtime) -> Loader:
+    """The loader of some of a set's images in two augmented views (TEST.AGGREGATION), the same for every rank."""
+    options = cfg.TEST.AGGREGATION
+    draw = Chosen(images.labels, images.class_counts, options.EPOCHS, rows)
+    names = options.TRANSFORMS or cfg.TRANSFORMS.TRAIN_TRANSFORMS
+    return build_loader(cfg, images, EpochBatches(draw, options.BATCH_SIZE, seed=cfg.SEED), names, cfg.TEST.NUM_WORKERS, runtime,
+                        [names])
 
 
 def build_loader(cfg: Config, images: ImageSet, batches: EpochBatches | EvalBatches, names: list[str], workers: int,

@@ -14,13 +14,18 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("DiVEKLD")
 class DiVEKLD(LongTailLoss):
-    """The distillation loss of DiVE: α · T² · KL(q ‖ softmax(z / T)), averaged over the batch, + (1 − α) · base loss; DRW is that
-    of the base loss.
+    """The distillation loss of DiVE: factor · [α · T² · KL(q ‖ softmax(z / T)), averaged over the batch, + (1 − α) · base loss];
+    DRW is that of the base loss.
 
     q ∝ softmax(teacher / T) ** power over the classes; power is 1 unless ``power_norm``.
     He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
 
+    With the base loss RIDE, α 0.5, T 1.5 and factor 2 it is the distillation of Wang et al., RIDE, ICLR 2021, arXiv:2010.01809:
+    RIDE's loss + T² · KL from the teacher to the mean of the experts. The authors' code adds that up once per expert, which is
+    factor 2 · E.
+
     Args:
+        factor: of the whole loss.
         baseloss: a loss, or the registered name of one that is built with its usual options.
 
     Raises:
@@ -33,12 +38,13 @@ class DiVEKLD(LongTailLoss):
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, power_norm: bool = False,
                  power: Annotated[float, Range(0, 100, without_low=True)] = 0.5,
                  temperature: Annotated[float, Range(0.01, 1000)] = 3.0, alpha: Annotated[float, SHARE] = 0.5,
+                 factor: Annotated[float, Range(0, 1000, without_low=True)] = 1.0,
                  baseloss: Annotated[str | LongTailLoss, LOSSES] = "BalancedSoftmaxCE") -> None:
         super().__init__(class_counts, deferred)
         if isinstance(baseloss, str) and LOSSES[baseloss] is type(self):
             raise InputError("LOSS.DiVEKLD.BASELOSS: DiVEKLD stands beside another loss, such as BalancedSoftmaxCE")
         self.power = power if power_norm else 1.0
-        self.temperature, self.alpha = temperature, alpha
+        self.temperature, self.alpha, self.factor = temperature, alpha, factor
         self.base = LOSSES[baseloss](class_counts, deferred) if isinstance(baseloss, str) else baseloss
 
     @property
@@ -62,4 +68,5 @@ class DiVEKLD(LongTailLoss):
         teacher = F.log_softmax(at_least_float32(output.heads["teacher"]) * (self.power / self.temperature), dim=1)
         divergences = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
         distillation = self.temperature ** 2 * weighted_mean(divergences, None, sample_weight)
-        return self.alpha * distillation + (1 - self.alpha) * self.base(output, targets, sample_weight)
+        loss = self.alpha * distillation + (1 - self.alpha) * self.base(output, targets, sample_weight)
+        return self.factor * loss

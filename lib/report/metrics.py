@@ -1,6 +1,6 @@
 """From predictions to the numbers of long-tailed recognition."""
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -120,6 +120,10 @@ class Metrics:
         """What TEST.BEST_BY compares."""
         return {"accuracy": self.top1, "balanced": self.balanced_accuracy, "macro_f1": self.macro_f1}[best_by]
 
+    def outline(self) -> dict[str, float]:
+        """Top-1 and balanced accuracy, the shot groups, and the calibration error."""
+        return {"top1": self.top1, "balanced_accuracy": self.balanced_accuracy, **self.shots, "ece": self.ece}
+
     def history_entry(self) -> dict[str, Any]:
         """What history.jsonl keeps; a loss that is not finite is None."""
         scores = {criterion.key: self.score(name) for name, criterion in BEST_BY.items()}
@@ -153,12 +157,14 @@ class Evaluated(NamedTuple):
 
     Attributes:
         unreadable: what is wrong with images in whose place another of their class was evaluated, by their number.
+        experts: of each expert alone, where there are several (NETWORK.EXPERTS.NUM).
     """
 
     predictions: Predictions
     metrics: Metrics
     images: ImageSet
     unreadable: Mapping[int, str] = {}
+    experts: Sequence[Metrics] = ()
 
 
 def shot_groups(class_counts: np.ndarray, bounds: ShotBounds) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from lib.report.metrics import Evaluated, Metrics
 from lib.report.mistakes import Mistake, Mistakes
 from lib.report.pictures import data_uri, is_small, png_uri
 from lib.report.predictions import Predictions
+from lib.report.tables import expert_rows
 from lib.utils.text import count, printable, without_surrogates
 
 FOLDER = Path(__file__).parent / "page_files"
@@ -78,7 +79,7 @@ class ClassRow(NamedTuple):
 
 def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], background: Background) -> str:
     """The page as HTML; names are escaped."""
-    predictions, metrics, images, unreadable = evaluated
+    predictions, metrics, images, unreadable, experts = evaluated
     names = [printable(name) for name in images.class_names]
     style, script = (read(name) for name in ("style.css", "script.js"))
     changed, unchanged = split_settings(background.settings)
@@ -88,6 +89,7 @@ def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], back
         groups=[group_row(metrics, name) for name in metrics.shots],
         classes=class_rows(metrics, predictions, names), confusions=frequent_confusions(predictions, names),
         empty=[names[number] for number in np.flatnonzero(metrics.valid_images == 0)], unreadable=len(unreadable),
+        experts=expert_rows(metrics, experts) if experts else [],
         mistakes=shown.mistakes, picture=lambda mistake: picture(mistake, shown.pictures), path=lambda index: images.path(index),
         figures={name: png_uri(data) for name, data in shown.figures.items()}, calibration=judge_confidence(shown.bins),
         changed=changed, unchanged=unchanged, facts=flat(background.environment))

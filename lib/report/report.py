@@ -28,11 +28,12 @@ def write_report(directory: Path, evaluated: Evaluated, about: dict[str, Any], b
         about: what metrics.json says beside the numbers, such as the epoch and the checkpoint.
         background: what the page says beside them.
     """
-    predictions, metrics, images, unreadable = evaluated
+    predictions, metrics, images, unreadable, experts = evaluated
     names = images.class_names
     paths = {key: directory / name for key, name in FILES.items()}
     paths["mistakes"].parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(paths["metrics"], json.dumps(about | metrics.to_dict(), indent=2) + "\n")
+    numbers = metrics.to_dict() | ({"experts": [expert.outline() for expert in experts]} if experts else {})
+    write_text_atomically(paths["metrics"], json.dumps(about | numbers, indent=2) + "\n")
     write_text_atomically(paths["per_class"], class_csv(metrics, names))
     write_text_atomically(paths["predictions"], predictions_csv(predictions, images, unreadable))
     mistakes = find_mistakes(predictions, metrics, unreadable)

@@ -24,6 +24,20 @@ def summary(metrics: Metrics) -> str:
     return "\n".join([top, shots, *headline(metrics)])
 
 
+def expert_rows(metrics: Metrics, experts: Sequence[Metrics]) -> list[tuple[str, dict[str, float]]]:
+    """Each expert alone, and the mean of their logits, which is what a network of experts predicts with."""
+    names = [f"expert {number}" for number in range(1, len(experts) + 1)]
+    return [(name, one.outline()) for name, one in zip([*names, "mean logits"], [*experts, metrics])]
+
+
+def experts_table(metrics: Metrics, experts: Sequence[Metrics]) -> str:
+    rows = expert_rows(metrics, experts)
+    columns = list(rows[0][1])
+    lines = ["             " + "".join(f"{column.replace('_', ' '):>20}" for column in columns)]
+    lines += [f"{name:<13}" + "".join(f"{100 * row[column]:>19.2f}%" for column in columns) for name, row in rows]
+    return "\n".join(lines)
+
+
 def headline(metrics: Metrics) -> list[str]:
     """Balanced accuracy, and that of each shot group, with interval and number of images, a line each."""
     rows = [("Balanced", metrics.balanced_accuracy, metrics.interval(), metrics.valid_images)]

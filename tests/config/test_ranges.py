@@ -25,7 +25,7 @@ LISTS = {   # values that are refused
                                    [math.nan]),
     "DATASET.MEAN": CHANNEL, "DATASET.STD": (*CHANNEL, [0.1, 0.1, 0.0], [0.1, 0.1, 1e-9]),
     "TRANSFORMS.TRAIN_TRANSFORMS": (["randomcrop"], [""], [3], [["random_crop"]], ["a" * 10**5], [None]),
-    "TRANSFORMS.TEST_TRANSFORMS": (["centercrop"], [True]),
+    "TRANSFORMS.TEST_TRANSFORMS": (["centercrop"], [True]), "TEST.AGGREGATION.TRANSFORMS": (["randomcrop"], [3]),
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE": (*PAIR, [0.5, 1.1]),
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.RATIO": PAIR,
     "TEST.TAU_NORM.SWEEP": ([-0.1], [10.1], [math.nan], [math.inf], ["a"], [True], [[1.0]], [0.5, 1, 0.5],

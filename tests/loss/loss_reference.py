@@ -180,14 +180,14 @@ def influence_balanced(given, counts, active, alpha=1000.0):
     return mean(terms)
 
 
-def dive_kld(given, counts, active, power_norm=False, power=0.5, temperature=3.0, alpha=0.5):
+def dive_kld(given, counts, active, power_norm=False, power=0.5, temperature=3.0, alpha=0.5, factor=1.0):
     terms = []
     for row, teacher in zip(given.logits, given.teacher):
         student = softmax([value / temperature for value in row])
         raised = [p ** (power if power_norm else 1) for p in softmax([value / temperature for value in teacher])]
         shares = [value / sum(raised) for value in raised]
         terms.append(sum(q * math.log(q / p) for q, p in zip(shares, student)))
-    return alpha * temperature ** 2 * mean(terms) + (1 - alpha) * balanced_softmax_ce(given, counts, active)
+    return factor * (alpha * temperature ** 2 * mean(terms) + (1 - alpha) * balanced_softmax_ce(given, counts, active))
 
 
 def balpoe(given: Given, counts: list[int], active: bool, taus: tuple[float, ...] = (0.0, 1.0, 2.0)) -> float:

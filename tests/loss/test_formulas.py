@@ -20,7 +20,7 @@ OPTIONS = [
     ("GeneralizedReweightCE", {"rho": 0.3}), ("SADE", {"tau": 1.0}),
     ("RIDE", {"diversity": -0.45, "scale": 1.0}), ("RIDE", {"diversity": 0.0, "reweight_factor": 0.5}),
     ("ClassBalancedBCE", {"beta": 0.9}),
-    ("DiVEKLD", {"power_norm": True, "power": 2.0, "temperature": 1.5, "alpha": 0.9}),
+    ("DiVEKLD", {"power_norm": True, "power": 2.0, "temperature": 1.5, "alpha": 0.9, "factor": 3.0}),
 ]
 
 
