@@ -16,7 +16,7 @@ FEW_STEPS = 5         # of an epoch
 HIGH_RATE = 100.0
 MANY_WORKERS, WORKERS_PER_CORE = 16, 4   # fewer than that are never too many; published recipes have 16
 STEPWISE = ("multistep", "warmup")   # schedules with LR_STEP
-RANDOM = ("random", "jitter", "augment", "cutout")   # in the names of transforms that differ from time to time
+RANDOM = ("random", "jitter", "augment", "cutout", "blur")   # in the names of transforms that differ from time to time
 
 
 def doubts(cfg: Config) -> list[str]:

@@ -164,3 +164,23 @@ def test_the_published_combinations_are_stacks_of_a_baseline():
         stacked = load_config([base, *stack(*names)[1:]]).flat()
         published = load_config(CONFIGS / "cui_cifar/combinations/mixup_with_rebalancing" / recipe).flat()
         assert {key for key in stacked if stacked[key] != published[key]} == {"NAME"}
+
+
+@pytest.mark.parametrize("recipe", sorted((TRICKS.parent / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_says_everything_that_numbers_of_it_depend_on(recipe):
+    cfg = load_config([BASELINE, recipe, TRICKS / "bsce.yaml"])
+    own = read_flat(recipe, TREE.flat())
+    bases = [recipe.parent / base for base in [own.get(BASE, [])] if isinstance(base, str)]
+    said = own.keys() | {key for base in bases for key in own_recipe(base)}
+    wanted = {"TRANSFORMS.TRAIN_TRANSFORMS", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TRAIN.OPTIMIZER.BASE_LR",
+              "TRAIN.OPTIMIZER.WEIGHT_DECAY", "TRAIN.OPTIMIZER.NESTEROV", "TRAIN.LR_SCHEDULER.TYPE"}
+    assert wanted <= said
+    assert cfg.LOSS.LOSS_TYPE == "BalancedSoftmaxCE"
+    assert cfg.NAME.endswith(f"_{recipe.stem}_bsce")
+
+
+def own_recipe(path: Path) -> dict:
+    """What a recipe sets, the one that it is based on included."""
+    content = read_flat(path, TREE.flat())
+    base = content.pop(BASE, None)
+    return content | (own_recipe(path.parent / base) if base else {})
