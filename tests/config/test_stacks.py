@@ -22,7 +22,7 @@ FAMILIES = {   # what one of each family may be stacked with one of any other
     "deferral": ["drw", "drs"],
 }
 LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm", "disalign", "marc",
-                "gcl_stage2", "mislas", "los"]
+                "gcl_stage2", "mislas", "los", "h2t"]
 PAIRS = [(a, b) for one, other in combinations(FAMILIES.values(), 2) for a in one for b in other]
 NEEDS = {"drs": ["balance_sampling"]}   # nothing to defer without
 REFUSED = {   # pairs that make no sense, by the key that says so
@@ -112,7 +112,7 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "sade", "weight_decay"]   # of network, transforms or optimizer
+    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "sade", "weight_decay"]
     known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 
