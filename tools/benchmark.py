@@ -25,6 +25,7 @@ and, in processes of their own:
 
 Ratios are taken turn by turn; printed are medians and ranges over the turns.
 
+    python tools/benchmark.py --methods --cfg …    cost of a step with each method (tools/measure/methods.py)
     python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain (tools/measure/jpeg_readers.py)
     python tools/benchmark.py --scaling    cost as images, classes and ranks grow (tools/measure/scaling.py)
 """
@@ -46,7 +47,7 @@ from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.registry import closest
 from main.command import make_parser, run_command
-from tools.measure import jpeg_readers, report, scaling, startup
+from tools.measure import jpeg_readers, methods, report, scaling, startup
 from tools.measure.cam_rate import cam_rates
 from tools.measure.options import natural, new_file, positive
 from tools.measure.prepared import load_sets, prepare
@@ -107,6 +108,8 @@ def main(argv: Sequence[str]) -> int:
     for word, tool in (("--jpeg", jpeg_readers), ("--scaling", scaling)):
         if word in argv:
             return tool.main([other for other in argv if other != word])
+    if any(word.partition("=")[0] == "--methods" for word in argv):
+        return methods.main(argv)
     parser = make_parser(__doc__)
     usually = ",".join(USUALLY)
     parser.add_argument("--parts", default=usually, metavar="A,B", help=f"what to measure, also cam and run (default: {usually})")

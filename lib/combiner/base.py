@@ -36,6 +36,7 @@ class Combiner(nn.Module, Part):
         needs_heads: heads of the network that it reads (HEADS.TYPES).
         mixes: whether the labels of an example are two, which some losses do not take (``LongTailLoss.mixes``).
         whole_batches: whether it learns from each batch as a whole, which so cannot be cut into pieces (UPDATE.ACCUMULATE).
+        reads_maps: whether it needs to know the number of channels of the network's last feature maps.
         sums_examples: whether its loss is a sum of terms of the criterion, which an update rule may weigh by class.
 
     Args:
@@ -51,6 +52,7 @@ class Combiner(nn.Module, Part):
     needs_loss: str | None = None
     needs_heads: tuple[str, ...] = ()
     mixes = False
+    reads_maps = False
     sums_examples = True
     whole_batches = False
     class_counts: Tensor
@@ -63,7 +65,8 @@ class Combiner(nn.Module, Part):
         """Called once, before its state is loaded.
 
         Args:
-            dims: of the vectors that each head of ``needs_heads`` gives.
+            dims: of the vectors that each head of ``needs_heads`` gives; with ``reads_maps`` also "maps", the channels of the
+                last feature maps of one expert, and "experts", their number.
         """
 
     def origin(self) -> str:

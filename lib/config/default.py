@@ -181,7 +181,7 @@ TREE.TRAIN.TENSORBOARD.ENABLE = True  # write event files for TensorBoard
 
 TREE.TRAIN.COMBINER = Node()
 TREE.TRAIN.COMBINER.TYPE = "default"  # default | mix_up | manifold_mix_up | remix | bbn_mix | cut_mix | cmo | uni_mix | dive
-                                      # | bcl | proco
+                                      # | bcl | proco | h2t
 TREE.TRAIN.COMBINER.ALPHA = 1.0       # share of an image in a mixture ~ Beta(ALPHA, ALPHA)
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP = Node()
 TREE.TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION = "pool"   # after layer1 ... layer4 | pool | fc (logits)
@@ -197,6 +197,8 @@ TREE.TRAIN.COMBINER.CMO.WARM_UP = 3              # first (and one more) and last
 TREE.TRAIN.COMBINER.UNI_MIX = Node()
 TREE.TRAIN.COMBINER.UNI_MIX.ALPHA = 0.8          # of the Beta distribution; COMBINER.ALPHA is of the others
 TREE.TRAIN.COMBINER.UNI_MIX.TAU = -0.1           # a partner is drawn in proportion to n_c ** TAU
+TREE.TRAIN.COMBINER.H2T = Node()
+TREE.TRAIN.COMBINER.H2T.SHARE = 0.25             # of the channels of the last feature maps that are those of another image
 TREE.TRAIN.COMBINER.DIVE = Node()
 TREE.TRAIN.COMBINER.DIVE.TEACHER_MODEL = ""      # checkpoint of the teacher: a name in the run's models/, or a path with a "/"
 TREE.TRAIN.COMBINER.BCL = Node()                 # two further views of each image (TRANSFORMS.VIEWS) are contrasted

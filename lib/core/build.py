@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode as Config
 
-from lib.backbone import BACKBONES, Backbone, named
+from lib.backbone import BACKBONES, Backbone, Undrawn, named
 from lib.cam_sampling import Generation, Plan, make_plan
 from lib.combiner import COMBINERS, Combiner
 from lib.core.build_data import build_dataset as build_dataset
@@ -172,8 +172,16 @@ def build_combiner(cfg: Config, class_counts: Tensor, identity: Identity | None 
         options[section] = {**options[section], option: trained}
     combiner = COMBINERS.build(name, options, class_counts)
     combiner.max_epoch = cfg.TRAIN.MAX_EPOCH
-    combiner.expect({head: cfg.HEADS[HEADS.section(head)].DIM for head in combiner.needs_heads})
+    dims = {head: cfg.HEADS[HEADS.section(head)].DIM for head in combiner.needs_heads}
+    combiner.expect(dims | dims_of_maps(cfg) if combiner.reads_maps else dims)
     return combiner
+
+
+def dims_of_maps(cfg: Config) -> dict[str, int]:
+    """The channels of the last feature maps of one expert, and the number of experts."""
+    with torch.device("meta"), Undrawn():   # no memory, and no random numbers
+        backbone = build_backbone(cfg)
+    return {"maps": backbone.num_features // backbone.num_experts, "experts": backbone.num_experts}
 
 
 def build_trained(cfg: Config, key: str, num_classes: int, identity: Identity | None) -> Network:

@@ -22,7 +22,7 @@ FAMILIES = {   # what one of each family may be stacked with one of any other
     "deferral": ["drw", "drs"],
 }
 LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm", "disalign", "marc",
-                "gcl_stage2", "mislas", "los", "ride_distilled"]
+                "gcl_stage2", "mislas", "los", "ride_distilled", "h2t"]
 PAIRS = [(a, b) for one, other in combinations(FAMILIES.values(), 2) for a in one for b in other]
 NEEDS = {"drs": ["balance_sampling"], "ride_distilled": ["ride"]}   # nothing to defer, or to distil, without
 REFUSED = {   # pairs that make no sense, by the key that says so

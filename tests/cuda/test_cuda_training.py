@@ -48,6 +48,8 @@ FAMILIES = {
                           "TRAIN.SAMPLER.BBN_SAMPLER.TYPE", "balance", "TRAIN.COMBINER.CMO.WARM_UP", "0"],
     "UniMix, VS and policies": ["TRAIN.COMBINER.TYPE", "uni_mix", "LOSS.LOSS_TYPE", "VSLoss", "TRANSFORMS.TRAIN_TRANSFORMS",
                                 "[random_crop, random_rotation, auto_augment, rand_augment, cutout]"],
+    "H2T": ["TRAIN.COMBINER.TYPE", "h2t", "TRAIN.SAMPLER.TYPE", "bbn sampler", "BACKBONE.FREEZE", "True",
+            "NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", "{FIRST}/run/models/last.pth"],
     "LADE and ASAM": ["LOSS.LOSS_TYPE", "LADE", "TRAIN.UPDATE.TYPE", "asam"],
     "CutMix and ImbSAM": ["TRAIN.COMBINER.TYPE", "cut_mix", "TRAIN.UPDATE.TYPE", "imb_sam"],
 }

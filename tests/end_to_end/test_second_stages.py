@@ -32,6 +32,7 @@ class Chain(NamedTuple):
 CHAINS = {
     "gcl": Chain("digits_lt_gcl_input_mixup_epochs200", "gcl_stage2", False, 0.002, {"classifier.weight": "classifier.weight"}),
     "mislas": Chain("digits_lt_input_mixup_epochs200", "mislas", True, 0.1, SCALED, {"classifier.scales"}),
+    "h2t": Chain("digits_lt_input_mixup_epochs200", "h2t", True, 0.1, LINEAR),
     "los": Chain("digits_lt_weight_decay", "los", True, 5e-4, LINEAR),
     "weight_balancing": Chain("digits_lt_weight_decay", "max_norm", True, 0.01, LINEAR, {"classifier.radius"}),
 }
@@ -108,6 +109,7 @@ def test_the_switch_of_batchnorm_and_a_factor_of_0(chain, tmp_path, no_figures):
 @pytest.mark.parametrize(("stack", "epochs", "rate"), [   # of epoch e, from 0, as the authors' loops count
     (["gcl", "gcl_stage2"], 30, lambda e: 0.1 * 0.1 * 0.1 * (1 + math.cos(math.pi * e / 30))),
     (["mislas"], 10, lambda e: 0.1 * (1 + math.cos(math.pi * e / 10)) / 2),
+    (["h2t"], 10, lambda e: 0.1 * (1 + math.cos(math.pi * e / 10)) / 2),   # times 0.2, LR_FACTORS
     (["los"], 20, lambda e: 5e-4 * (1 + math.cos(math.pi * e / 20)) / 2),
     (["weight_decay"], 200, lambda e: 0.01 * (1 + math.cos(math.pi * e / 200)) / 2),
     (["input_mixup", "epochs200"], 200, lambda e: 0.1 * min((e + 1) / 5 * 2 / 3 + 1 / 3, 1) * 0.1 ** ((e >= 160) + (e >= 180)))])
@@ -122,7 +124,8 @@ def test_rates_are_the_authors_own(stack, epochs, rate):
 def test_a_second_stage_undoes_what_its_first_one_had():
     """Mixup, deferral, sampler and factors of rates of whatever is stacked before it."""
     before = [BASELINE, *(f"configs/tricks/{name}.yaml" for name in ("cut_mix", "square_sampling", "csce", "drw"))]
-    expected = {"mislas": ("default", "balance"), "los": ("default", None), "gcl_stage2": ("mix_up", "balance")}
+    expected = {"mislas": ("default", "balance"), "los": ("default", None), "gcl_stage2": ("mix_up", "balance"),
+                "h2t": ("h2t", None)}
     for name, (combiner, draw) in expected.items():
         options = load_config([*before, f"configs/tricks/{name}.yaml"]).TRAIN
         weighted = options.SAMPLER.WEIGHTED_SAMPLER.TYPE if options.SAMPLER.TYPE == "weighted sampler" else None
