@@ -39,7 +39,7 @@ from lib.utils.errors import InputError, RunFailedError
 from lib.utils.files import write_bytes_atomically
 from lib.utils.text import count, name_some, printable
 from main.command import exit_status
-from main.predict import find_pictures, positive, told_by
+from main.predict import add_prior, find_pictures, positive, told_by
 
 log = logging.getLogger("main.export")
 
@@ -49,7 +49,7 @@ CHECKED = 64   # images, unless --number says how many
 def run_export(args: argparse.Namespace) -> None:
     require_packages(args.format)
     path = find_checkpoint(args.checkpoint)
-    predictor = Predictor.load(path, "cpu", told_by(args.cfg))
+    predictor = Predictor.load(path, "cpu", told_by(args.cfg), args.prior)
     out = args.out or default_out(path, args.format)
     if args.out is None and out.parent.name == EXPORT:
         out.parent.mkdir(exist_ok=True)
@@ -57,7 +57,8 @@ def run_export(args: argparse.Namespace) -> None:
     images, whose = gather_images(path, predictor, args)
     began = time.monotonic()
     about = {"checkpoint": path.name, "epoch": checkpoint.load(path).get("epoch"),
-             "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "torch": str(torch.__version__)}
+             "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "torch": str(torch.__version__),
+             **({"prior": args.prior} if args.prior else {})}
     content = export(predictor, args.format, describe_model(predictor, about))
     result = check(opened(content, args.format), predictor, images)
     sizes = ", ".join(map(str, batch_sizes(result.images)))
@@ -145,6 +146,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--images", type=Path, nargs="+", metavar="PICTURES-OR-FOLDERS", help="what is compared")
     parser.add_argument("--number", type=positive, default=CHECKED, metavar="N", help=f"images compared (default {CHECKED})")
     parser.add_argument("--overwrite", action="store_true", help="replace an exported file that is already there")
+    add_prior(parser)
     parser.add_argument("--cfg", nargs="+", action="append", metavar="YAML",
                         help="of a checkpoint that does not tell how it was trained")
     return exit_status(lambda: run_export(parser.parse_args(argv)))

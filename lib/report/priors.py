@@ -62,13 +62,13 @@ class Adjustments(NamedTuple):
     shifts: dict[Shift, Tensor]
 
 
-def parse_shift(text: str) -> Shift | None:
-    """Of "forward-50" and the like; None for another text. Raises InputError for a ratio below 1."""
+def parse_shift(text: str, key: str = KEY) -> Shift | None:
+    """Of "forward-50" and the like; None for another text. Raises InputError, with ``key``, for a ratio below 1."""
     match = FORM.fullmatch(text)
     if match is None:
         return None
     if float(match[2]) < 1:
-        raise InputError(f"{KEY}: {text!r} has a ratio below 1; it is that of the most frequent to the rarest class")
+        raise InputError(f"{key}: {text!r} has a ratio below 1; it is that of the most frequent to the rarest class")
     return Shift(match[1] == "backward", float(match[2]))
 
 
@@ -76,44 +76,44 @@ def looks_like_a_file(text: str) -> bool:
     return "/" in text or "." in Path(text).name
 
 
-def read_prior(text: str, class_counts: Tensor, class_names: Sequence[str]) -> Tensor:
-    """The class probabilities q that TEST.PRIOR names, (C,) in float64, summing to 1.
+def read_prior(text: str, class_counts: Tensor, class_names: Sequence[str], key: str = KEY) -> Tensor:
+    """The class probabilities q that ``text``, the value of ``key``, names, (C,) in float64, summing to 1.
 
     A file holds JSON: a list of C positive numbers in the order of the classes, or an object of class name to number; they are
     divided by their sum. Raises InputError for anything else.
     """
-    shift = parse_shift(text)
+    shift = parse_shift(text, key)
     if text == UNIFORM:
         values = torch.ones(len(class_counts), dtype=torch.double)
     elif shift:
         values = torch.from_numpy(shift.shares(class_counts))
     else:
-        values = torch.tensor(numbers_of(Path(text).expanduser(), class_names), dtype=torch.double)
+        values = torch.tensor(numbers_of(Path(text).expanduser(), class_names, key), dtype=torch.double)
     return values / values.sum()
 
 
-def numbers_of(path: Path, class_names: Sequence[str]) -> list[float]:
+def numbers_of(path: Path, class_names: Sequence[str], key: str) -> list[float]:
     if not path.is_file():
-        raise MissingPathError(f"{KEY}: no file {path}; it is {FORMS}")
+        raise MissingPathError(f"{key}: no file {path}; it is {FORMS}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{KEY}: {path} is not JSON ({error}); [0.5, 0.3, 0.2] or {{\"cat\": 0.5, …}} would be") from error
+        raise InputError(f"{key}: {path} is not JSON ({error}); [0.5, 0.3, 0.2] or {{\"cat\": 0.5, …}} would be") from error
     if isinstance(content, dict):
         unknown = [name for name in content if name not in class_names]
         missing = [name for name in class_names if name not in content]
         if unknown:
-            raise InputError(f"{KEY}: {path} names a class {unknown[0]!r}; {closest(unknown[0], class_names)}")
+            raise InputError(f"{key}: {path} names a class {unknown[0]!r}; {closest(unknown[0], class_names)}")
         if missing:
-            raise InputError(f"{KEY}: {path} has no number for {len(missing)} of {len(class_names)} classes, such as "
+            raise InputError(f"{key}: {path} has no number for {len(missing)} of {len(class_names)} classes, such as "
                              f"{missing[0]!r}")
         content = [content[name] for name in class_names]
     if not isinstance(content, list) or len(content) != len(class_names):
         count = f"{len(content)} entries" if isinstance(content, list) else type(content).__name__
-        raise InputError(f"{KEY}: {path} must hold a number for each of {len(class_names)} classes, got {count}")
+        raise InputError(f"{key}: {path} must hold a number for each of {len(class_names)} classes, got {count}")
     for name, value in zip(class_names, content):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise InputError(f"{KEY}: {path} has {value!r} for {name!r}; a probability or a count above 0 is needed")
+            raise InputError(f"{key}: {path} has {value!r} for {name!r}; a probability or a count above 0 is needed")
     return [float(value) for value in content]
 
 

@@ -8,7 +8,9 @@ import torch
 
 from lib.dataset import DATASETS
 from lib.inference import Predictor
-from main import train, valid
+from lib.run import checkpoint
+from lib.utils.errors import InputError
+from main import predict, train, valid
 
 DIGITS = "configs/test/digits_lt.yaml"
 COUNTS = [139, 107, 83, 64, 49, 38, 29, 23, 17, 13]   # of tiny's ratio of 0.1
@@ -98,3 +100,38 @@ def test_a_training_that_re_balanced_in_another_way_is_said(trained, capsys):
     shown = capsys.readouterr()
     assert "FocalLoss re-balances in another way" in shown.out + shown.err
     assert "'weighted sampler' drew other shares" in shown.out + shown.err
+
+
+@pytest.mark.parametrize("prior", ["uniform", "backward-50", "file"])
+def test_predictions_with_a_known_prior_are_those_of_the_validation(trained, logits, tmp_path, prior):
+    (tmp_path / "prior.json").write_text(json.dumps([1, 1, 1, 1, 1, 1, 1, 1, 1, 100]))
+    prior = str(tmp_path / "prior.json") if prior == "file" else prior
+    images = DATASETS["IMBALANCEDIGITS"](False, "", (8, 8), ratio=0.1, random_seed=0, type_="exp")
+    own = Predictor.load(trained[1], prior=prior).probabilities(images.pixels())
+    assert own.argmax(dim=1).tolist() == predicted(evaluated(trained, "TEST.PRIOR", prior))
+    assert not torch.equal(own.argmax(dim=1), logits[0].argmax(dim=1))
+    torch.testing.assert_close(own.sum(dim=1), torch.ones(len(own)))
+
+
+def test_a_uniform_prior_changes_nothing_where_the_loss_has_the_training_prior(tmp_path, tiny):
+    words = [*tiny, "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "TRAIN.MAX_EPOCH", "1"]
+    assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *words]) == 0
+    images = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+    plain, uniform = (Predictor.load(tmp_path / "run", prior=prior).probabilities(images) for prior in ("", "uniform"))
+    torch.testing.assert_close(plain, uniform)
+
+
+@pytest.mark.parametrize(("prior", "message"), [
+    ("forwards-50", "--prior: must be \"uniform\", \"forward-50\""),
+    ("forward-0.5", "--prior: 'forward-0.5' has a ratio below 1"),
+    ("nothing.json", "--prior: no file nothing.json")])
+def test_a_prior_that_means_nothing_is_one_message(trained, tmp_path, capsys, prior, message):
+    assert predict.main([str(trained[1]), str(tmp_path), "--prior", prior]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_class_counts_has_no_prior_to_compare_with(trained, tmp_path):
+    state = checkpoint.load(trained[1] / "models/last.pth")
+    checkpoint.save({key: value for key, value in state.items() if key != "class_counts"}, [tmp_path / "old.pth"])
+    with pytest.raises(InputError, match=r"--prior: .*old\.pth does not hold the number of training images"):
+        Predictor.load(tmp_path / "old.pth", prior="uniform")
