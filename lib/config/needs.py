@@ -53,7 +53,7 @@ def of_loss(cfg: Config) -> Iterator[str]:
         if loss.needs_classifier not in (None, cfg.CLASSIFIER.TYPE):
             yield f"{key}: {name} needs CLASSIFIER.TYPE {loss.needs_classifier}, got {cfg.CLASSIFIER.TYPE}"
         if cfg.TRAIN.TWO_STAGE.DRW and not loss.deferrable:
-            yield f"TRAIN.TWO_STAGE.DRW: {name} has nothing to defer"
+            yield f"TRAIN.TWO_STAGE.DRW: {name} has no re-balancing to defer; set DRW to False"
         if loss.needs_experts and cfg.NETWORK.EXPERTS.NUM < 2:
             yield f"{key}: {name} needs NETWORK.EXPERTS.NUM 2 or more, got {cfg.NETWORK.EXPERTS.NUM}"
         elif loss.num_experts not in (None, cfg.NETWORK.EXPERTS.NUM):
