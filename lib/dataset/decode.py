@@ -152,7 +152,7 @@ class ImageFile(Source):
             yield
         except DAMAGED as error:
             reason = self.unknown() if "BytesIO" in str(error) else error
-            raise InputError(f"{self.name} is no image that can be read ({reason})") from error
+            raise InputError(f"{self.name} cannot be read as an image ({reason})") from error
 
 
     def unknown(self) -> str:

@@ -96,7 +96,7 @@ def test_an_unreadable_image_is_an_error_that_names_it(files_with_bad_one, worke
     with pytest.raises(UnreadableImageError) as caught:
         load(FileSet(files_with_bad_one), workers)
     assert str(caught.value).startswith("files[6]: ")
-    assert "cut.jpg is no image that can be read" in str(caught.value)
+    assert "cut.jpg cannot be read as an image" in str(caught.value)
     assert "DATASET.ON_BAD_IMAGE skip" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -131,7 +131,7 @@ def test_a_class_without_a_readable_image_is_an_error(files, tmp_path):
 
 def test_an_image_that_a_transform_cannot_take_is_named(files):
     reader = Reader(FileSet(files), [TRANSFORMS["random_crop"]((400, 400), padding=0)])
-    with pytest.raises(InputError, match=r"^files\[2\]: .*2\.jpg: random_crop: an image of \[52, 74\] pixels .* is smaller than INPUT_SIZE"):
+    with pytest.raises(InputError, match=r"^files\[2\]: .*2\.jpg: random_crop: an image of \[52, 74\] .* is smaller than"):
         reader.take(2)
 
 
@@ -226,7 +226,7 @@ def test_memory_and_files_agree_on_what_takes_the_place_of_a_bad_image(tmp_path)
     assert all(torch.equal(one.images, two.images) for one, two in zip(memory, files))
     assert memory.findings.unreadable == files.findings.unreadable
     assert list(memory.findings.unreadable) == [5]
-    with pytest.raises(InputError, match=r"files\[5\]: .*5\.png is no image that can be read \(the file is empty\)"):
+    with pytest.raises(InputError, match=r"files\[5\]: .*5\.png cannot be read as an image \(the file is empty\)"):
         make_loader(images, EvalBatches(12, 5), [], lambda batch: batch, CPU, in_memory="always", num_workers=0, pin_memory=False)
 
 

@@ -36,7 +36,7 @@ def test_a_bad_image_ends_the_run_with_its_name(command, tiny, words, ranks):
     assert done.returncode == 2
     message, = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "train.json, annotations[6]: " in message
-    assert "6.jpg is no image that can be read" in message
+    assert "6.jpg cannot be read as an image" in message
     assert "Traceback" not in done.stdout + done.stderr
 
 

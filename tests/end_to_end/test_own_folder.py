@@ -71,7 +71,7 @@ def test_a_messy_folder_trains_and_leaves_its_split_and_what_was_found(trained):
     data = json.loads((run / "data.json").read_text(encoding="utf-8"))
     assert len(data["classes"]) == len(COUNTS)
     text = (run / "data.txt").read_text(encoding="utf-8")
-    assert "ant/cut short.jpg is no image that can be read" in text
+    assert "ant/cut short.jpg cannot be read as an image" in text
     assert data["warnings"][0] in (run / "log.txt").read_text(encoding="utf-8")
     checkpoint = torch.load(run / "models/last.pth")
     assert checkpoint["class_names"] == [row["name"] for row in data["classes"]]
