@@ -145,11 +145,11 @@ def choose_precision(device: torch.device, mixed: bool, backend: str = "auto") -
     if not mixed:
         return Precision()
     if device.type == "cpu":
-        log.info("TRAIN.APEX: float32, since this is a CPU")
+        log.info("TRAIN.APEX: training uses float32, since the device is a CPU")
         return Precision()
     amp = find_apex() if backend in ("auto", "apex") else None
     if backend == "apex" and amp is None:
-        raise InputError("TRAIN.AMP_BACKEND: no apex with apex.amp is installed; 'torch' needs nothing")
+        raise InputError("TRAIN.AMP_BACKEND: no apex with apex.amp is installed; 'torch' needs no other package")
     return ApexAmp(amp) if amp else TorchAmp(device)
 
 

@@ -43,7 +43,8 @@ def test_every_picture_is_in_a_part_and_what_cannot_be_read_is_named(root, found
     held = Counter(entry.part for entry in found.assignment.entries)
     assert held["train"] + held["valid"] == READABLE
     assert held["ignore"] == 1
-    assert found.unreadable == [line for line in found.unreadable if line.startswith(f"{root}/{TRUNCATED} is no image")]
+    start = f"{root}/{TRUNCATED} cannot be read as an image"
+    assert found.unreadable == [line for line in found.unreadable if line.startswith(start)]
     assert len(found.unreadable) == 1
     assert found.assignment.class_names == sorted(name if name != LATIN1 else r"caf\xe9" for name in COUNTS)
 
@@ -285,7 +286,7 @@ def test_how_images_are_read_has_a_memory_of_its_own(tmp_path):
     (lambda root: (root / "ant").mkdir(parents=True), "no images in the class folders"),
     (lambda root: small_set(root, {"ant": 1, "cat": 1}), "has no images for validation; where there are none yet, they are"),
     (lambda root: [(root / "ant").mkdir(parents=True), (root / "ant/1.jpg").write_bytes(b"\xff\xd8\xff")],
-     "none of 1 image can be read: .*ant/1.jpg is no image"),
+     "none of 1 image can be read: .*ant/1.jpg cannot be read as an image"),
 ])
 def test_folders_that_cannot_be_trained_on(tmp_path, make, message):
     make(tmp_path / "birds")

@@ -84,7 +84,7 @@ def test_validation_takes_what_was_chosen_for_the_run(trained, birds, capsys):
     words = ["DATASET.ROOT", str(birds), "OUTPUT_DIR", str(directory.parent), "BACKBONE.TYPE", "res20_cifar"]
     assert valid.main(["--cfg", "configs/own/scratch.yaml", "--gpus", "cpu", *words]) == 0
     assert valid.main(["--cfg", "configs/own/scratch.yaml", "--gpus", "cpu", *words, "NAME", "none"]) == 2
-    assert "are chosen by a training, and there is none in" in capsys.readouterr().err
+    assert "are chosen when a run is trained, but there is no run in" in capsys.readouterr().err
 
 
 def test_resumed_the_choices_stay_those_of_the_run(trained, birds, capsys):
