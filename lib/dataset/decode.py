@@ -33,8 +33,8 @@ BEGIN, END = b"\xff\xd8", b"\xff\xd9"   # first and last marker of a JPEG
 
 # what is said of images, behind their number
 TURNED = {
-    True: "are turned upright, as EXIF's orientation says (DATASET.EXIF True)",
-    False: "have an orientation in their EXIF, which is not applied (DATASET.EXIF False)",
+    True: "are rotated upright by their EXIF orientation (DATASET.EXIF True)",
+    False: "have an EXIF orientation that is not applied (DATASET.EXIF False)",
 }
 
 

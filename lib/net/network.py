@@ -49,7 +49,7 @@ class Network(nn.Module, Part):
 
     def forward(self, images: Tensor, mix: Mix | None = None) -> Output:
         if mix is not None and mix.layer not in mix_locations(self.backbone):
-            raise UnknownNameError(f"no layer {mix.layer!r} to mix at; there are {', '.join(mix_locations(self.backbone))}")
+            raise UnknownNameError(f"no layer {mix.layer!r} for mixup; choose one of {', '.join(mix_locations(self.backbone))}")
         x = images
         for name, stage in self.backbone.stages():
             x = blend(stage(x), mix, name)

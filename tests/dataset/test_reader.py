@@ -125,7 +125,7 @@ def test_a_class_without_a_readable_image_is_an_error(files, tmp_path):
         Reader(images, [crop()], skip_unreadable=True).take(1)
     assert re.match(r"files\[1\]: no file .*; nor can any other of the 6 images of class 'odd'", str(caught.value))
     assert "ON_BAD_IMAGE" not in str(caught.value)   # which is on
-    with pytest.raises(UnreadableImageError, match="ON_BAD_IMAGE skip puts others"):
+    with pytest.raises(UnreadableImageError, match="ON_BAD_IMAGE skip replaces such"):
         Reader(images, [crop()]).take(1)
 
 
@@ -158,10 +158,11 @@ def test_what_was_skipped_is_named_once_in_a_run(files_with_bad_one, tmp_path, m
             paths[11].unlink()
     findings.sum_up()
     first, late, summary = messages
-    assert first.startswith("files: 2 images could not be read, others of their class took their place:\n    files[6]: ")
+    assert first.startswith("files: 2 images could not be read and were replaced by others of their class:\n    files[6]: ")
     assert first.endswith("\n    and 1 more")
-    assert late.startswith("files: 1 images could not be read, others of their class took their place:\n    files[11]: no file")
-    assert summary == "files: in all, 3 of 12 images could not be read, and others of their class took their place"
+    assert late.startswith(
+        "files: 1 images could not be read and were replaced by others of their class:\n    files[11]: no file")
+    assert summary == "files: in total, 3 of 12 images could not be read and were replaced by others of their class"
 
 
 def remarkable(folder) -> list[Path]:
