@@ -92,7 +92,7 @@ def test_a_training_run_is_not_written_over(generated, capsys):
     folder, _, arguments = generated
     before = content(folder / "first")
     assert train([*arguments, "NAME", "first", "--overwrite"]) == 2
-    assert "a NAME of its own" in capsys.readouterr().err
+    assert "already holds a training run; choose another NAME" in capsys.readouterr().err
     assert content(folder / "first") == before
 
 
