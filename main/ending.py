@@ -30,7 +30,7 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated
         log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
                  BEST_BY[cfg.TEST.BEST_BY].title, 100 * point.best_result, BEST)
     else:   # nothing was left to train, and the comparison has just started over
-        log.info("Best epoch: none by %s, since it was compared by before; %s is of that, if it is there",
+        log.info("Best epoch: none by %s yet, since TEST.BEST_BY has changed; %s, if it exists, was chosen by the old one",
                  BEST_BY[cfg.TEST.BEST_BY].title, run.models / BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
     log.info("Report: %s", paths["page"])

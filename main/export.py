@@ -65,7 +65,8 @@ def run_export(args: argparse.Namespace) -> None:
     comparison = (f"{count(result.images, 'image')} ({whose}), batches of {sizes}: largest difference of a "
                   f"probability {result.difference:.2g}, same class for {result.agreeing} of {result.images}")
     if not result.passed:
-        raise RunFailedError(f"{out} is not written, since it does not compute what PyTorch does, to {TOLERANCE:g}: {comparison}")
+        raise RunFailedError(f"{out} is not written, since its probabilities differ from PyTorch's by more than {TOLERANCE:g}: "
+                             f"{comparison}")
     write_bytes_atomically(out, content)
     names = name_some([printable(name) for name in predictor.class_names])
     height, width = predictor.preparation.size
@@ -100,8 +101,8 @@ def gather_images(path: Path, predictor: Predictor, args: argparse.Namespace) ->
     found = list(of_arrays(path, predictor, args.number))
     if found:
         return torch.stack(found), whose
-    log.warning("no picture that %s was validated on is there any more, so that random pixels are compared; --images names real "
-                "ones", path)
+    log.warning("the pictures that %s was validated on no longer exist, so random pixels are used for the check; give pictures "
+                "with --images", path)
     shape = (args.number, 3, *predictor.preparation.size)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), "random pixels"
 
@@ -142,13 +143,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .pth file, or the folder of a run")
     parser.add_argument("--format", choices=list(FORMATS), default="onnx", help="default onnx")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="what is written (default: export/ in the folder of the run)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: export/ in the folder of the run)")
     parser.add_argument("--images", type=Path, nargs="+", metavar="PICTURES-OR-FOLDERS", help="what is compared")
     parser.add_argument("--number", type=positive, default=CHECKED, metavar="N", help=f"images compared (default {CHECKED})")
     parser.add_argument("--overwrite", action="store_true", help="replace an exported file that is already there")
     add_prior(parser)
     parser.add_argument("--cfg", nargs="+", action="append", metavar="YAML",
-                        help="of a checkpoint that does not tell how it was trained")
+                        help="configuration of the training, for a checkpoint that does not contain it")
     return exit_status(lambda: run_export(parser.parse_args(argv)))
 
 

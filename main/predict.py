@@ -142,7 +142,7 @@ def positive(word: str) -> int:
     with suppress(ValueError):
         if int(word) > 0:
             return int(word)
-    raise argparse.ArgumentTypeError(f"{word!r} is no whole number above 0")
+    raise argparse.ArgumentTypeError(f"{word!r} is not a whole number above 0")
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
@@ -154,15 +154,16 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .pth file, or the folder of a run")
     parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURES-OR-FOLDERS")
-    parser.add_argument("--top", type=positive, default=5, metavar="N", help="classes of a picture (default 5)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row for each picture")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help=f"draw the first {MOST_SHOWN} pictures, a .png")
-    parser.add_argument("--overwrite", action="store_true", help="replace files of --csv and --sheet that are already there")
+    parser.add_argument("--top", type=positive, default=5, metavar="N", help="most probable classes per picture (default 5)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table with a row for each picture")
+    parser.add_argument("--sheet", type=Path, metavar="FILE",
+                        help=f"draw the first {MOST_SHOWN} pictures with their classes into a .png file")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files of --csv and --sheet")
     parser.add_argument("--gpus", default="auto", help="cpu, or a GPU's number (default: the first one, if there is any)")
-    parser.add_argument("--batch", type=positive, default=BATCH_SIZE, help=f"pictures at once (default {BATCH_SIZE})")
+    parser.add_argument("--batch", type=positive, default=BATCH_SIZE, help=f"pictures per batch (default {BATCH_SIZE})")
     add_prior(parser)
     parser.add_argument("--cfg", nargs="+", action="append", metavar="YAML",
-                        help="of a checkpoint that does not tell how it was trained")
+                        help="configuration of the training, for a checkpoint that does not contain it")
     return exit_status(lambda: predict(parser.parse_intermixed_args(argv)))
 
 

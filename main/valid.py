@@ -119,7 +119,7 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
         findings.tell()
         if evaluation is None:   # not rank 0
             return
-        with run.writing("the same command validates again once there is room"):
+        with run.writing("run the same command again once there is room"):
             predictions = dict(zip(ways, by_head))
             title = f"{path}, epoch {state.get('epoch') or 'unknown'}"
             if cfg.TEST.PART == "test":
@@ -175,11 +175,11 @@ def prior_doubts(cfg: Config, criterion: LongTailLoss) -> list[str]:
         return []
     doubts = []
     if criterion.prior_tau is None or (criterion.prior_tau == 0 and cfg.TRAIN.TWO_STAGE.DRW):
-        doubts.append(f"the logits are adjusted as if the loss had left the class counts in them; {cfg.LOSS.LOSS_TYPE}"
+        doubts.append(f"the logits are adjusted as after training with plain cross-entropy, but {cfg.LOSS.LOSS_TYPE}"
                       f"{' with DRW' if cfg.TRAIN.TWO_STAGE.DRW else ''} re-balances in another way")
     if SAMPLERS[cfg.TRAIN.SAMPLER.TYPE].rows == 1 and cfg.TRAIN.SAMPLER.TYPE != "default":
-        doubts.append(f"the logits are adjusted by the class counts, but TRAIN.SAMPLER.TYPE {cfg.TRAIN.SAMPLER.TYPE!r} drew "
-                      "other shares")
+        doubts.append(f"the logits are adjusted by the class counts, but TRAIN.SAMPLER.TYPE {cfg.TRAIN.SAMPLER.TYPE!r} "
+                      "trained with another class distribution")
     return doubts
 
 

@@ -80,7 +80,7 @@ class Generation:
         with self.autocast():
             maps = class_activation_maps(self.network, self.normalize(views), labels.to(self.device))
         if not maps.isfinite().all():
-            raise RunFailedError("the network's class activation maps are not finite; its training has diverged")
+            raise RunFailedError("the class activation maps of the network are not finite, since its training has diverged")
         for size, members in by_size(sources).items():
             originals = torch.stack([sources[member].image for member in members]).to(self.device)
             yield from self.group(plan, originals, scale_maps(maps[members], size), [numbers[member] for member in members])

@@ -8,8 +8,8 @@ from lib.data_transform import operations
 from lib.data_transform.base import TRANSFORMS, Transform
 from lib.utils.options import SHARE, Range
 
-LUMA = (0.2989, 0.587, 0.114)        # grey of R, G, B as in torchvision (ITU-R 601)
-CACHED = 600_000                     # values at once on a CPU: what does not fit its cache takes nine times as long (224×224)
+LUMA = (0.2989, 0.587, 0.114)        # weights of R, G, B in grey, as in torchvision (ITU-R 601)
+CACHED = 600_000                     # values per piece on a CPU; pieces that exceed its cache are nine times slower (224×224)
 STRENGTH = Range(0, 1)
 
 
@@ -18,9 +18,9 @@ class ColorJitter(Transform):
     """Colour jitter: brightness, contrast and saturation are multiplied by factors uniform in [1 − strength, 1 + strength], and
     the hue is turned by a share of the circle uniform in [−hue, hue], in one random order per batch.
 
-    Blends of the image with black, with its mean grey, and with its own grey, rounded down to uint8 after each, as in
-    torchvision; there the order is drawn for each image, here for a batch, so that all images share each operation.
-    Channels are R, G, B.
+    The first three blend the image with black, with its mean grey and with its grey version; each result is rounded down to
+    uint8, as in torchvision. There the order is drawn for each image, here for a batch, so that an operation runs on the whole
+    batch. The channels are R, G, B.
 
     Args:
         probability: share of the images that are changed; of contrastive methods 0.8.
@@ -52,7 +52,7 @@ class ColorJitter(Transform):
 
     @staticmethod
     def blend(images: Tensor, number: int, factor: Tensor) -> Tensor:
-        """0 brightness, 1 contrast, 2 saturation."""
+        """Changes brightness (``number`` 0), contrast (1) or saturation (2) by ``factor``."""
         x = images.float()
         if number == 0:
             return x.mul_(factor).clamp_(0, 255).byte()

@@ -165,12 +165,12 @@ def choose_precision(device: torch.device, mixed: bool, backend: str = "auto", d
     if device.type == "cpu":
         if dtype == "float16":
             raise InputError("TRAIN.AMP_DTYPE: float16 needs a GPU; a CPU trains in bfloat16, or with auto in float32")
-        hint = "; TRAIN.AMP_DTYPE bfloat16 is faster on this one" if has_fast_bfloat16() else ""
-        log.info("TRAIN.APEX: float32, since this is a CPU%s", hint)
+        hint = "; TRAIN.AMP_DTYPE bfloat16 is faster on this CPU" if has_fast_bfloat16() else ""
+        log.info("TRAIN.APEX: training uses float32, since the device is a CPU%s", hint)
         return Precision()
     amp = find_apex() if backend in ("auto", "apex") else None
     if backend == "apex" and amp is None:
-        raise InputError("TRAIN.AMP_BACKEND: no apex with apex.amp is installed; 'torch' needs nothing")
+        raise InputError("TRAIN.AMP_BACKEND: no apex with apex.amp is installed; 'torch' needs no other package")
     return ApexAmp(amp) if amp else TorchAmp(device)
 
 

@@ -70,7 +70,7 @@ def require_packages(kind: str) -> None:
             missing.append(name)
     if missing:
         raise InputError(f"--format onnx needs {' and '.join(missing)}: pip install {' '.join(missing)}; --format torch_export "
-                         "needs nothing but PyTorch")
+                         "needs only PyTorch")
 
 
 def describe_model(predictor: Predictor, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Distillation from a teacher that was trained before, beside another loss."""
+"""DiVE: distillation from a trained teacher, combined with another loss."""
 from typing import Annotated, cast
 
 import torch.nn.functional as F
@@ -15,9 +15,9 @@ from lib.utils.tensors import at_least_float32
 @LOSSES.register("DiVEKLD")
 class DiVEKLD(LongTailLoss):
     """The distillation loss of DiVE: factor · [α · T² · KL(q ‖ softmax(z / T)), averaged over the batch, + (1 − α) · base loss];
-    DRW is that of the base loss.
+    DRW applies to the base loss.
 
-    q ∝ softmax(teacher / T) ** power over the classes; power is 1 unless ``power_norm``.
+    q ∝ softmax(teacher / T) ** power over the classes; power is 1 if ``power_norm`` is False.
     He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
 
     With the base loss RIDE, α 0.5, T 1.5 and factor 2 it is the distillation of Wang et al., RIDE, ICLR 2021, arXiv:2010.01809:
@@ -26,10 +26,10 @@ class DiVEKLD(LongTailLoss):
 
     Args:
         factor: of the whole loss.
-        baseloss: a loss, or the registered name of one that is built with its usual options.
+        baseloss: a loss, or the registered name of one, which is then built with its default options.
 
     Raises:
-        InputError: a base loss that is this one, or DRW with one that cannot be deferred.
+        InputError: the base loss is DiVEKLD itself, or DRW is on and the base loss cannot be deferred.
         ValueError: called with an output that has no head ``teacher``, (B, C).
     """
 
@@ -42,7 +42,7 @@ class DiVEKLD(LongTailLoss):
                  baseloss: Annotated[str | LongTailLoss, LOSSES] = "BalancedSoftmaxCE") -> None:
         super().__init__(class_counts, deferred)
         if isinstance(baseloss, str) and LOSSES[baseloss] is type(self):
-            raise InputError("LOSS.DiVEKLD.BASELOSS: DiVEKLD stands beside another loss, such as BalancedSoftmaxCE")
+            raise InputError("LOSS.DiVEKLD.BASELOSS: cannot be DiVEKLD itself; name another loss, such as BalancedSoftmaxCE")
         self.power = power if power_norm else 1.0
         self.temperature, self.alpha, self.factor = temperature, alpha, factor
         self.base = LOSSES[baseloss](class_counts, deferred) if isinstance(baseloss, str) else baseloss
@@ -53,7 +53,7 @@ class DiVEKLD(LongTailLoss):
 
     def on_epoch(self, epoch: int) -> None:
         super().on_epoch(epoch)
-        for loss in self.children():   # none yet while this one is being made
+        for loss in self.children():   # empty while __init__ of the base class runs
             cast(LongTailLoss, loss).on_epoch(epoch)
 
     def on_batch(self, seed: int) -> None:
@@ -62,7 +62,7 @@ class DiVEKLD(LongTailLoss):
     def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         output = Output.of(output)
         if "teacher" not in output.heads:
-            raise ValueError("DiVEKLD needs teacher_logits, the head 'teacher' that the combiner 'dive' adds")
+            raise ValueError("DiVEKLD needs the head 'teacher' (the teacher's logits), which TRAIN.COMBINER.TYPE dive adds")
         logits = at_least_float32(output.logits)
         student = F.log_softmax(logits / self.temperature, dim=1)
         teacher = F.log_softmax(at_least_float32(output.heads["teacher"]) * (self.power / self.temperature), dim=1)

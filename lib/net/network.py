@@ -56,7 +56,7 @@ class Network(nn.Module, Part):
 
     def forward(self, images: Tensor, mix: Mix | None = None, graft: Graft | None = None) -> Output:
         if mix is not None and mix.layer not in mix_locations(self.backbone):
-            raise UnknownNameError(f"no layer {mix.layer!r} to mix at; there are {', '.join(mix_locations(self.backbone))}")
+            raise UnknownNameError(f"no layer {mix.layer!r} for mixup; choose one of {', '.join(mix_locations(self.backbone))}")
         x = images if graft is None else torch.cat([images, graft.images])
         for name, stage in self.backbone.stages():
             x = blend(stage(x), mix, name)

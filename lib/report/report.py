@@ -22,11 +22,11 @@ FILES = {"metrics": "metrics.json", "per_class": "per_class.csv", "predictions":
 
 
 def write_report(directory: Path, evaluated: Evaluated, about: dict[str, Any], background: Background) -> dict[str, Path]:
-    """Writes everything below ``directory``; returns what is where.
+    """Writes all files below ``directory``; returns their paths by name.
 
     Args:
-        about: what metrics.json says beside the numbers, such as the epoch and the checkpoint.
-        background: what the page says beside them.
+        about: further entries of metrics.json, such as the epoch and the checkpoint.
+        background: further content of the page.
     """
     predictions, metrics, images, unreadable, experts = evaluated
     names = images.class_names

@@ -70,11 +70,12 @@ class Run:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.lock_held = lock_file(self.directory / LOCK, owner)
         except LockedError as error:
-            raise InputError(f"{self.directory} is in use by {error}; wait for its end, or choose another NAME") from error
+            raise InputError(f"{self.directory} is in use by {error}; wait until it ends, or choose another NAME") from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise self.cannot_write(error) from error
-            log.warning("%s: this file system has no locks, so see to it that no two runs use this directory", self.directory)
+            log.warning("%s: this file system does not support locks; make sure that no two runs use this directory",
+                        self.directory)
         self.claimed = True
 
     def cannot_write(self, error: OSError) -> InputError:
@@ -106,7 +107,7 @@ class Run:
             raise InputError(f"OUTPUT_DIR/NAME: {self.directory} is a file; choose another NAME")
         if self.holds_a_run():
             raise InputError(f"{self.directory} already holds a run; resume it with --ar True, "
-                             "replace it by --overwrite, or choose another NAME")
+                             "replace it with --overwrite, or choose another NAME")
 
     def clear(self) -> None:
         """Deletes what a run wrote, and nothing else that lies in the directory."""

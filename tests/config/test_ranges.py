@@ -142,9 +142,9 @@ def test_what_is_of_another_kind_is_refused_by_file_and_key(tmp_path, key):
 
 @pytest.mark.parametrize(("key", "value", "message"), [
     ("DATASET.MEAN", [123.675, 116.28, 103.53],
-    "in units of [0, 1], from 0 to 1, got [123.675, 116.28, 103.53]; divided by 255 that is "
+    "in units of [0, 1], from 0 to 1, got [123.675, 116.28, 103.53]; divide by 255: "
                                                "[0.485, 0.456, 0.406]"),
-    ("DATASET.STD", [58.395, 57.12, 57.375], "divided by 255 that is [0.229, 0.224, 0.225]"),
+    ("DATASET.STD", [58.395, 57.12, 57.375], "divide by 255: [0.229, 0.224, 0.225]"),
     ("DATASET.STD", [math.inf] * 3, "got [inf, inf, inf]"),
     ("TRAIN.BATCH_SIZE", 10**9, "must be at most 1,048,576, got 1000000000"),
     ("TRAIN.NUM_WORKERS", 10**6, "must be at most 1,024"), ("TRAIN.COMBINER.ALPHA", 1e-300, "must be at least 0.001, got 1e-300"),

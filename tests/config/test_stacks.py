@@ -89,7 +89,7 @@ def test_the_resolved_configuration_loads_back_to_itself(write):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["TEST.MODEL_FILE", "{BEFORE}/x"], "TEST.MODEL_FILE: {BEFORE} names the files before a yaml file"),
+    (["TEST.MODEL_FILE", "{BEFORE}/x"], "TEST.MODEL_FILE: {BEFORE} stands for the NAME of earlier yaml files"),
     (["OUTPUT_DIR", "{OUTPUT_DIR}/x"], "OUTPUT_DIR: cannot refer to itself"),
     (["TRAIN.TWO_STAGE.START_EPOCH", "-1", "TRAIN.LR_SCHEDULER.LR_STEP", "[]"], "which TYPE multistep with LR_STEP [] does not"),
     (["TRAIN.TWO_STAGE.START_EPOCH", "-1", "TRAIN.LR_SCHEDULER.TYPE", "cosine"], "TRAIN.TWO_STAGE.START_EPOCH: -1 is the first"),

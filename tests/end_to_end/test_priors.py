@@ -53,7 +53,7 @@ def test_the_training_prior_is_taken_out(trained, logits, capsys):
     assert predicted(folder) == expected.tolist() != logits[0].argmax(dim=1).tolist()
     assert "TEST.LOGIT_ADJUST 0.0 in the checkpoint, 1.5 here" in json.loads((folder / "metrics.json").read_text())["differs"]
     assert (trained[1] / "metrics.json").read_bytes() == own
-    assert "the run's own report stays as it is" in capsys.readouterr().out
+    assert "the run's own report is not replaced" in capsys.readouterr().out
 
 
 def test_a_known_test_prior_is_put_in(trained, logits, tmp_path):
@@ -85,7 +85,7 @@ def test_a_sweep_and_shifted_test_sets_stand_beside_the_run_s_own_report(trained
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "TEST.LOGIT_ADJUST", "1"], "has the prior in the training already"),
+    (["LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "TEST.LOGIT_ADJUST", "1"], "already adjusts the logits for the training prior"),
     (["TEST.PRIOR", "forwards-50"], "TEST.PRIOR: must be empty, \"uniform\", \"forward-50\""),
     (["TEST.PRIOR", "forward-0.5"], "a ratio below 1"), (["TEST.PRIOR", "none.json"], "no file none.json"),
     (["TEST.TAU_NORM.USE_TAU_NORM", "True", "TEST.SHIFTS", "[2]"], "TEST.SHIFTS: moves the logits"),
@@ -99,7 +99,7 @@ def test_a_training_that_re_balanced_in_another_way_is_said(trained, capsys):
     evaluated(trained, "TEST.LOGIT_ADJUST", "1", "TRAIN.SAMPLER.TYPE", "weighted sampler", "LOSS.LOSS_TYPE", "FocalLoss")
     shown = capsys.readouterr()
     assert "FocalLoss re-balances in another way" in shown.out + shown.err
-    assert "'weighted sampler' drew other shares" in shown.out + shown.err
+    assert "'weighted sampler' trained with another class distribution" in shown.out + shown.err
 
 
 @pytest.mark.parametrize("prior", ["uniform", "backward-50", "file"])

@@ -148,7 +148,7 @@ def test_a_bare_name_of_a_file_in_the_working_directory_is_told_how_to_be_named(
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny, caplog, capsys):
     assert run(tmp_path, "x", [*tiny, "TRAIN.OPTIMIZER.BASE_LR", "1e30"]) == 1
     output = capsys.readouterr().out
-    assert re.search(r"error: epoch 1, batch [1-8] of 8: the (training loss is|weights are) not finite, at rate \S+; "
+    assert re.search(r"error: epoch 1, batch [1-8] of 8: the (training loss is|weights are) not finite, at learning rate \S+; "
                      r"nothing is saved yet", output)
 
 
@@ -165,7 +165,7 @@ def test_the_message_names_the_last_good_checkpoint(tmp_path, tiny, capsys, monk
         return result
 
     monkeypatch.setattr(Precision, "update", step)
-    message = r"error: epoch 2, batch %s are not finite, at rate \S+; .*%s holds epoch %s"
+    message = r"error: epoch 2, batch %s are not finite, at learning rate \S+; .*%s holds epoch %s"
     for name, minutes, show, told, last in (("often", "1e-9", "3", "4 of 8: the weights", ("mid_epoch.pth", "2 up to batch 3")),
                                             ("never", "0", "6", "5 of 8: the training loss", ("last.pth", "1"))):
         steps.clear()

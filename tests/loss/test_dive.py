@@ -82,7 +82,8 @@ def test_on_batch_and_on_epoch_reach_the_base_loss():
 
 
 @pytest.mark.parametrize(("base", "deferred", "error", "message"), [
-    ("SEQL", Deferred(1), InputError, "SEQL has nothing to defer"), ("DiVEKLD", None, InputError, r"LOSS\.DiVEKLD\.BASELOSS"),
+    ("SEQL", Deferred(1), InputError, "SEQL has no re-balancing to defer"),
+    ("DiVEKLD", None, InputError, r"LOSS\.DiVEKLD\.BASELOSS"),
     ("BSCE", None, UnknownNameError, "unknown loss 'BSCE'")])
 def test_base_losses_that_are_refused(base, deferred, error, message):
     with pytest.raises(error, match=message):
@@ -90,7 +91,7 @@ def test_base_losses_that_are_refused(base, deferred, error, message):
 
 
 def test_a_teacher_is_asked_for():
-    with pytest.raises(ValueError, match="teacher_logits"):
+    with pytest.raises(ValueError, match="needs the head 'teacher'"):
         make("DiVEKLD")(Output(LOGITS, SEEN), LABELS)
 
 
