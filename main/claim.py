@@ -28,7 +28,7 @@ log = logging.getLogger("main.train")
 STARTS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL")   # read once, where a training begins
 TEACHER = "TRAIN.COMBINER.DIVE.TEACHER_MODEL"   # read at every start
 RESUME = STARTS[0]
-WRITTEN_OVER = "written over in the course of training"
+WRITTEN_OVER = "overwritten by training"
 SPLIT = "DATASET.FOLDER.SPLIT"   # read where a training begins, which keeps it as its own split.csv
 
 
@@ -70,7 +70,7 @@ def claim(cfg: Config, args: argparse.Namespace, run: Run, runtime: Runtime) -> 
     if run.directory.is_dir():
         run.lock()
     if runtime.restarts:
-        log.warning("restarted by the launcher, time %d", runtime.restarts)
+        log.warning("restarted by the launcher, restart number %d", runtime.restarts)
     if args.ar or (runtime.restarts > 0 and (run.begun_by_this_launch() or not args.overwrite)):
         chosen = Claim(goes_on=True)
     elif cfg.RESUME_MODEL and not run.find_model(cfg.RESUME_MODEL).is_file():
@@ -97,16 +97,16 @@ def own_position(cfg: Config, run: Run, overwrite: bool) -> Position:
     """Raises InputError where the run has come further than RESUME_MODEL, unless it is to be overwritten."""
     path = run.find_model(cfg.RESUME_MODEL)
     if cfg.RESUME_MODE != "all":
-        raise InputError(f"{RESUME}: {path} is a checkpoint of the run that is in {run.directory}, and RESUME_MODE "
-                         f"{cfg.RESUME_MODE} would begin with epoch 1 in the place of that run; choose another NAME")
+        raise InputError(f"{RESUME}: {path} is a checkpoint of the run in {run.directory}, and RESUME_MODE "
+                         f"{cfg.RESUME_MODE} would replace that run by one that starts at epoch 1; choose another NAME")
     here = position(checkpoint.load(path, RESUME))
     later = [path.name for path in own_files.after(run.directory, here)]
     epochs = [entry["epoch"] for entry in run.history() if entry["epoch"] > here[0]]
     if (later or epochs) and not overwrite:
         newer = f"epochs up to {epochs[-1]}" if epochs else ", ".join(later)
-        raise InputError(f"{RESUME}: {path} is of epoch {here[0]}, and the run in {run.directory} has {newer}. --ar True resumes "
-                         f"from the newest; --overwrite rewinds the run to {path.name}, that is keeps it, earlier ones and their "
-                         f"history, and deletes what came after; another NAME with {RESUME} {path} leaves this run as it is")
+        raise InputError(f"{RESUME}: {path} is of epoch {here[0]}, but the run in {run.directory} has {newer}. --ar True resumes "
+                         f"from the newest checkpoint; --overwrite rewinds the run to {path.name} and deletes everything after "
+                         f"it; another NAME with {RESUME} {path} does not change this run")
     return here
 
 
@@ -180,8 +180,8 @@ def log_choice(cfg: Config, run: Run, chosen: Claim, start: Start) -> None:
         return
     epoch = peek(path).get("epoch")
     other = f"{path}" + f" (epoch {epoch})" * isinstance(epoch, int)
-    remedy = "--overwrite in the place of --ar rewinds this run to it; " * is_own(cfg, run)
-    remedy += f"another NAME with {RESUME} {path} begins with it"
+    remedy = "--overwrite instead of --ar rewinds this run to it; " * is_own(cfg, run)
+    remedy += f"another NAME with {RESUME} {path} starts from it"
     log.warning("--ar: resumes from %s (epoch %d), the newest checkpoint of this run, and not from %s %s; %s",
                 start.source.removeprefix("--ar "), here[0], RESUME, other, remedy)
 
@@ -191,10 +191,10 @@ def log_changes(cfg: Config, start: Start, runtime: Runtime) -> None:
     there = start.state.get("config")
     for key, (new, old) in changed(cfg, there if isinstance(there, Mapping) else cfg.flat()).items():
         level = logging.INFO if key in NO_RESULT else logging.WARNING
-        log.log(level, "changed since the checkpoint: %s was %r, is %r", key, old, new)
+        log.log(level, "changed since the checkpoint: %s was %r, is now %r", key, old, new)
     ranks = start.state.get("world_size", runtime.world_size)
     if ranks != runtime.world_size:
-        log.info("changed since the checkpoint: there were %s processes, there are %d", ranks, runtime.world_size)
+        log.info("changed since the checkpoint: there were %s processes, there are now %d", ranks, runtime.world_size)
     if "data" not in start.state:
         log.info(UNTOLD, start.source)
 
@@ -210,7 +210,8 @@ def check_length(cfg: Config, start: Start, point: Point, own: bool) -> None:
         return
     trained = f"TRAIN.MAX_EPOCH is {last}, and {start.source} has {point.epoch} epochs"
     if not own:
-        raise InputError(f"{trained}, so that nothing is left to train; a higher TRAIN.MAX_EPOCH continues, RESUME_MODE "
-                         "state_dict begins with epoch 1 from its weights, and main/valid.py with TEST.MODEL_FILE validates it")
+        raise InputError(f"{trained}, so nothing is left to train; increase TRAIN.MAX_EPOCH to continue, use RESUME_MODE "
+                         "state_dict to start at epoch 1 from its weights, or validate it by main/valid.py with TEST.MODEL_FILE")
     log.log(logging.WARNING if point.epoch > last else logging.INFO,
-            "%s: nothing is left to train, epoch %d is validated again; a higher TRAIN.MAX_EPOCH continues", trained, point.epoch)
+            "%s: nothing is left to train, epoch %d is validated again; increase TRAIN.MAX_EPOCH to continue", trained,
+            point.epoch)

@@ -36,7 +36,7 @@ VALUE = "\0"   # which no word of a command line has in it
 def make_parser(description: str, needs_cfg: bool = True) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cfg", nargs="+", action="append", required=needs_cfg, default=[], metavar="YAML",
-                        help="one or several yaml files, later ones win; words after the last yaml are KEY VALUE pairs")
+                        help="yaml files; later ones override earlier ones; words after the last file are KEY VALUE pairs")
     parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
     parser.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE", help="configuration keys to override")
@@ -111,8 +111,8 @@ def exit_status(action: Callable[[], None], how_to_go_on: Callable[[], str] = st
     except UnicodeEncodeError as error:
         if error.encoding == "utf-8":
             raise
-        print(f"error: file names are {error.encoding} in this locale, which lacks some of {error.object!r}; LC_ALL=C.UTF-8 or "
-              "PYTHONUTF8=1 has all", file=sys.stderr)
+        print(f"error: file names are encoded in {error.encoding} in this locale, which cannot encode {error.object!r}; set "
+              "LC_ALL=C.UTF-8 or PYTHONUTF8=1", file=sys.stderr)
         return MISTAKE
     except KINDS as error:
         if isinstance(error, BrokenPipeError) and output_is_lost():
@@ -128,7 +128,7 @@ def exit_status(action: Callable[[], None], how_to_go_on: Callable[[], str] = st
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
-    raise RunInterruptedError(number, "nothing was being trained")
+    raise RunInterruptedError(number, "no training was running")
 
 
 def command_to_go_on(args: argparse.Namespace) -> str:

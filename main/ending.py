@@ -4,7 +4,7 @@ import logging
 
 from lib.config import Config, add_to_name
 from lib.core import build
-from lib.report.metrics import BEST_BY
+from lib.report.metrics import BEST_BY, Metrics
 from lib.report.report import Evaluated, write_report
 from lib.report.tables import summary
 from lib.run import checkpoint
@@ -30,14 +30,20 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated
         log.info("Best epoch %d: %s %.2f %%, %s (selected on the validation set)", point.best_epoch,
                  BEST_BY[cfg.TEST.BEST_BY].title, 100 * point.best_result, BEST)
     else:   # nothing was left to train, and the comparison has just started over
-        log.info("Best epoch: none by %s, since it was compared by before; %s is of that, if it is there",
+        log.info("Best epoch: none by %s yet, since TEST.BEST_BY has changed; %s, if it exists, was chosen by the old one",
                  BEST_BY[cfg.TEST.BEST_BY].title, run.models / BEST)
     log.info("Confusion matrix: %s", paths["confusion_matrix"])
     log.info("Report: %s", paths["page"])
-    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in next_commands(cfg, args)))
+    proposed = next_commands(cfg, args, is_balanced(evaluated.metrics))
+    log.info("Next:%s", "".join(f"\n    {shell_line(words)}" for words in proposed))
 
 
-def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
+def is_balanced(metrics: Metrics) -> bool:
+    """Whether all classes with training images have as many of them, so that no trick for rare ones changes anything."""
+    return len(set(metrics.train_images[metrics.train_images > 0].tolist())) <= 1
+
+
+def next_commands(cfg: Config, args: argparse.Namespace, balanced: bool) -> list[list[str]]:
     """One that makes the same report again, one that predicts, and one that tries a trick, if the run was plain."""
     same_report = ["TEST.MODEL_FILE", LAST]
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
@@ -50,4 +56,4 @@ def next_commands(cfg: Config, args: argparse.Namespace) -> list[list[str]]:
     folds = bool(cfg.DATASET.FOLDER.FOLDS)   # all of them are trained alike
     own = cfg.DATASET.DATASET == "FOLDER" and not folds
     predict = ["python", "main/predict.py", str(build.run_directory(cfg).directory / MODELS / LAST), "PICTURES-OR-FOLDERS"]
-    return [validation, *[predict] * own, *[trick] * (plain and not folds)]
+    return [validation, *[predict] * own, *[trick] * (plain and not folds and not balanced)]

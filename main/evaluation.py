@@ -17,6 +17,7 @@ from lib.run.identity import KEYS, TRAINING, UNTOLD, VALIDATION, Difference, Ide
 from lib.run.own_files import (
     ADJUST_SWEEP,
     EVALUATIONS,
+    EXPERT_WEIGHTS,
     METRICS,
     REPORT,
     SHIFTED,
@@ -31,7 +32,7 @@ from main.claim import check_images, reads
 log = logging.getLogger("main.valid")
 
 DATA_KEYS = ("DATASET.DATASET", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.IMBALANCECIFAR.")   # compared by the images
-WRITTEN_OVER = "written over by the report"
+WRITTEN_OVER = "overwritten by the report"
 PLAIN = {"LOGIT_ADJUST": 0.0, "PRIOR": ""}   # keys of TEST that change the logits after training
 NAMED_KEYS = 3    # in the name of a folder
 LONGEST = 80      # characters of it, before what makes it unique
@@ -77,7 +78,7 @@ def identify(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: 
     elif epoch != last:
         reasons.append(f"the checkpoint is of epoch {epoch}, and the run's last one is {last}")
     for difference in differences:
-        log.warning("another way than in training: %s", difference)
+        log.warning("different from the training: %s", difference)
     if "data" not in state:
         log.info(UNTOLD, path)
     own = Evaluation({"epoch": epoch, "checkpoint": path.name}, run.directory)
@@ -90,8 +91,8 @@ def identify(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: 
     name = folder_name(path, inside, epoch, [difference.key for difference in differences])
     unique = digest_names(map(repr, (os.path.realpath(path), epoch, reasons, here.preprocessing, here.facts())))[:8]
     other = Evaluation(about, run.directory / EVALUATIONS / f"{name}_{unique}")
-    log.info("the run's own report stays as it is, since %s; this one goes to %s", reasons[-1] if not differences else
-             "data or settings are not those of the training", other.base)
+    log.info("the run's own report is not replaced, since %s; this report goes to %s", reasons[-1] if not differences else
+             "data or settings differ from the training", other.base)
     return other
 
 
@@ -99,7 +100,8 @@ def reports(cfg: Config, evaluation: Evaluation) -> list[Path]:
     """Where its numbers are written."""
     options = cfg.TEST.TAU_NORM
     directory = evaluation.directory(float(options.TAU) if options.USE_TAU_NORM else None)
-    more = {SWEEP: options.SWEEP, ADJUST_SWEEP: cfg.TEST.SWEEP, SHIFTED: cfg.TEST.SHIFTS}
+    more = {SWEEP: options.SWEEP, ADJUST_SWEEP: cfg.TEST.SWEEP, SHIFTED: cfg.TEST.SHIFTS,
+            EXPERT_WEIGHTS: cfg.TEST.AGGREGATION.USE}
     return [directory / METRICS, *(evaluation.base / file for file, asked in more.items() if asked)]
 
 

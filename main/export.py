@@ -39,7 +39,7 @@ from lib.utils.errors import InputError, RunFailedError
 from lib.utils.files import write_bytes_atomically
 from lib.utils.text import count, name_some, printable
 from main.command import exit_status
-from main.predict import find_pictures, positive, told_by
+from main.predict import add_prior, find_pictures, positive, told_by
 
 log = logging.getLogger("main.export")
 
@@ -49,7 +49,7 @@ CHECKED = 64   # images, unless --number says how many
 def run_export(args: argparse.Namespace) -> None:
     require_packages(args.format)
     path = find_checkpoint(args.checkpoint)
-    predictor = Predictor.load(path, "cpu", told_by(args.cfg))
+    predictor = Predictor.load(path, "cpu", told_by(args.cfg), args.prior)
     out = args.out or default_out(path, args.format)
     if args.out is None and out.parent.name == EXPORT:
         out.parent.mkdir(exist_ok=True)
@@ -57,14 +57,16 @@ def run_export(args: argparse.Namespace) -> None:
     images, whose = gather_images(path, predictor, args)
     began = time.monotonic()
     about = {"checkpoint": path.name, "epoch": checkpoint.load(path).get("epoch"),
-             "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "torch": str(torch.__version__)}
+             "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "torch": str(torch.__version__),
+             **({"prior": args.prior} if args.prior else {})}
     content = export(predictor, args.format, describe_model(predictor, about))
     result = check(opened(content, args.format), predictor, images)
     sizes = ", ".join(map(str, batch_sizes(result.images)))
     comparison = (f"{count(result.images, 'image')} ({whose}), batches of {sizes}: largest difference of a "
                   f"probability {result.difference:.2g}, same class for {result.agreeing} of {result.images}")
     if not result.passed:
-        raise RunFailedError(f"{out} is not written, since it does not compute what PyTorch does, to {TOLERANCE:g}: {comparison}")
+        raise RunFailedError(f"{out} is not written, since its probabilities differ from PyTorch's by more than {TOLERANCE:g}: "
+                             f"{comparison}")
     write_bytes_atomically(out, content)
     names = name_some([printable(name) for name in predictor.class_names])
     height, width = predictor.preparation.size
@@ -99,8 +101,8 @@ def gather_images(path: Path, predictor: Predictor, args: argparse.Namespace) ->
     found = list(of_arrays(path, predictor, args.number))
     if found:
         return torch.stack(found), whose
-    log.warning("no picture that %s was validated on is there any more, so that random pixels are compared; --images names real "
-                "ones", path)
+    log.warning("the pictures that %s was validated on no longer exist, so random pixels are used for the check; give pictures "
+                "with --images", path)
     shape = (args.number, 3, *predictor.preparation.size)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), "random pixels"
 
@@ -141,12 +143,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .pth file, or the folder of a run")
     parser.add_argument("--format", choices=list(FORMATS), default="onnx", help="default onnx")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="what is written (default: export/ in the folder of the run)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: export/ in the folder of the run)")
     parser.add_argument("--images", type=Path, nargs="+", metavar="PICTURES-OR-FOLDERS", help="what is compared")
     parser.add_argument("--number", type=positive, default=CHECKED, metavar="N", help=f"images compared (default {CHECKED})")
     parser.add_argument("--overwrite", action="store_true", help="replace an exported file that is already there")
+    add_prior(parser)
     parser.add_argument("--cfg", nargs="+", action="append", metavar="YAML",
-                        help="of a checkpoint that does not tell how it was trained")
+                        help="configuration of the training, for a checkpoint that does not contain it")
     return exit_status(lambda: run_export(parser.parse_args(argv)))
 
 

@@ -38,11 +38,12 @@ def test_once(cfg: Config, run: Run, training: Training, test_set: ImageSet | No
     if test_set is None:
         return
     if cfg.DATASET.FOLDER.FOLDS:
-        log.info("%s: %d images, which are left for a network that is trained on all folds", test_set.name, len(test_set.labels))
+        log.info("%s: %d images are not used for folds, but kept for a network that is trained on all folds", test_set.name,
+                 len(test_set.labels))
         return
     folder = run.directory / TEST
     if runtime.broadcast_object(reported_epoch(folder / METRICS) == epoch if runtime.is_main else None):
-        log.info("%s: epoch %d was tested before, see %s; it is not looked at again", test_set.name, epoch, folder / METRICS)
+        log.info("%s: epoch %d has been tested already, see %s; it is not tested again", test_set.name, epoch, folder / METRICS)
         return
     with closing(build.build_eval_loader(cfg, test_set, runtime)) as loader:
         predictions = training.evaluate(loader, runtime)
@@ -101,5 +102,5 @@ def identify(test_set: ImageSet) -> str:
 
 def say_looks(looks: int) -> str:
     if looks == 1:
-        return "looked at for the first time"
-    return f"look number {looks}, so that what was chosen by these results is no longer measured by them"
+        return "tested for the first time"
+    return f"tested {looks} times by now, so they give no unbiased result for what was chosen by earlier test results"

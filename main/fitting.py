@@ -114,7 +114,7 @@ def train_epoch(cfg: Config, training: Training, point: Point, loader: Loader, p
         pause.fail(sums)
     entry = {"epoch": epoch, "rate": rate, "train_loss": means.loss, "train_accuracy": means.accuracy,
              "seconds": round(seconds, 3), "images_per_second": round(loader.num_images * runtime.world_size / seconds, 1)}
-    return entry | ({"skipped_steps": means.skipped_steps} if training.precision.mixed else {}), sums
+    return entry | ({"skipped_steps": means.skipped_steps} if training.precision.scales else {}), sums
 
 
 def draw_curves(cfg: Config, run: Run) -> None:

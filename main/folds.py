@@ -70,18 +70,19 @@ def train_folds(cfg: Config, args: argparse.Namespace, runtime: Runtime, train: 
         outcomes.append(train(*of_fold(cfg, args, fold), runtime))
     start_logging(runtime.rank)
     if runtime.is_main:
-        with Run(folder).writing("the same command with --ar True reports again once there is room"):
+        with Run(folder).writing("run the same command with --ar True again once there is room"):
             report(cfg, args, folder, outcomes)
 
 
 def check(cfg: Config, args: argparse.Namespace, folder: Path) -> None:
     """Refuses what would fail at a later fold, or mix folds up, before the first one is trained."""
     if not build.has_survey(cfg):
-        raise InputError(f"--folds: DATASET.DATASET {cfg.DATASET.DATASET} has a validation set of its own; FOLDER is divided")
+        raise InputError(f"--folds: DATASET.DATASET {cfg.DATASET.DATASET} has its own validation set; folds need "
+                         "DATASET.DATASET FOLDER")
     if args.folds < 2:
         raise InputError(f"--folds: must be 2 or more, got {args.folds}")
     if Run(folder).holds_a_run():
-        raise InputError(f"{folder} holds a run; give the folds a NAME of their own")
+        raise InputError(f"--folds: {folder} already holds a run; choose another NAME")
     for fold in range(1, args.folds + 1):
         run = Run(folder / f"fold_{fold}")
         if not (args.ar or args.overwrite):
@@ -89,8 +90,8 @@ def check(cfg: Config, args: argparse.Namespace, folder: Path) -> None:
         if args.ar and (run.directory / CONFIG).is_file():
             there = yaml.safe_load((run.directory / CONFIG).read_text(encoding="utf-8"))["DATASET"]["FOLDER"]["FOLDS"]
             if there != args.folds:
-                raise InputError(f"--folds: {run.directory} is one of {there} folds, and not of {args.folds}; --overwrite "
-                                 "replaces them, another NAME leaves them as they are")
+                raise InputError(f"--folds: {run.directory} is one of {there} folds, not of {args.folds}; replace them with "
+                                 "--overwrite, or choose another NAME")
 
 
 def of_fold(cfg: Config, args: argparse.Namespace, fold: int) -> tuple[Config, argparse.Namespace]:
@@ -121,14 +122,14 @@ def report(cfg: Config, args: argparse.Namespace, folder: Path, outcomes: list[O
     names = assignments[0].class_names
     for number, assignment in enumerate(assignments, start=1):
         if assignment.class_names != names:
-            raise InputError(f"--folds: fold 1 and fold {number} have other classes; --overwrite trains all of them again")
+            raise InputError(f"--folds: fold 1 and fold {number} have different classes; --overwrite trains all folds again")
     bounds = shot_bounds(cfg)
     counts = torch.stack([outcome.class_counts for outcome in outcomes]).double().mean(dim=0).ceil().long()
     validated = [(outcome.predictions, outcome.class_counts) for outcome in outcomes if outcome.predictions is not None]
     together = measure(pool([predictions for predictions, _ in validated]), counts, bounds)
     each = [measure(predictions, own, bounds) for predictions, own in validated]
     text = "\n".join([*describe_folds(each), "", f"All {count(len(outcomes), 'fold')} together, every image validated by the "
-                      "network that has not seen it:", summary(together), "", class_table(together, names, len(names))])
+                      "network that was not trained on it:", summary(together), "", class_table(together, names, len(names))])
     write_text_atomically(folder / TEXT, text + "\n")
     write_text_atomically(folder / NUMBERS, json.dumps(to_json(each, together), indent=2) + "\n")
     write_text_atomically(folder / BY_CLASS, class_csv(together, names))

@@ -47,5 +47,5 @@ def as_path(text: str) -> str:
     if not Path(text).is_file():
         name = text.partition(".")[0]
         source = "torchvision" if name in named.TORCHVISION else "timm"
-        raise InputError(f"--weights: no file {text}; {source}:{text} asks for weights by name")
+        raise InputError(f"--weights: no file {text}; for weights by name, write {source}:{text}")
     return f"./{text}"

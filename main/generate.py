@@ -34,7 +34,7 @@ from main.claim import check_images, reads
 log = logging.getLogger("main.train")
 
 SHEET = "cam_sampling.png"
-AGAIN = "nothing of it was kept; the same command starts over once there is room"
+AGAIN = "no image was kept; run the same command again once there is room"
 
 
 class GenerationJob(NamedTuple):
@@ -62,7 +62,7 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Generati
     run = build.run_directory(cfg)
     output = SetFiles(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
     if run.holds_a_run():
-        raise InputError(f"{run.directory} holds a training; give the generation a NAME of its own")
+        raise InputError(f"{run.directory} already holds a training run; choose another NAME")
     train_set = build.build_dataset(cfg, train=True)
     if args.ar and output.json_file.exists():
         read_added(output.json_file)   # one that does not say what it was made for is not known to be finished
@@ -82,7 +82,7 @@ def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Generati
     plan = build.build_plan(cfg, train_set)
     if len(plan.labels) == 0:
         raise InputError(f"DATASET.CAM_NUMBER_THRES: {cfg.DATASET.CAM_NUMBER_THRES} adds no image to {train_set.name}, whose "
-                         f"rarest class has {train_set.class_counts[train_set.class_counts > 0].min()}; a higher one, or 0, does")
+                         f"rarest class has {train_set.class_counts[train_set.class_counts > 0].min()}; set a higher value, or 0")
     network = build.build_network(cfg, train_set.num_classes)
     path = run.find_model(cfg.NETWORK.PRETRAINED_MODEL)
     key = "NETWORK.PRETRAINED_MODEL"
@@ -102,7 +102,7 @@ def make(cfg: Config, job: GenerationJob, runtime: Runtime) -> None:
     log.info("%s: %d images to make from %d of %d, %d to %d per class, on %s", job.train_set.name, len(plan.labels),
              len(plan.sources.unique()), len(job.train_set.labels), added.min(), added.max(), runtime.device)
     if cfg.DATASET.CAM_NUMBER_THRES and job.train_set.fills_classes:
-        log.info("DATASET.CAM_NUMBER_THRES: not heeded for %s, whose classes are all filled up", job.train_set.name)
+        log.info("DATASET.CAM_NUMBER_THRES: not used for %s, whose classes are all filled up", job.train_set.name)
     sheet = Sheet(plan)
     with output.filling() as folder:
         with Writer(folder) as writer:

@@ -55,8 +55,8 @@ def main(argv: list[str]) -> int:
     except SignalException as stop:
         return SIGNALLED + stop.sigval
     except distributed.DistNetworkError as error:
-        print(f"error: the ranks cannot meet at {args.master_addr}, PORT {args.master_port}; is the port taken? Another PORT, or "
-              f"none on a single machine, would do ({str(error).splitlines()[0]})", file=sys.stderr)
+        print(f"error: the ranks cannot connect at {args.master_addr}, PORT {args.master_port}; if the port is in use, set "
+              f"another PORT, or none on a single machine ({str(error).splitlines()[0]})", file=sys.stderr)
         return MISTAKE
     return DONE
 

@@ -90,7 +90,7 @@ def see(cfg: Config, run: Run, own: bool, beat: Beat, evaluates: bool) -> Seen:
     check_place(cfg, run)
     split = run.directory / SPLIT if own and (run.directory / SPLIT).is_file() else None
     if split is not None and cfg.DATASET.FOLDER.SPLIT:
-        log.info("DATASET.FOLDER.SPLIT: the run has taken it over into its own %s, which holds", split)
+        log.info("DATASET.FOLDER.SPLIT: not read, since the run has its own copy, %s", split)
     place = cfg.DATASET.ROOT
 
     def start(total: int) -> Callable[[int], None]:
@@ -114,17 +114,17 @@ def see(cfg: Config, run: Run, own: bool, beat: Beat, evaluates: bool) -> Seen:
 def check_place(cfg: Config, run: Run) -> None:
     """Raises InputError for a run whose files would be classes of the next look, or lie among those of folds."""
     if (run.directory / FOLDS).exists():
-        raise InputError(f"OUTPUT_DIR/NAME: {run.directory} holds folds; a run needs another NAME, and OUTPUT_DIR "
-                         f"{run.directory} with NAME fold_1 is the first of them")
+        raise InputError(f"OUTPUT_DIR/NAME: {run.directory} holds the folds of --folds; choose another NAME, or use OUTPUT_DIR "
+                         f"{run.directory} with NAME fold_1 for the first of them")
     root, directory = os.path.realpath(cfg.DATASET.ROOT), os.path.realpath(run.directory)
     if os.path.isdir(root) and cfg.DATASET.ROOT and os.path.commonpath([root, directory]) == root:
-        raise InputError(f"OUTPUT_DIR: {run.directory} is in DATASET.ROOT, {cfg.DATASET.ROOT}, whose folders are classes; name a "
-                         "folder outside of it")
+        raise InputError(f"OUTPUT_DIR: {run.directory} is inside DATASET.ROOT, {cfg.DATASET.ROOT}, whose folders are classes; "
+                         "choose a folder outside of it")
 
 
 def count_images(root: str, total: int, beat: Beat) -> Callable[[int], None]:
     """Logs how far the look has come."""
-    log.info("%s: looking at %s images", root, f"{total:,}")
+    log.info("%s: checking %s images", root, f"{total:,}")
     counter = Counter(f"{root}:", total)
 
     def advance(number: int) -> None:

@@ -57,17 +57,18 @@ def start_training(cfg: Config, run: Run, chosen: Claim, identity: Identity, run
     log.info("%s%s", start.describe(), f", resuming with epoch {point.epoch + 1}{batch}" if start.resumes else "")
     origin = training.combiner.origin()
     if runtime.is_main and start.resumes and start.state.get("combiner", origin) != origin:
-        log.warning("changed since the checkpoint: %s holds other weights, from which the epochs to come learn", TEACHER)
+        log.warning("changed since the checkpoint: %s has other weights, which the remaining epochs use", TEACHER)
     return training, point
 
 
-def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtime, train_set: ImageSet) -> None:
+def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtime, train_set: ImageSet,
+             precision: str) -> None:
     if not run.claimed:   # the directory was not there before
         run.lock()
         if not chosen.replaces:
             run.check_free()   # but another process may have been here meanwhile
     chosen.clear(cfg, run)
-    run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE)
+    run.open(cfg.to_yaml(), point.epoch + 1, runtime.describe(), cfg.TRAIN.TENSORBOARD.ENABLE, precision)
     run.record_indices(train_set.indices)
     save_figure(class_counts_figure(train_set.class_counts, train_set.class_names, shot_bounds(cfg)),
                 run.figures / "class_counts.png")
@@ -75,16 +76,18 @@ def open_run(cfg: Config, run: Run, chosen: Claim, point: Point, runtime: Runtim
     log.info("%s: %d images, %d classes, %d to %d per class", train_set.name, images, train_set.num_classes,
              train_set.class_counts.max(), train_set.class_counts.min())
     if len(train_set.labels) > images:
-        log.info("%d images of CAM-based sampling added; what is made of class counts does not count them",
+        log.info("%d images of CAM-based sampling added; class counts do not include them",
                  len(train_set.labels) - images)
     if train_set.class_counts.min() == 0:
         absent = absent_classes(train_set)
         log.warning("%s no training images: %s", count(len(absent), "class has", "classes have"), shorten_names(absent))
     distributed = runtime.world_size > 1
     if distributed != cfg.TRAIN.DISTRIBUTED:
-        log.info("TRAIN.DISTRIBUTED: %s, but there are %d processes; torchrun decides", cfg.TRAIN.DISTRIBUTED, runtime.world_size)
+        log.info("TRAIN.DISTRIBUTED: is %s, but the number of processes is %d; torchrun decides", cfg.TRAIN.DISTRIBUTED,
+                 runtime.world_size)
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
-        log.info("TEST.TAU_NORM: main/valid.py normalizes; while it trains, the classifier is validated as it is")
+        log.info("TEST.TAU_NORM: used by main/valid.py only; training validates the classifier without it")
     if cfg.TEST.LOGIT_ADJUST or cfg.TEST.PRIOR:
-        log.info("TEST.LOGIT_ADJUST, TEST.PRIOR: main/valid.py moves the logits; while it trains, they are validated as they are")
-    log.info("%s; global batch %d; files in %s", runtime.describe(), cfg.TRAIN.BATCH_SIZE * runtime.world_size, run.directory)
+        log.info("TEST.LOGIT_ADJUST, TEST.PRIOR: used by main/valid.py only; training validates the logits without adjustment")
+    log.info("%s, %s; global batch %d; files in %s", runtime.describe(), precision, cfg.TRAIN.BATCH_SIZE * runtime.world_size,
+             run.directory)

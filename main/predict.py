@@ -1,6 +1,7 @@
 """Predicts the classes of pictures from a checkpoint alone.
 
     python main/predict.py output/birds/models/last.pth photo.jpg more_photos/
+    python main/predict.py output/birds more_photos/ --prior shares.json
     python main/predict.py output/birds more_photos/ --top 3 --csv predictions.csv --sheet predictions.png --gpus 0
 
 CHECKPOINT is a file of models/, or the folder of a run, whose last epoch is taken. It holds the names of the classes and how
@@ -46,7 +47,9 @@ def predict(args: argparse.Namespace) -> None:
     outputs = [path for path in (args.csv, args.sheet) if path is not None]
     check_outputs(outputs, args.overwrite)
     with Runtime.start(args.gpus) as runtime:
-        predictor = Predictor.load(args.checkpoint, runtime.device, told_by(args.cfg))
+        predictor = Predictor.load(args.checkpoint, runtime.device, told_by(args.cfg), args.prior)
+        if args.prior:
+            log.info("Class prior: %s; the logits are moved to it from the training set's", args.prior)
         paths = find_pictures(args.pictures)
         classes = count(len(predictor.class_names), "class", "classes")
         log.info("%s to predict, among %s, on %s", count(len(paths), "picture"), classes, runtime.describe())
@@ -81,7 +84,8 @@ def told_by(words: Sequence[Sequence[str]] | None) -> dict[str, Any] | None:
     train_set, valid_set = build.build_datasets(cfg)
     return {"config": cfg.flat(), "class_names": train_set.class_names,
             "preprocessing": preprocessing(cfg, train_set if valid_set is None else valid_set),
-            "evaluation_scale": build.build_criterion(cfg, train_set.class_counts).evaluation_scale}
+            "evaluation_scale": build.build_criterion(cfg, train_set.class_counts).evaluation_scale,
+            "class_counts": train_set.class_counts}
 
 
 def find_pictures(places: Sequence[Path]) -> list[Path]:
@@ -138,21 +142,28 @@ def positive(word: str) -> int:
     with suppress(ValueError):
         if int(word) > 0:
             return int(word)
-    raise argparse.ArgumentTypeError(f"{word!r} is no whole number above 0")
+    raise argparse.ArgumentTypeError(f"{word!r} is not a whole number above 0")
+
+
+def add_prior(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prior", default="", metavar="PRIOR", help="how frequent each class is among the pictures: uniform, "
+                        "forward-50 (as in a training set of that ratio), backward-50, or a JSON file, a number for each class")
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .pth file, or the folder of a run")
     parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURES-OR-FOLDERS")
-    parser.add_argument("--top", type=positive, default=5, metavar="N", help="classes of a picture (default 5)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row for each picture")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help=f"draw the first {MOST_SHOWN} pictures, a .png")
-    parser.add_argument("--overwrite", action="store_true", help="replace files of --csv and --sheet that are already there")
+    parser.add_argument("--top", type=positive, default=5, metavar="N", help="most probable classes per picture (default 5)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table with a row for each picture")
+    parser.add_argument("--sheet", type=Path, metavar="FILE",
+                        help=f"draw the first {MOST_SHOWN} pictures with their classes into a .png file")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files of --csv and --sheet")
     parser.add_argument("--gpus", default="auto", help="cpu, or a GPU's number (default: the first one, if there is any)")
-    parser.add_argument("--batch", type=positive, default=BATCH_SIZE, help=f"pictures at once (default {BATCH_SIZE})")
+    parser.add_argument("--batch", type=positive, default=BATCH_SIZE, help=f"pictures per batch (default {BATCH_SIZE})")
+    add_prior(parser)
     parser.add_argument("--cfg", nargs="+", action="append", metavar="YAML",
-                        help="of a checkpoint that does not tell how it was trained")
+                        help="configuration of the training, for a checkpoint that does not contain it")
     return exit_status(lambda: predict(parser.parse_intermixed_args(argv)))
 
 

@@ -43,7 +43,7 @@ class Pause:
             if self.sums is not None:
                 self.save(self.sums)
             kept = self.runtime.broadcast_object(self.run.kept)
-            complete = InputError(f"{error}; {kept}; once the images are right, --ar True resumes the run")
+            complete = InputError(f"{error}; {kept}; correct the images, then resume the run with --ar True")
             complete.agreed = error.agreed
             raise complete from error
 
@@ -90,4 +90,4 @@ class Pause:
         where += f" of rank {rank}" if self.runtime.world_size > 1 else ""
         rate = epoch_rate(self.cfg, self.training, self.point.epoch + 1)
         kept = self.runtime.broadcast_object(self.run.kept)
-        raise RunFailedError(f"{where}: the {what} not finite, at rate {rate:g}; {kept}")
+        raise RunFailedError(f"{where}: the {what} not finite, at learning rate {rate:g}; {kept}")

@@ -38,7 +38,7 @@ def settle(cfg: Config, run: Run, keeps: bool, sets: Sets, runtime: Runtime, sta
         if runtime.is_main:
             settled = as_its_run(cfg, run.directory) if keeps else cfg
             if settled is not cfg:
-                log.info("chosen before, and taken from %s: %s", run.directory / "config.yaml", ", ".join(undecided(cfg)))
+                log.info("chosen earlier, read from %s: %s", run.directory / "config.yaml", ", ".join(undecided(cfg)))
             times = cfg.TRAIN.MINUTES > 0 and EPOCHS in undecided(settled)
             settled = choose_by(settled, run, sets[0], runtime) if undecided(settled) else settled
             values = {key: new for key, (new, _) in settled.differences(cfg.flat()).items()}
@@ -57,14 +57,14 @@ def choose_by(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> C
     chosen = choose(facts, given)
     taken = {key: chosen[key] for key in keys}
     if "BACKBONE.TYPE" in keys and facts.weights and facts.weights.kind and facts.weights.kind.timm_model:
-        taken["BACKBONE.TIMM.MODEL"] = Decision(facts.weights.kind.timm_model, "the weights are of it")
+        taken["BACKBONE.TIMM.MODEL"] = Decision(facts.weights.kind.timm_model, "the model of the pre-trained weights")
     if facts.weights and facts.weights.mean and not cfg.DATASET.MEAN and not cfg.DATASET.STD:
-        taken |= {"DATASET.MEAN": Decision(list(facts.weights.mean), "of the images of the weights"),
+        taken |= {"DATASET.MEAN": Decision(list(facts.weights.mean), "of the images that the weights were trained on"),
                   "DATASET.STD": Decision(list(facts.weights.std), "likewise")}
     if cfg.TRAIN.OPTIMIZER.LR_FACTORS and facts.weights is None:
-        log.warning("TRAIN.OPTIMIZER.LR_FACTORS: %s is for weights that were learned before, and none are loaded; "
-                    "BACKBONE.PRETRAINED_MODEL names some", ", ".join(cfg.TRAIN.OPTIMIZER.LR_FACTORS))
-    log.info("Chosen from %d images of %d classes, shorter side %d pixels (median), on %s; KEY VALUE in the command replaces any:"
+        log.warning("TRAIN.OPTIMIZER.LR_FACTORS: %s is meant for pre-trained weights, but none are loaded; set "
+                    "BACKBONE.PRETRAINED_MODEL", ", ".join(cfg.TRAIN.OPTIMIZER.LR_FACTORS))
+    log.info("Chosen from %d images of %d classes, shorter side %d pixels (median), on %s; override any by KEY VALUE:"
              "\n%s", facts.images, facts.classes, facts.side, runtime.describe(), table(taken))
     return decide(cfg, {key: choice.value for key, choice in taken.items()})
 
@@ -121,7 +121,7 @@ def find_weights(cfg: Config, run: Run) -> StartWeights | None:
     state = checkpoint.load(path, key)
     kind = recognise(state, path)
     if kind is None and cfg.BACKBONE.TYPE == "auto":
-        raise InputError(f"{key}: {path} does not tell which backbone it is of; BACKBONE.TYPE names it, and for a model of timm "
+        raise InputError(f"{key}: {path} does not say which backbone it has; set BACKBONE.TYPE, and for a model of timm also "
                          "BACKBONE.TIMM.MODEL")
     return StartWeights.of_file(state, kind, path.stem, whole=key != named.KEY)
 
@@ -144,7 +144,7 @@ def tell(minutes: float, epochs: int, usual: int, pace: Pace) -> None:
              "TRAIN.MAX_EPOCH %d, about %.1f minutes", MINUTES, minutes, pace.step, pace.steps, pace.of(1) - pace.validation,
              pace.validation, epochs, (pace.of(epochs) + pace.start) / 60)
     if epochs == LONGEST * usual:
-        log.info("%s: that is less, since no more than %d times the usual %d epochs are trained", MINUTES, LONGEST, usual)
+        log.info("%s: this takes less time, since at most %d times the usual %d epochs are trained", MINUTES, LONGEST, usual)
     if epochs < FEW * usual:
         log.warning("%s: %d epochs are too few to learn much; the usual number for so many images is %d, which take %.0f minutes "
                     "here. More minutes, a smaller INPUT_SIZE, a GPU or --weights help", MINUTES, epochs, usual,

@@ -98,7 +98,7 @@ def train_run(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Outcom
         identity = Identity.of(train_set, valid_set, preprocessing(cfg, train_set))
         runtime.check_equal("data", identity.facts())
         if valid_set is not None and (absent := absent_classes(valid_set)):
-            log.info("%s: %s no images, and no part in balanced accuracy: %s", valid_set.name,
+            log.info("%s: %s no images, so they are not included in balanced accuracy: %s", valid_set.name,
                      count(len(absent), "class has", "classes have"), shorten_names(absent))
         # 3. what is trained, and from where
         seed_globals(cfg.SEED)
@@ -109,7 +109,7 @@ def train_run(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Outcom
         with runtime.agree():
             if runtime.is_main:
                 with run.writing():
-                    open_run(cfg, run, chosen, point, runtime, train_set)
+                    open_run(cfg, run, chosen, point, runtime, train_set, training.precision.name)
                     seen.write(run)
         if cfg.AUTO:   # what was chosen is there
             args.cfg, args.words = [str(run.directory / "config.yaml")], []
@@ -136,15 +136,15 @@ def main(argv: Sequence[str]) -> int:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--ar", type=yes_or_no, nargs="?", const=True, default=False, metavar="True",
                           help="auto resume: continue this run from its last checkpoint")
-    existing.add_argument("--overwrite", action="store_true", help="replace the run that is already in the directory")
-    parser.add_argument("--folds", type=int, metavar="K", help="train K runs, each of which validates another part of "
-                        "DATASET.ROOT (DATASET.DATASET FOLDER), and report over all images")
+    existing.add_argument("--overwrite", action="store_true", help="replace an existing run in the directory")
+    parser.add_argument("--folds", type=int, metavar="K", help="K-fold cross-validation: train K runs, each "
+                        "validated on another part of DATASET.ROOT (DATASET.DATASET FOLDER), and report over all images")
     return run_command(train, parser, argv)
 
 
 def yes_or_no(word: str) -> bool:
     if word.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{word!r} is neither True nor False")
+        raise argparse.ArgumentTypeError(f"{word!r} must be True or False")
     return word.lower() == "true"
 
 

@@ -35,19 +35,22 @@ from lib.config.preparation import preprocessing
 from lib.core import build
 from lib.dataset import SAMPLERS
 from lib.device.runtime import Runtime, to_device
+from lib.engine.aggregation import expert, weighted_experts
 from lib.engine.evaluation import Head, evaluate_heads, moved
 from lib.loss import LongTailLoss
+from lib.report.aggregated import aggregation_table, measure_aggregation, write_aggregation
 from lib.report.metrics import measure
 from lib.report.predictions import Predictions
 from lib.report.priors import Adjustments, Shift
 from lib.report.report import Evaluated, write_report
 from lib.report.shifted import measure_shifts, shifts_table, write_shifts
-from lib.report.tables import class_table, summary
+from lib.report.tables import class_table, experts_table, summary
 from lib.report.tau_sweep import ADJUSTMENT, NORMALIZATION, WARNING, sweep_table, write_sweep
 from lib.run import checkpoint
 from lib.run.findings import FindingsLog
 from lib.run.identity import Identity, align_to_checkpoint
 from lib.run.run import LAST
+from main.aggregation import aggregate
 from main.command import make_parser, run_command, warn
 from main.evaluation import Evaluation, check_report, identify
 from main.final_test import count_look, identify_test
@@ -63,7 +66,20 @@ class Adjusted(NamedTuple):
     tau: float
 
 
-Way = float | None | Adjusted | Shift   # tau of tau-normalization; None is the headline where there is none
+class OneExpert(NamedTuple):
+    """The logits of one expert as they are."""
+
+    number: int
+
+
+class LearnedWeights(NamedTuple):
+    """The experts, with weights that were learned on a shifted set; None is the whole set."""
+
+    shift: Shift | None
+
+
+# tau of tau-normalization; None is the headline where there is none
+Way = float | None | Adjusted | Shift | OneExpert | LearnedWeights
 
 
 def validate(cfg: Config, args: argparse.Namespace) -> None:
@@ -94,6 +110,8 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             criterion = build.build_criterion(cfg, train_set.class_counts)
             heads = build.build_heads(cfg, network, criterion.evaluation_scale)
             ways = add_adjustments(heads, build.build_adjustments(cfg, criterion, train_set.class_counts, images), runtime.device)
+            weights = aggregate(cfg, network, images, train_set.class_counts, precision, runtime)
+            ways |= of_experts(cfg, weights, criterion.evaluation_scale)
             warn(prior_doubts(cfg, criterion) if runtime.is_main else ())
         with closing(loader):
             by_head = evaluate_heads(runtime.wrap(network), list(ways.values()), loader, precision, runtime)
@@ -101,20 +119,29 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
         findings.tell()
         if evaluation is None:   # not rank 0
             return
-        with run.writing("the same command validates again once there is room"):
+        with run.writing("run the same command again once there is room"):
             predictions = dict(zip(ways, by_head))
             title = f"{path}, epoch {state.get('epoch') or 'unknown'}"
             if cfg.TEST.PART == "test":
                 evaluation = count_look(cfg, run, evaluation, images)
             tau, headline = next(iter(heads)), next(iter(predictions.values()))
             metrics = measure(headline, train_set.class_counts, shot_bounds(cfg))
-            evaluated = Evaluated(headline, metrics, images, findings.unreadable(0))
+            experts = [measure(of_way, train_set.class_counts, shot_bounds(cfg)) for way, of_way in predictions.items()
+                       if isinstance(way, OneExpert)]
+            evaluated = Evaluated(headline, metrics, images, findings.unreadable(0), experts)
             about = evaluation.about | ({} if tau is None else {"tau": tau})
             paths = write_report(evaluation.directory(tau), evaluated, about, background(run, path, about, trained_by(state)))
             log.info("%s%s:\n%s", title, "" if tau is None else f", tau-normalized with tau = {tau:g}", summary(metrics))
+            if experts:
+                log.info("By expert, as they were trained:\n%s", experts_table(metrics, experts))
             log.info("By class:\n%s", class_table(metrics, images.class_names))
             log_written(paths)
             report_more(cfg, evaluation, predictions, train_set.class_counts)
+            if weights:
+                learned = {shift: (own, predictions[LearnedWeights(shift)]) for shift, own in weights.items()}
+                results = measure_aggregation(headline, learned, train_set.class_counts)
+                log.info("With weights of the experts that were learned without labels:\n%s", aggregation_table(results))
+                log_written(write_aggregation(evaluation.base, results, evaluation.about))
 
 
 def trained_by(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,6 +161,13 @@ def add_adjustments(heads: Mapping[float | None, Head], adjustments: Adjustments
     return {None: first, **{way: moved(own, shift.to(device)) for way, shift in more}}
 
 
+def of_experts(cfg: Config, weights: Mapping[Shift | None, Tensor], scale: float) -> dict[Way, Head]:
+    """Each expert alone, and all of them with each of the learned weights."""
+    number = cfg.NETWORK.EXPERTS.NUM
+    alone: dict[Way, Head] = {OneExpert(place): expert(place, scale) for place in range(number if number > 1 else 0)}
+    return alone | {LearnedWeights(shift): weighted_experts(own, scale) for shift, own in weights.items()}
+
+
 def prior_doubts(cfg: Config, criterion: LongTailLoss) -> list[str]:
     """What makes the training prior that is taken out of the logits another one than that of the class counts."""
     options = cfg.TEST
@@ -141,11 +175,11 @@ def prior_doubts(cfg: Config, criterion: LongTailLoss) -> list[str]:
         return []
     doubts = []
     if criterion.prior_tau is None or (criterion.prior_tau == 0 and cfg.TRAIN.TWO_STAGE.DRW):
-        doubts.append(f"the logits are adjusted as if the loss had left the class counts in them; {cfg.LOSS.LOSS_TYPE}"
+        doubts.append(f"the logits are adjusted as after training with plain cross-entropy, but {cfg.LOSS.LOSS_TYPE}"
                       f"{' with DRW' if cfg.TRAIN.TWO_STAGE.DRW else ''} re-balances in another way")
     if SAMPLERS[cfg.TRAIN.SAMPLER.TYPE].rows == 1 and cfg.TRAIN.SAMPLER.TYPE != "default":
-        doubts.append(f"the logits are adjusted by the class counts, but TRAIN.SAMPLER.TYPE {cfg.TRAIN.SAMPLER.TYPE!r} drew "
-                      "other shares")
+        doubts.append(f"the logits are adjusted by the class counts, but TRAIN.SAMPLER.TYPE {cfg.TRAIN.SAMPLER.TYPE!r} "
+                      "trained with another class distribution")
     return doubts
 
 

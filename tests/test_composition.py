@@ -48,7 +48,7 @@ class Case(NamedTuple):
 REFUSALS: list[tuple[str, Callable[[Case], bool]]] = [
     ("TRAIN.TWO_STAGE.DRS", lambda case: case.stage == "DRS" and case.draw in ("default", "bbn sampler")),
     ("TRAIN.TWO_STAGE.DRW", lambda case: case.stage == "DRW" and case.loss in ("SEQL", "BalPoE", "LADE", "SADE")),
-    ("TRAIN.COMBINER.TYPE", lambda case: case.combiner in ("bbn_mix", "cmo") and case.draw != "bbn sampler"),
+    ("TRAIN.COMBINER.TYPE", lambda case: case.combiner in ("bbn_mix", "cmo", "h2t") and case.draw != "bbn sampler"),
     ("TRAIN.COMBINER.TYPE", lambda case: case.combiner == "dive" and case.loss != "DiVEKLD"),
     ("LOSS.LOSS_TYPE", lambda case: case.combiner != "dive" and case.loss == "DiVEKLD"),
     ("LOSS.LOSS_TYPE", lambda case: case.loss == "LADE" and COMBINERS[case.combiner].mixes),

@@ -25,6 +25,7 @@ and, in processes of their own:
 
 Ratios are taken turn by turn; printed are medians and ranges over the turns.
 
+    python tools/benchmark.py --methods --cfg …    cost of a step with each method (tools/measure/methods.py)
     python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain (tools/measure/jpeg_readers.py)
     python tools/benchmark.py --scaling    cost as images, classes and ranks grow (tools/measure/scaling.py)
 """
@@ -46,7 +47,7 @@ from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomically
 from lib.utils.registry import closest
 from main.command import make_parser, run_command
-from tools.measure import jpeg_readers, report, scaling, startup
+from tools.measure import jpeg_readers, methods, report, scaling, startup
 from tools.measure.cam_rate import cam_rates
 from tools.measure.options import natural, new_file, positive
 from tools.measure.prepared import load_sets, prepare
@@ -60,7 +61,7 @@ PARTS = (*USUALLY, "cam", "run")
 
 def benchmark(cfg: Config, args: argparse.Namespace) -> None:
     if undecided(cfg):
-        raise InputError("AUTO: leaves values to a training; --cfg with the config.yaml of its run has what was chosen")
+        raise InputError("AUTO: values that a training would choose are open; give the config.yaml of a trained run to --cfg")
     parts = choose(args.parts)
     words = ["--cfg", *args.cfg, "--gpus", args.gpus, *args.words]
     noise = ["--random-images", str(args.random_images), "--random-classes", str(args.random_classes)]
@@ -107,15 +108,17 @@ def main(argv: Sequence[str]) -> int:
     for word, tool in (("--jpeg", jpeg_readers), ("--scaling", scaling)):
         if word in argv:
             return tool.main([other for other in argv if other != word])
+    if any(word.partition("=")[0] == "--methods" for word in argv):
+        return methods.main(argv)
     parser = make_parser(__doc__)
     usually = ",".join(USUALLY)
     parser.add_argument("--parts", default=usually, metavar="A,B", help=f"what to measure, also cam and run (default: {usually})")
     parser.add_argument("--cam", action="store_const", const="cam", dest="parts", help="the same as --parts cam")
-    parser.add_argument("--repeats", type=positive, default=5, help="turns that count (default 5)")
+    parser.add_argument("--repeats", type=positive, default=5, help="number of timed repetitions (default 5)")
     parser.add_argument("--batches", type=positive, default=100, metavar="N",
-                        help="a timing covers at least so many batches, in whole epochs (default 100)")
+                        help="least number of batches per timing, rounded up to whole epochs (default 100)")
     parser.add_argument("--random-images", type=natural, default=0, metavar="N", help="N images of noise instead of the data set")
-    parser.add_argument("--random-classes", type=positive, default=10, metavar="C", help="classes of the images of noise")
+    parser.add_argument("--random-classes", type=positive, default=10, metavar="C", help="number of classes of --random-images")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write everything measured to this file as well")
     return run_command(benchmark, parser, argv)
 

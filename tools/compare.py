@@ -48,7 +48,7 @@ def compare_runs(args: argparse.Namespace) -> None:
     names, chosen = common_images(runs, args.common)
     ground, entrants = group(chosen, names, args.apart)
     if len(entrants) < 2:
-        raise InputError("all of these runs differ in their seed only, and are one row; --apart compares them one by one")
+        raise InputError("these runs differ only in their seed, so they form a single row; --apart compares each of them")
     shown = make_comparison(entrants, ground, args.by, remarks(runs, chosen, names, args))
     out = choose_out(args)
     print(text_of(shown))
@@ -65,7 +65,7 @@ def compare_runs(args: argparse.Namespace) -> None:
 
 def check_names(runs: Sequence[Path]) -> None:
     if len(runs) < 2:
-        raise InputError("two runs or more are compared; name their folders")
+        raise InputError("at least two runs are needed; name their folders")
     places: dict[str, Path] = {}
     for run in runs:
         other = places.setdefault(os.path.realpath(run), run)
@@ -81,11 +81,11 @@ def remarks(runs: Sequence[Judged], chosen: Sequence[Judged], names: Sequence[st
     if len({run.checkpoint for run in runs}) > 1:
         lines.append("Checkpoints: " + "; ".join(f"{run.name}: {run.checkpoint}" for run in runs) + ".")
     if any(run.checkpoint.startswith("best_model") for run in runs):
-        lines.append("A best_model.pth was selected on its validation set, on which it looks better than it is.")
+        lines.append("A best_model.pth was selected on its validation set, so its accuracy on that set is too optimistic.")
     if any(run.train_images != runs[0].train_images for run in runs):
         lines.append(f"The runs were trained on different numbers of images; shot groups are those of {runs[0].name}.")
     if any(run.bounds != runs[0].bounds for run in runs):
-        lines.append(f"The runs have other thresholds of shot groups; those of {runs[0].name} are used.")
+        lines.append(f"The runs have different thresholds of shot groups; those of {runs[0].name} are used.")
     return lines
 
 
@@ -100,9 +100,9 @@ def choose_out(args: argparse.Namespace) -> Path:
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"--out: {args.out} is a file; name a folder")
     if (args.out / "config.yaml").exists():
-        raise InputError(f"--out: {args.out} holds a run, of which nothing is overwritten; name another folder")
+        raise InputError(f"--out: {args.out} holds a run, whose files are never overwritten; name another folder")
     if held and not args.overwrite:
-        raise InputError(f"--out: {args.out} holds {held[0]} already; --overwrite replaces it")
+        raise InputError(f"--out: {args.out} already holds {held[0]}; --overwrite replaces it")
     args.out.mkdir(parents=True, exist_ok=True)
     return args.out
 
@@ -110,12 +110,12 @@ def choose_out(args: argparse.Namespace) -> Path:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs, or of the runs of --folds")
-    parser.add_argument("--by", choices=BY, default="balanced", help="accuracy whose differences are told (default balanced)")
-    parser.add_argument("--part", choices=("valid", "test"), default="valid", help="images of the comparison (default valid)")
-    parser.add_argument("--common", action="store_true", help="compare on the images that all runs have, where some have more")
-    parser.add_argument("--apart", action="store_true", help="a row for each run, seeds too")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="takes the files (default: a new one beside the first run)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is in --out already")
+    parser.add_argument("--by", choices=BY, default="balanced", help="accuracy to compare (default balanced)")
+    parser.add_argument("--part", choices=("valid", "test"), default="valid", help="images to compare on (default valid)")
+    parser.add_argument("--common", action="store_true", help="if the runs have different images, compare on those that all have")
+    parser.add_argument("--apart", action="store_true", help="a row for each run, also for runs that differ only in their seed")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write (default: a new one beside the first run)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing comparison in --out")
     return exit_status(lambda: compare_runs(parser.parse_args(argv)))
 
 

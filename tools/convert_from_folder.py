@@ -108,14 +108,14 @@ def convert(args: argparse.Namespace) -> None:
         raise InputError(f"--ratio: must be above 0 and at most 1, got {args.ratio}")
     name = args.name or args.input_path.resolve().name or "images"
     if os.sep in name:
-        raise InputError(f"--name: is the beginning of a file's name, got {name!r}")
+        raise InputError(f"--name: must be the beginning of a file name (without /), got {name!r}")
     outputs = {part: args.output_path / f"{name}_{part}.json" for part in ALL}
     check_free([outputs["train"], outputs["valid"]], args.overwrite)
     listing = list_folder(args.input_path, KEYS, args.layout, args.valid_path)
     check_free([outputs[part] for part in listing.parts], args.overwrite)
     say(*listing.remarks)
     if listing.unreadable:
-        report_bad("the system refuses to open:", listing.unreadable, args.skip_bad)
+        report_bad("cannot be opened:", listing.unreadable, args.skip_bad)
     parts = read_parts(args, listing)
     if "valid" not in parts:
         parts["train"], parts["valid"] = split(parts["train"], args.valid_share or SHARE, args.seed)

@@ -225,7 +225,7 @@ def make(args: argparse.Namespace) -> None:
             if not args.check:
                 write_text_atomically(path, text)
     if args.check and stale:
-        raise InputError(f"{', '.join(stale)}: not what tools/gallery says; run python tools/make_gallery.py")
+        raise InputError(f"{', '.join(stale)}: not up to date with tools/gallery; run python tools/make_gallery.py")
     print(f"{', '.join(stale)} written" if stale else "up to date")
 
 

@@ -105,7 +105,7 @@ def stacks(word: str) -> list[list[str]]:
 
 def make_stage(files: list[str], pairs: Sequence[str]) -> Stage:
     if not files:
-        raise InputError("--chain: its first stage is what the chain is stacked on; name that by --cfg")
+        raise InputError("--chain: the first stage is the base of all stages; name it with --cfg")
     both = list(zip(pairs[::2], pairs[1::2]))
     names = [value for key, value in both if key == "NAME"]
     kept = [word for pair in both if pair[0] != "NAME" for word in pair]
@@ -123,7 +123,7 @@ def check(stages: Sequence[Stage], overwrite: bool) -> None:
     for number, directory in enumerate(directories):
         if directory in directories[:number]:
             raise InputError(f"stages {directories.index(directory) + 1} and {number + 1} share the directory {directory}; "
-                             "give each a NAME of its own in its yaml file")
+                             "give each its own NAME in its yaml file")
     for number, stage in enumerate(stages, start=1):
         found = [] if overwrite or stage.state() == NEW else list(changes(stage.cfg, stage.run))
         if found:
@@ -153,8 +153,8 @@ def run_chain(stages: Sequence[Stage], options: ChainOptions, start: Callable[[l
         title = f"stage {number} of {len(stages)}, {stage.run.directory}"
         state = NEW if options.overwrite else stage.state()
         if state == FINISHED and ran is not None:
-            raise InputError(f"{title}: is older than {ran}, which has just been run and from which it follows; "
-                             "move it away, or replace all stages by --overwrite")
+            raise InputError(f"{title}: is older than {ran}, on which it depends and which has just been run; "
+                             "move it away, or replace all stages with --overwrite")
         if state == FINISHED:
             log.info("%s: finished before", title)
             continue
@@ -193,11 +193,11 @@ def main(argv: Sequence[str], start: Callable[[list[str]], int] = start_process)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chain", nargs="+", action="append", required=True, metavar="YAML",
                         help="the stages, or a file that lists them")
-    parser.add_argument("--cfg", nargs="+", action="append", default=[], metavar="YAML", help="what every stage is stacked on")
+    parser.add_argument("--cfg", nargs="+", action="append", default=[], metavar="YAML", help="base yaml files of every stage")
     parser.add_argument("--gpus", default="auto", help="cpu, or GPU numbers such as 0 or 0,1 (default: all visible ones)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="train with N processes, one per GPU (default 1)")
-    parser.add_argument("--overwrite", action="store_true", help="run all stages from scratch, and replace what is there")
-    parser.add_argument("--show", action="store_true", help="print the stages, and how far each has come")
+    parser.add_argument("--overwrite", action="store_true", help="run all stages from scratch, and replace existing runs")
+    parser.add_argument("--show", action="store_true", help="print the stages and their progress")
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE", help="keys to override, in all stages")
     status = DONE
 

@@ -49,11 +49,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="this machine (default), or a Ray cluster")
     parser.add_argument("--address", help="of the Ray cluster, such as auto or HOST:PORT (default: a Ray on this machine alone)")
     parser.add_argument("--results", type=Path, metavar="PREFIX",
-                        help="PREFIX.json and PREFIX.txt take the table (default: results in the first run's OUTPUT_DIR)")
+                        help="write the table to PREFIX.json and PREFIX.txt (default: results in the first run's OUTPUT_DIR)")
     parser.add_argument("--append", type=Path, metavar="FILE", help="append rows to FILE, such as tools/gallery/measured.yaml")
     parser.add_argument("--title", action="append", default=[], dest="titles", metavar="TITLE",
                         help="gallery entry of a configuration, for --append; once for each (default: found by their files)")
-    parser.add_argument("--show", action="store_true", help="print the list, and how far each run has come")
+    parser.add_argument("--show", action="store_true", help="print the list of runs and their progress")
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY VALUE", help="keys to override, in all runs")
     return parser
 
@@ -67,14 +67,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for option in words:
         numbers = list(takewhile(str.isdecimal, option))
         if not numbers:
-            raise InputError(f"--seeds: must be whole numbers from 0 on, got {option[0]!r}")
+            raise InputError(f"--seeds: must be whole numbers of at least 0, got {option[0]!r}")
         args.seeds += map(int, numbers)
         more += option[len(numbers):]
     args.pairs = [*more, *args.overrides]
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, got {args.jobs}")
     if args.address and args.engine != "ray":
-        raise InputError("--address: is that of a Ray cluster, so it needs --engine ray")
+        raise InputError("--address: is the address of a Ray cluster, so it needs --engine ray")
     return args
 
 

@@ -1,7 +1,7 @@
 """Backbones, named stages from images to feature maps; a file in this folder registers itself."""
-from lib.backbone.base import BACKBONES, Backbone, on_meta
+from lib.backbone.base import BACKBONES, Backbone, Undrawn, on_meta
 from lib.utils.registry import import_submodules
 
 import_submodules("lib.backbone")
 
-__all__ = ["BACKBONES", "Backbone", "on_meta"]
+__all__ = ["BACKBONES", "Backbone", "Undrawn", "on_meta"]

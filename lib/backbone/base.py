@@ -41,7 +41,7 @@ class Backbone(nn.Module):
 
     def stages(self) -> Iterator[Stage]:
         """(name, function) in the order of computation; mixing methods refer to the names."""
-        raise NotImplementedError(f"{type(self).__name__} must name its stages")
+        raise NotImplementedError(f"{type(self).__name__} must implement stages")
 
     def forward(self, images: Tensor) -> Tensor:
         for _, stage in self.stages():
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
 
     def branch(self, first: str, width: float) -> tuple[nn.ModuleDict, int]:
         """New stages from ``first`` on, by name, with ``width`` times the channels; and how many the last one has."""
-        raise NotImplementedError(f"{type(self).__name__} must make its last stages, or leave experts_from empty")
+        raise NotImplementedError(f"{type(self).__name__} must implement branch, or leave experts_from empty")
 
     def expert_stages(self, name: str, maps: Tensor) -> Tensor:
         inputs = [maps] * self.num_experts if name == self.first_of_experts else maps.chunk(self.num_experts, dim=1)

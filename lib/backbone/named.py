@@ -61,11 +61,11 @@ def torchvision_weights(name: str) -> "WeightsEnum":
 
     model, _, tag = name.partition(".")
     if model not in TORCHVISION:
-        raise InputError(f"{KEY}: no backbone here takes torchvision's {model!r}; {closest(model, TORCHVISION)}; timm:NAME takes "
-                         "any model of timm")
+        raise InputError(f"{KEY}: torchvision's {model!r} is not supported; {closest(model, TORCHVISION)}; timm:NAME supports "
+                         "every model of timm")
     known = get_model_weights(model)
     if tag and tag not in known.__members__:
-        raise InputError(f"{KEY}: torchvision has no weights {tag!r} of {model}; there are {', '.join(known.__members__)}")
+        raise InputError(f"{KEY}: torchvision has no weights {tag!r} for {model}; it has {', '.join(known.__members__)}")
     return known[tag] if tag else known.DEFAULT
 
 
@@ -75,8 +75,8 @@ def timm_weights(name: str) -> Any:
     known = [full for full in timm.list_pretrained(f"{model}*") if full.partition(".")[0] == model]
     own = timm.get_pretrained_cfg(name, allow_unregistered=False) if name in known or (name == model and known) else None
     if own is None:
-        tags = f"there are {', '.join(known)}" if known else "it has none"
-        raise InputError(f"{KEY}: timm {timm.__version__} has no weights {name!r} of {model}; {tags}")
+        tags = f"it has {', '.join(known)}" if known else "it has none for this model"
+        raise InputError(f"{KEY}: timm {timm.__version__} has no weights {name!r} for {model}; {tags}")
     return own
 
 
@@ -100,8 +100,8 @@ def fetch_torchvision(text: str, weights: "WeightsEnum") -> dict[str, Tensor]:
             log.info("%s: downloading %s", text, weights.url)
         return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:   # of the network, the disk, the unpickler
-        raise InputError(f"{KEY}: {text} cannot be fetched ({reason(error)}); download {weights.url} elsewhere and put it at "
-                         f"{file}, or name the file as {KEY} with BACKBONE.TYPE {look_up(text).backbone}") from error
+        raise InputError(f"{KEY}: {text} cannot be downloaded ({reason(error)}); download {weights.url} on another machine and "
+                         f"put it at {file}, or set {KEY} to the file and BACKBONE.TYPE to {look_up(text).backbone}") from error
 
 
 def fetch_timm(text: str, name: str, size: tuple[int, int]) -> dict[str, Tensor]:
@@ -114,8 +114,8 @@ def fetch_timm(text: str, name: str, size: tuple[int, int]) -> dict[str, Tensor]
         return create(name, size, pretrained=True, file=cached).state_dict()
     except Exception as error:   # of the hub, the network, the disk
         raise InputError(
-            f"{KEY}: {text} cannot be fetched ({reason(error)}); download {address} elsewhere and name the file as {KEY}, with "
-            f"BACKBONE.TYPE timm and BACKBONE.TIMM.MODEL {own.architecture}") from error
+            f"{KEY}: {text} cannot be downloaded ({reason(error)}); download {address} on another machine and set {KEY} to the "
+            f"file, BACKBONE.TYPE to timm and BACKBONE.TIMM.MODEL to {own.architecture}") from error
 
 
 def hub_file(repository: str) -> tuple[str, Path | None]:
@@ -139,15 +139,15 @@ def mismatch(named: Named, kind: str, timm_model: str) -> str:
     """Why a configuration's backbone cannot take named weights; empty if it can."""
     if kind != named.backbone:
         also = f" with BACKBONE.TIMM.MODEL {named.timm_model}" if named.timm_model else ""
-        return f"{named.name} is of BACKBONE.TYPE {named.backbone}{also}, got {kind}"
+        return f"{named.name} needs BACKBONE.TYPE {named.backbone}{also}, got {kind}"
     if named.timm_model != timm_model.partition(".")[0]:
-        return f"{named.name} is of BACKBONE.TIMM.MODEL {named.timm_model}, got {timm_model}"
+        return f"{named.name} needs BACKBONE.TIMM.MODEL {named.timm_model}, got {timm_model}"
     return ""
 
 
 def difference(named: Named, mean: Sequence[float], std: Sequence[float], color_space: str) -> str:
     """How the preparation of images differs from the weights' own training; empty if it does not."""
     if [*mean, *std] != [*named.mean, *named.std]:
-        return (f"its images had the mean {list(named.mean)} and deviation {list(named.std)}; here they are {list(mean)} and "
-                f"{list(std)}")
-    return "" if color_space == "RGB" else f"its images were RGB, and COLOR_SPACE is {color_space}"
+        return (f"it was trained on images normalised with mean {list(named.mean)} and standard deviation {list(named.std)}; "
+                f"DATASET.MEAN and STD are {list(mean)} and {list(std)}")
+    return "" if color_space == "RGB" else f"it was trained on RGB images, but COLOR_SPACE is {color_space}"

@@ -58,7 +58,7 @@ class ResNetCifar(Backbone):
 
     def check_input(self, size: tuple[int, int]) -> None:
         if any(side < self.stride or side % self.stride for side in size):
-            raise InputError(f"INPUT_SIZE: {type(self).__name__} takes sides divisible by {self.stride}, got {list(size)}")
+            raise InputError(f"INPUT_SIZE: {type(self).__name__} needs sides divisible by {self.stride}, got {list(size)}")
 
     def stem(self, images: Tensor) -> Tensor:
         return F.relu(self.bn1(self.conv1(images)), inplace=True)

@@ -129,9 +129,9 @@ def measure(model: str, size: tuple[int, int]) -> Shapes:
                 pooled = whole.forward_head(features, pre_logits=True)
     except Exception as error:   # each model has checks of its own
         own = timm_package().get_pretrained_cfg(name)
-        usual = f"; its usual size is {list(own.input_size[1:])}" if own else ""
+        usual = f"; its default size is {list(own.input_size[1:])}" if own else ""
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise InputError(f"INPUT_SIZE: timm's {name} cannot take {list(size)} ({reason}){usual}") from error
+        raise InputError(f"INPUT_SIZE: timm's {name} does not accept {list(size)} ({reason}){usual}") from error
     maps = tuple(features.shape[2:]) if averages(whole, features) else None
     return Shapes(pooled.flatten(1).shape[1], maps)
 
@@ -153,7 +153,7 @@ def check_patches(model: nn.Module, size: tuple[int, int]) -> None:
     if isinstance(patches, int):
         patches = patches, patches
     if patches and any(side % patch for side, patch in zip(size, patches)):
-        raise ValueError(f"its patches are {' × '.join(map(str, patches))} pixels, by which the sides must be divisible")
+        raise ValueError(f"height and width must be divisible by its patch size, {' × '.join(map(str, patches))} pixels")
 
 
 def averages(model: Any, features: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """Making the images: each map once, everything else in batches on the device."""
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -42,14 +43,16 @@ class Generation:
         network: trained, on the device.
         normalize: uint8 (B, 3, H, W) to what the network takes.
         size: INPUT_SIZE.
+        autocast: the precision of the network; its maps are float32.
         batch_size: images that the network and the warp take at once; changes nothing but speed and memory.
         num_readers: threads that read ahead.
     """
 
     def __init__(self, images: ImageSet, network: Network, normalize: Callable[[Tensor], Tensor], size: Size,
-                 device: torch.device, *, batch_size: int, num_readers: int) -> None:
+                 device: torch.device, *, batch_size: int, num_readers: int,
+                 autocast: Callable[[], AbstractContextManager] = nullcontext) -> None:
         self.images, self.network, self.normalize, self.size, self.device = images, network, normalize, size, device
-        self.batch_size, self.num_readers = batch_size, num_readers
+        self.batch_size, self.num_readers, self.autocast = batch_size, num_readers, autocast
 
     @torch.inference_mode()
     def run(self, plan: Plan) -> Iterator[Made]:
@@ -74,9 +77,10 @@ class Generation:
     def block(self, plan: Plan, sources: list[View], labels: Tensor, numbers: list[Tensor]) -> Iterator[Made]:
         """All new images of some sources: one forward pass, then a group of sources for each size among them."""
         views = torch.stack([source.pixels for source in sources]).to(self.device)
-        maps = class_activation_maps(self.network, self.normalize(views), labels.to(self.device))
+        with self.autocast():
+            maps = class_activation_maps(self.network, self.normalize(views), labels.to(self.device))
         if not maps.isfinite().all():
-            raise RunFailedError("the network's class activation maps are not finite; its training has diverged")
+            raise RunFailedError("the class activation maps of the network are not finite, since its training has diverged")
         for size, members in by_size(sources).items():
             originals = torch.stack([sources[member].image for member in members]).to(self.device)
             yield from self.group(plan, originals, scale_maps(maps[members], size), [numbers[member] for member in members])

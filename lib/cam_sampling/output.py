@@ -59,20 +59,20 @@ class SetFiles(NamedTuple):
         self.check_own()
         taken = [str(path) for path in (self.folder, self.json_file) if path.is_file() or any(path.glob("*"))]
         if taken and not overwrite and not self.is_torn():
-            raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {' and '.join(taken)} already there; replace by --overwrite, leave a "
-                             "finished set as it is by --ar True, or choose other paths")
+            raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {' and '.join(taken)} already exists; replace it with --overwrite, "
+                             "keep a finished set with --ar True, or choose other paths")
 
     def check_own(self) -> None:
         """Raises InputError for anything that no generation wrote: it is never deleted."""
         for path in self.folder.rglob("*"):
             if path != self.json_file and not OWN_FILE.fullmatch(path.relative_to(self.folder).as_posix()):
-                raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {path} is no image of CAM-based sampling, and its folder would be "
-                                 "replaced; choose a folder of its own")
+                raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {path} is not an image of CAM-based sampling, but its folder "
+                                 "would be replaced; choose a folder for these images alone")
         try:
             if self.json_file.exists():
                 read_added(self.json_file)
         except InputError as error:
-            raise InputError(f"{error}. It would be replaced; delete it, or choose another path") from error
+            raise InputError(f"{error}. The file would be replaced; delete it, or choose another path") from error
 
     @contextmanager
     def filling(self) -> Iterator[Path]:
@@ -83,7 +83,7 @@ class SetFiles(NamedTuple):
                 self.unfinished.mkdir(parents=True)
             yield self.unfinished
         except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt("nothing of it was kept; the same command starts over") from interrupt
+            raise KeyboardInterrupt("no image was kept; the same command starts from scratch") from interrupt
         finally:
             remove(self.unfinished, self.replaced)
 

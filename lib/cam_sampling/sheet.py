@@ -59,7 +59,7 @@ class Sheet:
         figure = Figure(figsize=(1.25 * len(KINDS) * len(COLUMNS) + 1.6, height))
         grid = figure.add_gridspec(len(self.classes), len(widths) - 1, width_ratios=widths[:-1], wspace=0.06, hspace=0.06,
                                    left=0.115, right=0.995, bottom=0.35 / height, top=1 - 0.6 / height)
-        legend = "map: line = foreground, from ¾ of the mean on; dashed = its box"
+        legend = "solid line: foreground (map above ¾ of its mean); dashed: bounding box"
         figure.text(0.555, 0.12 / height, legend, ha="center", fontsize=10)
         for row, label in enumerate(self.classes):
             for kind, name in enumerate(KINDS):

@@ -1,4 +1,5 @@
-"""The contract every combiner follows, and how examples find the partners they are mixed with."""
+"""The contract every combiner follows, and the functions that mix examples in pairs."""
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,33 +15,35 @@ COMBINERS = Registry("combiner")
 
 
 class Step(NamedTuple):
-    """The result of a combiner: the loss of a batch, and the logits and targets for its accuracy."""
+    """The result of a combiner: the loss of a batch, and the logits and targets to compute its accuracy."""
 
-    loss: Tensor     # scalar, with a graph
+    loss: Tensor     # scalar, with its autograd graph
     logits: Tensor   # (B, C)
-    targets: Tensor  # (B,) labels, or (B, C) shares of a mixed example's classes
+    targets: Tensor  # (B,) labels, or (B, C) soft labels of mixed examples
 
 
 class Combiner(nn.Module, Part):
     """Turns a batch into a loss: ``combiner(network, criterion, batch) -> Step``.
 
-    Random numbers come from ``batch.stream``, in ``draw``; ``combine`` is a function of tensors, so that a CUDA graph can be it.
-
-    The network is called once. Parameters and persistent buffers of its own are trained, saved and resumed like the network's.
+    ``draw`` takes all random numbers from ``batch.stream``; ``combine`` is a function of tensors, so that a CUDA graph can
+    capture it. It calls the network once. Parameters and persistent buffers of a combiner are trained, saved and resumed like the
+    network's.
 
     Class attributes:
-        rows: rows of the draw that it combines (a sampler's ``rows``), None for any.
-        views: further views of each image that it takes from ``batch.views`` (TRANSFORMS.VIEWS).
-        needs_loss: the only loss that takes what it gives, None for any.
+        rows: number of rows of the sampler's draw that it combines (a sampler's ``rows``), None for any.
+        views: number of further views of each image that it reads from ``batch.views`` (TRANSFORMS.VIEWS).
+        needs_loss: the only loss that it works with, None for any.
         needs_heads: heads of the network that it reads (HEADS.TYPES).
-        mixes: whether the labels of an example are two, which some losses do not take (``LongTailLoss.mixes``).
-        sums_examples: whether its loss is a sum of terms of the criterion, which an update rule may weigh by class.
+        mixes: whether examples get two labels, which some losses cannot use (``LongTailLoss.mixes``).
+        whole_batches: whether it needs each batch as a whole, so that UPDATE.ACCUMULATE cannot cut it into pieces.
+        reads_maps: whether it needs to know the number of channels of the network's last feature maps.
+        sums_examples: whether its loss is a sum over examples, so that an update rule can weight the examples by class.
 
     Args:
         class_counts: training images per class, (C,).
 
     Attributes:
-        max_epoch: length of the training; 0 where it is not known.
+        max_epoch: number of epochs of the training; 0 if unknown.
     """
 
     max_epoch = 0
@@ -49,41 +52,52 @@ class Combiner(nn.Module, Part):
     needs_loss: str | None = None
     needs_heads: tuple[str, ...] = ()
     mixes = False
+    reads_maps = False
     sums_examples = True
+    whole_batches = False
     class_counts: Tensor
 
     def __init__(self, class_counts: Tensor) -> None:
         super().__init__()
         self.register_buffer("class_counts", class_counts.long(), persistent=False)
 
+    def expect(self, dims: Mapping[str, int]) -> None:
+        """Called once, before its state is loaded.
+
+        Args:
+            dims: of the vectors that each head of ``needs_heads`` gives; with ``reads_maps`` also "maps", the channels of the
+                last feature maps of one expert, and "experts", their number.
+        """
+
     def origin(self) -> str:
-        """A digest of what it has besides its options, such as the weights of a teacher; empty where that is nothing."""
+        """A digest of what it depends on besides its options, such as the weights of a teacher; empty if there is nothing."""
         return ""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "forward" in vars(cls):   # which a step does not call
-            raise TypeError(f"{cls.__name__} overrides forward; what is random belongs in draw, all else in combine")
+        if "forward" in vars(cls):   # the training step calls draw and combine, not forward
+            raise TypeError(f"{cls.__name__} overrides forward, which training does not call; implement draw (random numbers) "
+                            "and combine (everything else)")
 
     def forward(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Step:
-        """Draw and combine in one, for use outside of a training."""
+        """Calls ``draw`` and ``combine``, for use outside of training."""
         return self.combine(network, criterion, batch.images, batch.labels, *self.draw(batch, num_chunks(network)))
 
     def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
-        """Draws the random tensors of a step, on the device; their shapes are the same for every batch. Most draw none.
+        """Draws the random tensors of a step, on the device; every batch must give the same shapes. The default draws none.
 
         Args:
-            num_chunks: parts of the batch that devices see apart.
+            num_chunks: number of parts into which DataParallel splits the batch.
         """
         return ()
 
     def combine(self, network: Any, criterion: Any, images: Tensor, labels: Tensor, *drawn: Tensor) -> Step:
-        """The step. Nothing in it is random, and nothing waits for the device."""
-        raise NotImplementedError(f"{type(self).__name__} must say what a step is")
+        """Computes the step: no random numbers, and no synchronisation with the device."""
+        raise NotImplementedError(f"{type(self).__name__} must implement combine")
 
 
 def draw_partners(size: int, num_chunks: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A partner for every example, from a permutation of each of the chunks that ``torch.chunk`` cuts a batch into.
+    """A random partner for every example, by a permutation within each of the chunks that ``torch.chunk`` makes of the batch.
 
     Returns:
         The partners' positions in the batch, (B,), and in their chunk, (B,).
@@ -94,7 +108,7 @@ def draw_partners(size: int, num_chunks: int, generator: torch.Generator) -> tup
 
 
 def mixed_targets(labels: Tensor, others: Tensor, share: Tensor, num_classes: int) -> Tensor:
-    """Class shares (B, C) of examples with ``share`` of the class ``labels`` and the rest of ``others``, (B,) each, or one
-    share () for all."""
+    """Soft labels (B, C): ``share`` of the class ``labels``, the rest of the class ``others``, (B,) each; one share () for all
+    examples works as well."""
     share = share.expand(len(labels))[:, None]
     return share * F.one_hot(labels, num_classes) + (1 - share) * F.one_hot(others, num_classes)

@@ -1,4 +1,4 @@
-"""The two rows of the bbn sampler, mixed."""
+"""Mixup of the two rows of the bbn sampler."""
 import torch
 from torch import Tensor, nn
 
@@ -9,10 +9,11 @@ from lib.dataset import Batch
 
 @COMBINERS.register("bbn_mix")
 class DualMixup(InputMixup):
-    """Mixup across the two rows of the bbn sampler: each image of the shuffled row is mixed with one of the tail-favouring row, λ
-    ~ Beta(alpha, alpha), one per batch.
+    """Mixup across the two rows of the bbn sampler: each image of the shuffled row is mixed with one of the row that favours rare
+    classes, λ ~ Beta(alpha, alpha), one per batch.
 
-    Sampling of Zhou et al., BBN, CVPR 2020, arXiv:1912.02413, mixed as in Zhang et al., Bag of Tricks, AAAI 2021.
+    The sampling is that of Zhou et al., BBN, CVPR 2020, arXiv:1912.02413, the mixing that of Zhang et al., Bag of Tricks, AAAI
+    2021.
     """
 
     rows = 2

@@ -1,4 +1,4 @@
-"""Two further views of each image, contrasted with each other and with a vector for each class."""
+"""Balanced contrastive learning (BCL), with two further views of each image and a prototype for each class."""
 from typing import Annotated
 
 import torch
@@ -18,13 +18,13 @@ class BalancedContrast(Combiner):
     """Balanced contrastive learning: loss_weight · L(first view) + contrast_weight · ``balanced_contrast`` of the two further
     views and the class prototypes.
 
-    All views pass through the network in one forward pass. Accuracy is that of the first view. Zhu et al., Balanced
-    Contrastive Learning for Long-Tailed Visual Recognition, CVPR 2022, arXiv:2207.09052; its loss is logit adjustment
-    (BalancedSoftmaxCE), its classifier CosineFC. Each rank contrasts the images of its own batch, as published.
+    All views go through the network in one forward pass. Accuracy is measured on the first view. Zhu et al., Balanced
+    Contrastive Learning for Long-Tailed Visual Recognition, CVPR 2022, arXiv:2207.09052; the paper uses logit adjustment
+    (BalancedSoftmaxCE) and the classifier CosineFC. Each rank contrasts the images of its own batch, as published.
 
     Args:
         loss_weight, contrast_weight: published 1 and 0.35 (ImageNet-LT, iNaturalist); 2 and 0.6 for CIFAR with temperature 0.1.
-        temperature: T by which similarities are divided.
+        temperature: T, the divisor of the similarities.
     """
 
     views = 2
@@ -43,19 +43,24 @@ class BalancedContrast(Combiner):
 
     def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, *views: Tensor) -> Step:
         whole = network(torch.cat([images, *views]))
-        first = Output(whole.logits[:len(labels)], whole.features[:len(labels)],
-                       {name: value[:len(labels)] for name, value in whole.heads.items()})
+        first = first_of(whole, len(labels))
         projected, prototypes = whole.heads["projection"][len(labels):], whole.heads["prototypes"][0]
         contrast = balanced_contrast(projected, labels.repeat(len(views)), prototypes, self.temperature)
         loss = self.loss_weight * criterion(first, labels) + self.contrast_weight * contrast
         return Step(loss, first.logits, labels)
 
 
+def first_of(output: Output, number: int) -> Output:
+    """The output of the first ``number`` images."""
+    features = None if output.features is None else output.features[:number]
+    return Output(output.logits[:number], features, {name: value[:number] for name, value in output.heads.items()})
+
+
 def balanced_contrast(vectors: Tensor, labels: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
     r"""Mean over the anchors i of −mean over the positives of [s_ij − log Σ_c (Σ_{j ∈ c, j ≠ i} exp s_ij) / |c \ i|].
 
     s_ij = ⟨v_i, v_j⟩ / T. Candidates j are all vectors and one prototype per class; positives are the candidates of the anchor's
-    class without the anchor itself. So every class has the same weight in the denominator, however many images of it there are.
+    class, except the anchor itself. Every class has the same weight in the denominator, regardless of its number of images.
     Eq. 6 of Zhu et al., arXiv:2207.09052.
 
     Args:

@@ -1,4 +1,4 @@
-"""Examples mixed in pairs by pasting a box of one image into the other."""
+"""CutMix and CMO: a box of one image is pasted into another."""
 import math
 from typing import Annotated
 
@@ -14,14 +14,14 @@ from lib.utils.options import SHARE, Range
 
 @COMBINERS.register("cut_mix")
 class CutMix(InputMixup):
-    """CutMix: a box of the partner's image replaces that part of an image; labels are mixed by the share of pixels that are left.
+    """CutMix: a box of the partner's image replaces the same box of an image; labels are mixed in proportion to the areas.
 
-    λ ~ Beta(alpha, alpha) and one box for the batch, see ``draw_box``; partners from a permutation of the batch. The loss is
-    λ' · L(z, y_a) + (1 − λ') · L(z, y_b), λ' the share of an image's pixels outside of the box. Yun et al., CutMix, ICCV 2019,
-    arXiv:1905.04899.
+    All images of a batch share one λ ~ Beta(alpha, alpha) and one box, see ``draw_box``; partners come from a permutation of the
+    batch. The loss is λ' · L(z, y_a) + (1 − λ') · L(z, y_b), where λ' is the share of pixels outside the box. Yun et al., CutMix,
+    ICCV 2019, arXiv:1905.04899.
 
     Args:
-        probability: share of the batches that are mixed.
+        probability: probability that a batch is mixed.
     """
 
     def __init__(self, class_counts: Tensor, *, alpha: Annotated[float, Range(0.001, 1000)] = 1.0,
@@ -33,7 +33,7 @@ class CutMix(InputMixup):
         return host.random() < self.probability
 
     def draw_mask(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """λ', (), and the pixels that are replaced, bool (H, W); made on the device, so that nothing waits for a copy."""
+        """λ', (), and the mask of the replaced pixels, bool (H, W); created on the device, which avoids a synchronising copy."""
         height, width = batch.images.shape[-2:]
         mixed = self.is_mixed(batch.stream.host)
         top, bottom, left, right = draw_box(batch.stream.host, self.alpha, height, width) if mixed else (0, 0, 0, 0)
@@ -55,12 +55,12 @@ class CutMix(InputMixup):
 
 @COMBINERS.register("cmo")
 class ContextOversampling(CutMix):
-    """Context-rich minority oversampling (CMO): boxes of rare classes' images are pasted into images as they come.
+    """Context-rich minority oversampling (CMO): boxes from images of rare classes are pasted into images of the original data.
 
-    The second row of the bbn sampler is the foreground, drawn with a probability ∝ 1 / n_c ** a for each image (a = 1:
-    BBN_SAMPLER.TYPE balance, as published). A batch is mixed with ``probability``, but not in the first ``warm_up`` + 1 epochs
-    and the last ``warm_up``; then the second row is not used. λ' and loss are those of CutMix. Park et al., The Majority Can
-    Help the Minority, CVPR 2022, arXiv:2112.00412; each rank decides for its own batches.
+    The foreground is the second row of the bbn sampler, which draws each image with a probability ∝ 1 / n_c ** a (a = 1:
+    BBN_SAMPLER.TYPE balance, as published). A batch is mixed with ``probability``, except in the first ``warm_up`` + 1 and the
+    last ``warm_up`` epochs; a batch that is not mixed does not use the second row. λ' and loss are as in CutMix. Park et al., The
+    Majority Can Help the Minority, CVPR 2022, arXiv:2112.00412; each rank decides for its own batches.
     """
 
     rows = 2
@@ -87,10 +87,10 @@ class ContextOversampling(CutMix):
 
 
 def draw_box(host: np.random.Generator, alpha: float, height: int, width: int) -> tuple[int, int, int, int]:
-    """top, bottom, left and right of a box of about (1 − λ) of the pixels, λ ~ Beta(alpha, alpha).
+    """Top, bottom, left and right of a box with about (1 − λ) of the pixels, λ ~ Beta(alpha, alpha).
 
-    Its sides are int(H · √(1 − λ)) and int(W · √(1 − λ)), its centre is uniform over the pixels, and what lies outside of the
-    image is cut off; an odd side loses a pixel, as in the authors' code.
+    Its sides are int(H · √(1 − λ)) and int(W · √(1 − λ)), reduced by one pixel if odd, as in the authors' code. Its centre is
+    uniform over the pixels, and the part outside the image is cut off.
     """
     side = math.sqrt(1 - host.beta(alpha, alpha))
     bounds = []

@@ -1,4 +1,4 @@
-"""A teacher beside the network."""
+"""Distillation: a trained teacher gives its logits for the same batch."""
 from typing import Annotated, Any
 
 import torch
@@ -12,13 +12,13 @@ from lib.utils.tensors import digest_weights
 
 @COMBINERS.register("dive")
 class Distillation(Combiner):
-    """The batch as it is, with the logits that a trained network gives for it, as the head ``teacher`` of the output.
+    """Distillation from a trained teacher: its logits for the same batch are added to the output as the head ``teacher``.
 
-    The teacher sees the same images, stays in eval mode and is not trained.
+    The batch is not mixed. The teacher stays in eval mode and is not trained.
     He et al., Distilling Virtual Examples for Long-Tailed Recognition, ICCV 2021, arXiv:2103.15042.
 
     Args:
-        teacher_model: the teacher; build makes it from the checkpoint that the configuration names.
+        teacher_model: the teacher; ``build`` loads it from the checkpoint that the configuration names.
     """
 
     needs_loss = "DiVEKLD"
@@ -31,7 +31,7 @@ class Distillation(Combiner):
         self.digest = digest_weights(teacher_model.state_dict())
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Empty: the teacher is in a file of its own, and ``origin`` tells whether it is the same."""
+        """Empty: the teacher has its own file, and ``origin`` identifies it."""
         return {}
 
     def origin(self) -> str:

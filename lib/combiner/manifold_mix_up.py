@@ -1,4 +1,4 @@
-"""Examples mixed in pairs inside the network."""
+"""Manifold mixup: hidden states are mixed in pairs."""
 from typing import Annotated
 
 from torch import Tensor, nn
@@ -14,8 +14,8 @@ from lib.utils.options import Range
 class ManifoldMixup(InputMixup):
     """Manifold mixup: hidden states λ · h_a + (1 − λ) · h_b after one layer, λ ~ Beta(alpha, alpha), one per batch.
 
-    Partners come from a permutation of the batch; under DataParallel, of each device's part, since hidden states of
-    another device are out of reach. Verma et al., Manifold Mixup, ICML 2019, arXiv:1806.05236, at a fixed layer.
+    Partners come from a permutation of the batch; under DataParallel, of each device's part, since a device has the hidden states
+    of its own part only. Verma et al., Manifold Mixup, ICML 2019, arXiv:1806.05236, at a fixed layer.
 
     Args:
         location: a stage of the backbone ("layer1", …), "pool" (the features) or "fc" (the logits).

@@ -1,4 +1,4 @@
-"""Examples mixed in pairs at the input."""
+"""Mixup: images are mixed in pairs."""
 from typing import Annotated
 
 import torch
@@ -24,7 +24,7 @@ class InputMixup(Combiner):
         self.alpha = alpha
 
     def share(self, batch: Batch) -> Tensor:
-        """λ, (), of the images' type and on their device; filled there, so that nothing waits for a copy."""
+        """λ, (), with the dtype and device of the images; created on the device, which avoids a synchronising copy."""
         share = batch.stream.host.beta(self.alpha, self.alpha)
         return torch.full((), share, dtype=batch.images.dtype, device=batch.images.device)
 
@@ -39,6 +39,6 @@ class InputMixup(Combiner):
         return self.step(criterion, output, labels, labels[partner], share)
 
     def step(self, criterion: nn.Module, output: Output, labels: Tensor, others: Tensor, share: Tensor) -> Step:
-        """λ · L(z, y_a) + (1 − λ) · L(z, y_b) for labels y_a and those of the partners y_b, (B,) both."""
+        """The loss λ · L(z, y_a) + (1 − λ) · L(z, y_b), with the labels y_a and the labels of the partners y_b, (B,) each."""
         loss = share * criterion(output, labels) + (1 - share) * criterion(output, others)
         return Step(loss, output.logits, mixed_targets(labels, others, share, output.logits.shape[1]))

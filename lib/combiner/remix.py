@@ -1,4 +1,4 @@
-"""Mixed images whose labels lean to the rarer class."""
+"""Remix: mixup whose labels favour the rarer class."""
 from typing import Annotated
 
 from torch import Tensor, nn
@@ -11,16 +11,16 @@ from lib.utils.options import MANY, SHARE, Range
 
 @COMBINERS.register("remix")
 class Remix(InputMixup):
-    """Remix: images are mixed with λ as in mix_up, labels with a share λ_y of each example's own.
+    """Remix: images are mixed with λ as in mix_up, labels with a λ_y that is computed for each example.
 
-    λ_y = 0 where n_a / n_b ≥ kappa and λ < tau; 1 where n_a / n_b ≤ 1 / kappa and 1 − λ < tau; else λ. Chou et al., Remix:
+    λ_y = 0 if n_a / n_b ≥ kappa and λ < tau; 1 if n_a / n_b ≤ 1 / kappa and 1 − λ < tau; else λ. Chou et al., Remix:
     Rebalanced Mixup, ECCV 2020 workshops, arXiv:2007.03943, Eq. 10.
 
     Args:
-        kappa: ratio of class sizes from which the rarer class may take the whole label.
-        tau: it does if the share of the image of the larger class is below.
-        per_sample: Σ λ_y ℓ(z, y_a) + (1 − λ_y) ℓ(z, y_b) with each example's own λ_y, as in the paper. False: the mean of
-            λ_y times the already averaged losses, as in the published code and its tables.
+        kappa: ratio of class sizes from which the label can be that of the rarer class alone.
+        tau: the label is that of the rarer class if the share of the more frequent class in the image is below this value.
+        per_sample: each example has its own λ_y in Σ λ_y ℓ(z, y_a) + (1 − λ_y) ℓ(z, y_b), as in the paper. If False, the mean
+            of λ_y multiplies the losses averaged over the batch, as in the published code and its tables.
     """
 
     def __init__(self, class_counts: Tensor, *, alpha: Annotated[float, Range(0.001, 1000)] = 1.0,
@@ -31,7 +31,7 @@ class Remix(InputMixup):
 
     def label_shares(self, labels: Tensor, others: Tensor, share: Tensor) -> Tensor:
         """λ_y, (B,)."""
-        counts = self.class_counts.double()   # quotients of integers, exact where they meet kappa
+        counts = self.class_counts.double()   # so that a ratio that equals kappa compares as equal
         own, other = counts[labels], counts[others]
         shares = share.expand(len(labels)).masked_fill((other / own >= self.kappa) & (1 - share < self.tau), 1.0)
         return shares.masked_fill((own / other >= self.kappa) & (share < self.tau), 0.0)

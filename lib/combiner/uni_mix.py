@@ -1,4 +1,4 @@
-"""Examples mixed with partners of rarer classes, in shares that depend on both classes."""
+"""UniMix: mixup that favours partners of rare classes, with shares that depend on both classes."""
 from typing import Annotated
 
 import torch
@@ -13,7 +13,7 @@ from lib.utils.options import Range
 class UniMix(Combiner):
     """UniMix: images λ_i · x_i + (1 − λ_i) · x_j, j drawn in the batch with a probability ∝ n_{y_j} ** tau for each example i.
 
-    λ_i = n_j / (n_i + n_j) + b, b ~ Beta(alpha, alpha), minus 1 where that is above 1; the loss is the mean of
+    λ_i = n_j / (n_i + n_j) + b, b ~ Beta(alpha, alpha), minus 1 if that is above 1; the loss is the mean of
     λ_i · ℓ(z, y_i) + (1 − λ_i) · ℓ(z, y_j). Xu et al., Towards Calibrated Model for Long-Tailed Visual Recognition from Prior
     Perspective, NeurIPS 2021, arXiv:2111.03874; its second part, Bayias, is logit adjustment (LogitAdjustedCE).
 
@@ -36,7 +36,7 @@ class UniMix(Combiner):
         shares = gamma[0] / gamma.sum(dim=0).clamp_min(torch.finfo(gamma.dtype).tiny)
         weights = self.tau * self.class_counts[batch.labels].clamp_min(1).log()
         uniform = torch.rand(size, size, generator=generator, device=device).clamp_min(torch.finfo(torch.float32).tiny)
-        partner = (weights - torch.log(-torch.log(uniform))).argmax(dim=1)   # Gumbel: in proportion to the exponentials
+        partner = (weights - torch.log(-torch.log(uniform))).argmax(dim=1)   # Gumbel-max trick: probability ∝ exp(weights)
         return shares, partner
 
     def combine(  # type: ignore[override]  # what is drawn has names here

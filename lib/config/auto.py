@@ -43,10 +43,10 @@ def problems(cfg: Config) -> Iterator[str]:
         yield from resolve(closed)   # what refers to the values that are open
     yield from validate(closed)
     if "INPUT_SIZE" in undecided(cfg) and is_resized(cfg.DATASET.DATASET):
-        yield f"INPUT_SIZE: must be given for {cfg.DATASET.DATASET}, whose images are brought to it when they are read"
+        yield f"INPUT_SIZE: must be given for DATASET.DATASET {cfg.DATASET.DATASET}, whose images are resized to it when read"
     if cfg.TRAIN.MINUTES > 0 and "TRAIN.MAX_EPOCH" not in undecided(cfg):
-        yield (f"TRAIN.MINUTES: chooses TRAIN.MAX_EPOCH, which is given as {cfg.TRAIN.MAX_EPOCH}; AUTO True with "
-               "TRAIN.MAX_EPOCH 0 leaves it open")
+        yield (f"TRAIN.MINUTES: chooses TRAIN.MAX_EPOCH, but TRAIN.MAX_EPOCH is set to {cfg.TRAIN.MAX_EPOCH}; set AUTO to True "
+               "and TRAIN.MAX_EPOCH to 0")
 
 
 def is_resized(name: str) -> bool:
@@ -77,8 +77,8 @@ def complete(cfg: Config, directory: Path) -> Config:
     """``as_its_run``, for what needs all values and trains nothing. Raises InputError where there is no such run."""
     settled = as_its_run(cfg, directory)
     if undecided(settled):
-        raise InputError(f"{', '.join(undecided(settled)[:3])}, …: are chosen by a training, and there is none in {directory}; "
-                         "--cfg with the config.yaml of the run that is meant has what was chosen for it")
+        raise InputError(f"{', '.join(undecided(settled)[:3])}, …: are chosen when a run is trained, but there is no run in "
+                         f"{directory}; give the config.yaml of a trained run to --cfg, which has the chosen values")
     return settled
 
 

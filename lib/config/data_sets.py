@@ -13,21 +13,21 @@ def annotations(cfg: Config) -> Iterator[str]:
     for option in ("TRAIN_JSON", "VALID_JSON"):
         able = [other for other in DATASETS if option in DATASETS.options(other)]
         if name in DATASETS and name not in able and cfg.DATASET[option]:
-            yield (f"DATASET.{option}: is given, and DATASET.DATASET {name} does not read it; {' and '.join(able)} do, "
-                   f"and '' leaves it out")
+            yield (f"DATASET.{option}: is set, but DATASET.DATASET {name} does not read it; set it to '', or use "
+                   f"{' or '.join(able)}")
     able = [other for other in DATASETS if "VALID_JSON" in DATASETS.options(other)]
     if cfg.DATASET.TEST_JSON and name in DATASETS and name not in able:
-        yield f"DATASET.TEST_JSON: is given, and DATASET.DATASET {name} does not read it; {' and '.join(able)} do"
+        yield f"DATASET.TEST_JSON: is set, but DATASET.DATASET {name} does not read it; set it to '', or use {' or '.join(able)}"
 
 
 def folders(cfg: Config) -> Iterator[str]:
     """Shares and folds of DATASET.FOLDER."""
     options = cfg.DATASET.FOLDER
     if max(options.VALID_SHARE, options.TEST_SHARE) < 1 <= options.VALID_SHARE + options.TEST_SHARE:
-        yield (f"DATASET.FOLDER.VALID_SHARE: and TEST_SHARE leave nothing to train on, {options.VALID_SHARE} + "
-               f"{options.TEST_SHARE}")
+        yield (f"DATASET.FOLDER.VALID_SHARE: VALID_SHARE {options.VALID_SHARE} and TEST_SHARE {options.TEST_SHARE} leave no "
+               "training images; their sum must be below 1")
     if options.FOLDS == 1:
-        yield "DATASET.FOLDER.FOLDS: must be 0, or 2 and more, got 1"
+        yield "DATASET.FOLDER.FOLDS: must be 0 (no folds) or at least 2, got 1"
     if max(options.FOLDS, 1) < options.FOLD <= MOST_FOLDS:
         yield f"DATASET.FOLDER.FOLDS: must be at least FOLD, which is {options.FOLD}, got {options.FOLDS}"
 
@@ -37,17 +37,17 @@ def cam_sampling(cfg: Config) -> Iterator[str]:
     generate, use = "DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET"
     makes, uses, classifier = cfg.flat()[generate], cfg.flat()[use], cfg.CLASSIFIER.TYPE
     if makes and uses:
-        yield f"{generate}: makes images and does not train, {use} trains with them; set one of the two"
+        yield f"{generate}: generates images and does not train, while {use} trains with them; set one of the two to True"
     if (makes or uses) and not cfg.DATASET.CAM_DATA_JSON_SAVE_PATH:
-        yield f"{generate if makes else use}: is True, so DATASET.CAM_DATA_JSON_SAVE_PATH must name the file of annotations"
+        yield f"{generate if makes else use}: is True, so DATASET.CAM_DATA_JSON_SAVE_PATH must name the annotation file"
     if not makes:
         return
     if not cfg.DATASET.CAM_DATA_SAVE_PATH:
         yield f"{generate}: is True, so DATASET.CAM_DATA_SAVE_PATH must name the folder of the new images"
     if not cfg.NETWORK.PRETRAINED:
-        yield f"{generate}: needs a trained network; set NETWORK.PRETRAINED True, and NETWORK.PRETRAINED_MODEL to its checkpoint"
+        yield f"{generate}: needs a trained network; set NETWORK.PRETRAINED to True and NETWORK.PRETRAINED_MODEL to a checkpoint"
     if cfg.MODULE.TYPE != "GAP":
         yield f"{generate}: class activation maps need MODULE.TYPE GAP, got {cfg.MODULE.TYPE}"
     able = [name for name in sorted(CLASSIFIERS) if hasattr(CLASSIFIERS[name], "class_vectors")]
     if classifier in CLASSIFIERS and classifier not in able:
-        yield f"{generate}: CLASSIFIER.TYPE {classifier} has no vector per class, of which maps are made; {', '.join(able)} have"
+        yield f"{generate}: CLASSIFIER.TYPE {classifier} has no class vectors, which the maps need; use {', '.join(able)}"

@@ -16,7 +16,7 @@ FEW_STEPS = 5         # of an epoch
 HIGH_RATE = 100.0
 MANY_WORKERS, WORKERS_PER_CORE = 16, 4   # fewer than that are never too many; published recipes have 16
 STEPWISE = ("multistep", "warmup")   # schedules with LR_STEP
-RANDOM = ("random", "jitter", "augment", "cutout")   # in the names of transforms that differ from time to time
+RANDOM = ("random", "jitter", "augment", "cutout", "blur")   # in the names of transforms that differ from time to time
 
 
 def doubts(cfg: Config) -> list[str]:
@@ -40,8 +40,8 @@ def doubt_steps(cfg: Config, steps: int, images: int, processes: int) -> list[st
         return []
     batch, epochs = cfg.TRAIN.BATCH_SIZE * processes, cfg.TRAIN.MAX_EPOCH
     enough = max(1, images // processes // FEW_STEPS)
-    return [f"TRAIN.BATCH_SIZE: an epoch has only {count(steps, 'step')}, of {count(images, 'image')} in batches of {batch:,}, "
-            f"which makes {steps * epochs:,} in {count(epochs, 'epoch')}; BATCH_SIZE {enough:,} gives {FEW_STEPS} or more"]
+    return [f"TRAIN.BATCH_SIZE: an epoch has only {count(steps, 'step')} ({count(images, 'image')} in batches of {batch:,}), "
+            f"{steps * epochs:,} in {count(epochs, 'epoch')}; BATCH_SIZE {enough:,} gives {FEW_STEPS} or more"]
 
 
 def rates(cfg: Config) -> Iterator[str]:
@@ -50,29 +50,29 @@ def rates(cfg: Config) -> Iterator[str]:
     if options.TYPE in STEPWISE:
         never = ", ".join(str(step) for step in options.LR_STEP if step > last)
         if never:
-            yield f"{section}.LR_STEP: the rate is not lowered at {never}, since TRAIN.MAX_EPOCH is {last}"
+            yield f"{section}.LR_STEP: the learning rate is not lowered at epoch {never}, since TRAIN.MAX_EPOCH is {last}"
         if options.LR_STEP and options.LR_FACTOR > 1:
-            yield f"{section}.LR_FACTOR: {options.LR_FACTOR:g} raises the rate at the epochs of LR_STEP; below 1 it lowers it"
+            yield f"{section}.LR_FACTOR: {options.LR_FACTOR:g} raises the learning rate at LR_STEP; a value below 1 lowers it"
     elif last < options.COSINE_DECAY_END:
-        yield (f"{section}.COSINE_DECAY_END: the cosine does not come to its end at {options.COSINE_DECAY_END}, since "
-               f"TRAIN.MAX_EPOCH is {last}")
+        yield (f"{section}.COSINE_DECAY_END: the cosine decay ends at epoch {options.COSINE_DECAY_END}, after TRAIN.MAX_EPOCH "
+               f"{last}, so it is not completed")
     if options.TYPE == "warmup":
         first, warm = min(options.LR_STEP, default=last), options.WARM_EPOCH
         if warm >= last:
-            yield f"{section}.WARM_EPOCH: all epochs are warm-up, which takes {warm}, since TRAIN.MAX_EPOCH is {last}"
+            yield f"{section}.WARM_EPOCH: all epochs are warm-up, since it takes {warm} epochs and TRAIN.MAX_EPOCH is {last}"
         elif first < warm:
-            yield f"{section}.LR_STEP: the rate is lowered at {first}, in the midst of the warm-up of {warm} epochs"
+            yield f"{section}.LR_STEP: the learning rate is lowered at epoch {first}, during the warm-up of {warm} epochs"
     base = cfg.TRAIN.OPTIMIZER.BASE_LR
     if base > HIGH_RATE:
-        yield f"TRAIN.OPTIMIZER.BASE_LR: {base:g} is too high for most networks to learn"
+        yield f"TRAIN.OPTIMIZER.BASE_LR: {base:g} is too high for most networks; 0.1 is a usual value for SGD"
 
 
 def validation(cfg: Config) -> Iterator[str]:
     options = cfg.DATASET
     files = {os.path.realpath(os.path.join(options.ROOT, name)) for name in (options.TRAIN_JSON, options.VALID_JSON)}
     if options.TRAIN_JSON and len(files) == 1:
-        yield (f"DATASET.VALID_JSON: is the file of DATASET.TRAIN_JSON, {files.pop()}, so the network is validated on the images "
-               "that it is trained on, which says nothing about others")
+        yield (f"DATASET.VALID_JSON: is the same file as DATASET.TRAIN_JSON, {files.pop()}, so the network is validated on its "
+               "training images, which says nothing about new images")
     random = [name for name in cfg.TRANSFORMS.TEST_TRANSFORMS if any(part in name for part in RANDOM)]
     if random:
         yield f"TRANSFORMS.TEST_TRANSFORMS: {', '.join(random)} changes the images of the validation set at random"
@@ -87,8 +87,8 @@ def unread_data(cfg: Config) -> Iterator[str]:
         yield f"DATASET.CAM_DATA_JSON_SAVE_PATH: {added} is not read, since DATASET.USE_CAM_BASED_DATASET is False"
     for key in ("SPLIT", "TEST_SHARE", "FOLDS") if options.DATASET != "FOLDER" else ():
         if options.FOLDER[key]:
-            yield (f"DATASET.FOLDER.{key}: {options.FOLDER[key]} is not read, since DATASET.DATASET is {options.DATASET}; "
-                   "FOLDER does")
+            yield (f"DATASET.FOLDER.{key}: {options.FOLDER[key]} is not used, since DATASET.DATASET is {options.DATASET}, "
+                   "not FOLDER")
 
 
 def checkpoints(cfg: Config) -> Iterator[str]:
@@ -107,21 +107,20 @@ def experts(cfg: Config) -> Iterator[str]:
     combiner = cfg.TRAIN.COMBINER.TYPE
     for name in cfg.HEADS.TYPES:
         if name not in COMBINERS[combiner].needs_heads:
-            yield f"HEADS.TYPES: {name} is computed for nothing, since TRAIN.COMBINER.TYPE {combiner} does not read it"
+            yield f"HEADS.TYPES: {name} is computed but not used, since TRAIN.COMBINER.TYPE {combiner} does not read it"
 
 
 def machine(cfg: Config) -> Iterator[str]:
     cores, threads = cpu_count(), cfg.TRAIN.NUM_THREADS
     if threads > cores:
-        yield (f"TRAIN.NUM_THREADS: {threads} threads on {count(cores, 'core')} slow each other down; 0 takes as many as there "
-               "are cores")
+        yield (f"TRAIN.NUM_THREADS: {threads} threads on {count(cores, 'core')} slow each other down; 0 uses one per core")
     for key in ("TRAIN.NUM_WORKERS", "TEST.NUM_WORKERS"):
         workers = cfg.flat()[key]
         if workers > max(MANY_WORKERS, WORKERS_PER_CORE * cores):
-            yield f"{key}: {workers} processes on {count(cores, 'core')} take memory and time from each other"
+            yield f"{key}: {workers} processes on {count(cores, 'core')} slow each other down and use much memory"
 
 
 def variables(cfg: Config) -> Iterator[str]:
     for key, path in cfg.flat().items():
         if key in PATHS and "$" in path:
-            yield f"{key}: {path} is taken as it is written; ~ is replaced, and variables such as $HOME are not"
+            yield f"{key}: {path} is used literally; ~ is expanded, but variables such as $HOME are not"

@@ -149,12 +149,12 @@ def hint(value: Any, kind: type) -> str:
     if kind is int and isinstance(number, float) and number.is_integer() and abs(number) <= LARGEST:
         return f"; write {int(number)}"
     if kind is int and isinstance(number, int):
-        return "; that is beyond all bounds"
+        return f"; the largest integer is {LARGEST}"
     if kind is list and value[:1] in ("(", "[") and value[-1:] not in (")", "]"):
         return f"; quote the whole list, such as '{value} …{')' if value[0] == '(' else ']'}', so that it is one word"
     if kind is list and value in NOTHING:
-        return "; an empty one is []"
-    return f"; a list of one element is [{value}]" if kind is list and ONE_WORD.fullmatch(value) else ""
+        return "; write [] for an empty list"
+    return f"; write [{value}] for a list of one element" if kind is list and ONE_WORD.fullmatch(value) else ""
 
 
 class YamlLoader(yaml.SafeLoader):

@@ -105,7 +105,7 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
         return False
     if place in below:
         chain = " → ".join(str(file) for file in (*below, place))
-        problems.append(f"{path}: {BASE} goes in a circle: {chain}")
+        problems.append(f"{path}: {BASE} is circular: {chain}")
         return False
     try:
         content = read_yaml(path)
@@ -115,7 +115,7 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
     own = content.pop(BASE, [])
     bases = own if isinstance(own, list) else [own]
     if not all(isinstance(base, Scalar) and base not in NOTHING and read_number(base) is None for base in bases):
-        problems.append(f"{path}: {BASE} is a path or a list of paths, got {shown(own)}")
+        problems.append(f"{path}: {BASE} must be a path or a list of paths, got {shown(own)}")
         bases = []
     try:
         bases = [path.parent / expand_home(base) for base in bases]
@@ -150,7 +150,7 @@ def merge_leaves(tree: Config, values: dict[str, Any], kinds: dict[str, Any]) ->
             if not inside:
                 problems.append(f"unknown key {printable(key, LONGEST_KEY) or repr(key)}; {nearest(key[:LONGEST_KEY], kinds)}")
             elif value != {}:
-                problems.append(f"{key} is a section, with {', '.join(inside[:3])}…")
+                problems.append(f"{key} is a section, not a key; it has {', '.join(inside[:3])}, …")
             continue
         try:
             tree.put(key, coerce(value, kinds[key]))
@@ -205,4 +205,4 @@ def similar_files(path: Path) -> str:
     names = {str(file): file.name for file in (*folder.glob("*.yaml"), *Path("configs").rglob("*.yaml"))}
     matches = difflib.get_close_matches(path.name, set(names.values()), n=1, cutoff=0.5)
     files = [file for file, name in names.items() if name in matches]
-    return f"did you mean {files[0]}?" if files else f"{folder} has no yaml file of such a name"
+    return f"did you mean {files[0]}?" if files else f"{folder} has no yaml file with a similar name"

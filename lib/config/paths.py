@@ -29,7 +29,7 @@ def expand_homes(cfg: Config) -> Iterator[str]:
         try:
             cfg.put(key, expand_home(path))
         except LookupError as error:
-            yield f"{key}: {error}; ./ before it makes it a folder's name, got {short(path)}"
+            yield f"{key}: {error}; for a folder of this name, put ./ in front of it, got {short(path)}"
 
 
 def problems(cfg: Config) -> Iterator[str]:
@@ -40,43 +40,43 @@ def problems(cfg: Config) -> Iterator[str]:
             yield from characters(key, value)
     yield from name(cfg.NAME)
     if not cfg.OUTPUT_DIR:
-        yield "OUTPUT_DIR: is empty; the working directory is ."
+        yield "OUTPUT_DIR: is empty; write . for the working directory"
     if HOME in Path(cfg.OUTPUT_DIR).parts:
-        yield f"OUTPUT_DIR: {short(cfg.OUTPUT_DIR)} has a folder {HOME} in it; the home directory is {HOME} at the beginning"
+        yield f"OUTPUT_DIR: {short(cfg.OUTPUT_DIR)} has a folder {HOME} in it; {HOME} means the home directory only at the start"
     for key in PATHS:
         yield from lengths(key, values[key])
     directory = os.path.join(cfg.OUTPUT_DIR, cfg.NAME)
     if num_bytes(directory) + ROOM > LONGEST_PATH >= num_bytes(cfg.OUTPUT_DIR):
-        yield (f"OUTPUT_DIR: with NAME it has {num_bytes(directory):,} bytes, which leaves the run's files no room in the "
-               f"{LONGEST_PATH:,} that a path can have")
+        yield (f"OUTPUT_DIR: OUTPUT_DIR/NAME has {num_bytes(directory):,} bytes, too many for the paths of the run's files, "
+               f"which can have {LONGEST_PATH:,}; shorten it")
 
 
 def characters(key: str, text: str) -> Iterator[str]:
     if "\0" in text:
         yield f"{key}: has a null character in it, {short(text)}"
     elif key in MADE and any(unicodedata.category(character) in LINE_BREAKING for character in text):
-        yield f"{key}: has a control character, such as the end of a line, in it, {short(text)}"
+        yield f"{key}: has a control character, such as a line break, in it, {short(text)}"
     try:
         os.fsencode(text)
     except UnicodeEncodeError as error:
-        yield f"{key}: {short(text)} has characters that {error.encoding}, the encoding of paths here, lacks"
+        yield f"{key}: {short(text)} has characters that cannot be encoded in {error.encoding}, the encoding of file names here"
 
 
 def name(text: str) -> Iterator[str]:
     """What keeps NAME from being that of a folder."""
     if text in ("", ".", "..", HOME) or "/" in text:
-        yield f"NAME: {short(text)} is not the name of a folder; OUTPUT_DIR says where it is"
+        yield f"NAME: {short(text)} is not the name of a single folder; OUTPUT_DIR is the folder that contains it"
     if num_bytes(text) > LONGEST_NAME:
-        yield (f"NAME: has {num_bytes(text):,} bytes, and the name of a folder {LONGEST_NAME} at most; give a shorter one "
-               f"(stacked files that set none add theirs), got {short(text)}")
+        yield (f"NAME: has {num_bytes(text):,} bytes, but the name of a folder can have {LONGEST_NAME}; give a shorter one "
+               f"(stacked files without a NAME add their file names), got {short(text)}")
 
 
 def lengths(key: str, path: str) -> Iterator[str]:
     longest = max(path.split("/"), key=num_bytes)
     if num_bytes(longest) > LONGEST_NAME:
-        yield f"{key}: {short(longest)} has {num_bytes(longest):,} bytes, and a name in a path {LONGEST_NAME} at most"
+        yield f"{key}: {short(longest)} has {num_bytes(longest):,} bytes, but a file name can have at most {LONGEST_NAME}"
     elif num_bytes(path) > LONGEST_PATH:
-        yield f"{key}: has {num_bytes(path):,} bytes, and a path {LONGEST_PATH:,} at most, got {short(path)}"
+        yield f"{key}: has {num_bytes(path):,} bytes, but a path can have at most {LONGEST_PATH:,}, got {short(path)}"
 
 
 def add_to_name(text: str, addition: str) -> str:

@@ -30,6 +30,8 @@ RANGES = {
     "TRAIN.TWO_STAGE.START_EPOCH": EPOCHS,
     "TRAIN.OPTIMIZER.BASE_LR": Range(0, 1e38, without_low=True),   # that float32 holds; a rate that is too high ends the run
     "TEST.BATCH_SIZE": BATCH, "TEST.NUM_WORKERS": PROCESSES, "TEST.MANY_SHOT": Range(0, MANY), "TEST.FEW_SHOT": Range(0, MANY),
+    "TEST.AGGREGATION.EPOCHS": EPOCHS, "TEST.AGGREGATION.RATE": Range(1e-6, 100),
+    "TEST.AGGREGATION.BATCH_SIZE": BATCH, "TEST.AGGREGATION.LEAST": SHARE,
     "TEST.TAU_NORM.TAU": TAU, "TEST.LOGIT_ADJUST": TAU,
     "NETWORK.EXPERTS.NUM": Range(1, 64), "NETWORK.EXPERTS.WIDTH": Range(0.1, 4),
     "TRAIN.EMA_DECAY": BELOW_ONE, "TRAIN.UPDATE.ACCUMULATE": BATCH, "TRAIN.UPDATE.CLIP_NORM": Range(0, MANY),
@@ -82,7 +84,7 @@ def milestones(steps: Sequence[Any]) -> Iterator[str]:
     if not are_in(steps, STEPS) or list(steps) != sorted(set(steps)):
         yield f"{key}: must be ascending epochs from 1 to {MANY:,}, got {short.repr(steps)}"
     elif len(steps) > MOST_MILESTONES:
-        yield f"{key}: has {len(steps):,} epochs, of {MOST_MILESTONES:,} at most"
+        yield f"{key}: must have at most {MOST_MILESTONES:,} epochs, got {len(steps):,}"
 
 
 def sides(size: Sequence[Any]) -> Iterator[str]:
@@ -96,14 +98,14 @@ def padding(cfg: Config) -> Iterator[str]:
     views = [name for view in cfg.TRANSFORMS.VIEWS if isinstance(view, list) for name in view]
     used = "random_crop" in [*cfg.TRANSFORMS.TRAIN_TRANSFORMS, *cfg.TRANSFORMS.TEST_TRANSFORMS, *views]
     if used and not any(sides(size)) and width >= min(size):
-        yield f"{key}: must be below INPUT_SIZE {list(size)}, got {width}; else a crop may have nothing of the image in it"
+        yield f"{key}: must be below INPUT_SIZE {list(size)}, got {width}; otherwise a crop may show only padding"
 
 
 def channels(key: str, values: Sequence[Any], span: Range) -> Iterator[str]:
     if len(values) in (0, 3) and are_in(values, span):
         return
     in_levels = len(values) == 3 and are_in(values, Range(0, 255))
-    hint = f"; divided by 255 that is {[round(value / 255, 4) for value in values]}" if in_levels and max(values) > 1 else ""
+    hint = f"; divide by 255: {[round(value / 255, 4) for value in values]}" if in_levels and max(values) > 1 else ""
     yield (f"{key}: must be empty or three numbers, R G B, in units of [0, 1], from {span.low:g} to 1, got {short.repr(values)}"
            f"{hint}")
 
@@ -112,9 +114,9 @@ def distinct(key: str, values: Sequence[Any], span: Range, example: str) -> Iter
     if not are_in(values, span):
         yield f"{key}: must be numbers from {span.low:g} to {span.high:g}, such as {example}, got {short.repr(values)}"
     elif len(set(values)) < len(values):
-        yield f"{key}: names {next(value for value in values if values.count(value) > 1):g} twice"
+        yield f"{key}: names {next(value for value in values if values.count(value) > 1):g} twice; name each value once"
     elif len(values) > MOST_TAUS:
-        yield f"{key}: has {len(values):,} values, of {MOST_TAUS} at most"
+        yield f"{key}: must have at most {MOST_TAUS} values, got {len(values):,}"
 
 
 def are_in(values: Sequence[Any], span: Range) -> bool:

@@ -24,7 +24,7 @@ def resolve(cfg: Config) -> Iterator[str]:
         if not isinstance(value, str):
             continue
         if BEFORE in value:
-            yield f"{key}: {BEFORE} names the files before a yaml file, so it can stand in yaml files only; got {value!r}"
+            yield f"{key}: {BEFORE} stands for the NAME of earlier yaml files, so it works in yaml files only; got {value!r}"
         if (OUTPUT_DIR in value and key == "OUTPUT_DIR") or (ROOT in value and key == "DATASET.ROOT"):
             yield f"{key}: cannot refer to itself, got {value!r}"
             continue
@@ -49,7 +49,7 @@ def fill_in_stage(cfg: Config) -> Iterator[str]:
         cfg.TRAIN.TWO_STAGE.START_EPOCH = steps[0]
     else:
         yield ("TRAIN.TWO_STAGE.START_EPOCH: -1 is the first epoch of TRAIN.LR_SCHEDULER.LR_STEP, "
-               f"which TYPE {schedule} with LR_STEP {steps} does not have; name the epoch")
+               f"which TYPE {schedule} with LR_STEP {steps} does not have; give the epoch")
         cfg.TRAIN.TWO_STAGE.START_EPOCH = 0   # so that validate() does not complain once more
 
 

@@ -28,9 +28,12 @@ CHOICES = {
     **declared(TREE, Choice),
     "COLOR_SPACE": ("RGB", "BGR"), "RESUME_MODE": ("all", "state_dict"), "DATASET.IN_MEMORY": ("auto", "always", "never"),
     "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"), "TEST.BEST_BY": tuple(BEST_BY), "TEST.PART": ("valid", "test"),
-    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"),
+    "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.AMP_DTYPE": ("auto", "float16", "bfloat16"),
 }
-NAMES = {"TRANSFORMS.TRAIN_TRANSFORMS": TRANSFORMS, "TRANSFORMS.TEST_TRANSFORMS": TRANSFORMS, "HEADS.TYPES": HEADS}   # lists
+NAMES = {   # lists
+    "TRANSFORMS.TRAIN_TRANSFORMS": TRANSFORMS, "TRANSFORMS.TEST_TRANSFORMS": TRANSFORMS, "HEADS.TYPES": HEADS,
+    "TEST.AGGREGATION.TRANSFORMS": TRANSFORMS,
+}
 
 
 def validate(cfg: Config) -> list[str]:
@@ -74,8 +77,8 @@ def combinations(cfg: Config) -> Iterator[str]:
     yield from needs(cfg)
     yield from experts(cfg)
     if cfg.TEST.FEW_SHOT > cfg.TEST.MANY_SHOT:
-        yield (f"TEST.FEW_SHOT: {cfg.TEST.FEW_SHOT} is above TEST.MANY_SHOT {cfg.TEST.MANY_SHOT}, so that a class "
-               "with a number of images between them would be both")
+        yield (f"TEST.FEW_SHOT: {cfg.TEST.FEW_SHOT} is above TEST.MANY_SHOT {cfg.TEST.MANY_SHOT}, so a class "
+               "with a number of images between them would be both few-shot and many-shot")
     if cfg.BACKBONE.TYPE in BACKBONES and not any(ranges.sides(cfg.INPUT_SIZE)):
         yield from fits(cfg)
 
@@ -92,8 +95,8 @@ def fits(cfg: Config) -> Iterator[str]:
     if cfg.TRAIN.COMBINER.TYPE == "manifold_mix_up" and location not in locations:
         yield f"TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION: {name} has no {location!r}; it has {', '.join(locations)}"
     if cfg.DATASET.GENERATE_CAM_BASED_DATASET and not backbone.has_maps:
-        yield (f"DATASET.GENERATE_CAM_BASED_DATASET: {name} ends with a pooling of its own, so there are no feature maps of "
-               "which class activation maps could be made; ResNets of BACKBONE.TYPE have them")
+        yield (f"DATASET.GENERATE_CAM_BASED_DATASET: {name} pools its features itself, so there are no feature maps to compute "
+               "class activation maps from; use a ResNet of BACKBONE.TYPE")
 
 
 def skeleton(cfg: Config) -> Backbone:
@@ -107,15 +110,17 @@ def skeleton(cfg: Config) -> Backbone:
 
 def experts(cfg: Config) -> Iterator[str]:
     options, backbone = cfg.NETWORK.EXPERTS, cfg.BACKBONE.TYPE
+    if cfg.TEST.AGGREGATION.USE and options.NUM == 1:
+        yield "TEST.AGGREGATION.USE: weighs the experts of a network, and NETWORK.EXPERTS.NUM is 1; 3 has experts"
     if options.NUM == 1:
         return
     if backbone in BACKBONES and not any(ranges.sides(cfg.INPUT_SIZE)) and backbone != "timm":
         found = skeleton(cfg)
         names = [name for name, _ in found.stages()][1:]
         if options.FROM not in ("auto", *names):
-            yield f"NETWORK.EXPERTS.FROM: {backbone} has no stage {short.repr(options.FROM)} to repeat; auto, {', '.join(names)}"
+            yield f"NETWORK.EXPERTS.FROM: {backbone} has no stage {short.repr(options.FROM)}; choose auto, {', '.join(names)}"
     elif backbone == "timm":
-        yield "NETWORK.EXPERTS.NUM: a model of timm has no stages that could be repeated; ResNets of BACKBONE.TYPE have them"
+        yield "NETWORK.EXPERTS.NUM: experts are not supported for models of timm; use a ResNet of BACKBONE.TYPE"
 
 
 def checkpoints(cfg: Config) -> Iterator[str]:
@@ -124,7 +129,7 @@ def checkpoints(cfg: Config) -> Iterator[str]:
     values = cfg.flat()
     for key, node, name, network in declarations(TREE, FromCheckpoint):
         if values[f"{node}.TYPE"] == name and not values[key]:
-            yield f"{key}: must name {network.owner}'s checkpoint, a name in the run's models/ or a path"
+            yield f"{key}: must name the checkpoint of {network.owner}, as a path or a file name in the run's models/"
 
 
 def classifiers(cfg: Config) -> Iterator[str]:
@@ -132,16 +137,17 @@ def classifiers(cfg: Config) -> Iterator[str]:
     name, tau_norm = cfg.CLASSIFIER.TYPE, cfg.TEST.TAU_NORM
     second_stage = name in CLASSIFIERS and CLASSIFIERS[name].second_stage
     if second_stage and not (cfg.NETWORK.PRETRAINED or cfg.RESUME_MODEL):
-        yield (f"CLASSIFIER.TYPE: {name} is the second stage of a trained network; set NETWORK.PRETRAINED to True and "
+        yield (f"CLASSIFIER.TYPE: {name} is a second stage and needs a trained network; set NETWORK.PRETRAINED to True and "
                "NETWORK.PRETRAINED_MODEL to its checkpoint")
     if cfg.BACKBONE.FREEZE_BN and not (cfg.BACKBONE.FREEZE or second_stage):
-        yield "BACKBONE.FREEZE_BN: does something with BACKBONE.FREEZE True (or a second stage as CLASSIFIER.TYPE) only"
+        yield "BACKBONE.FREEZE_BN: has an effect only with BACKBONE.FREEZE True, or with a second stage as CLASSIFIER.TYPE"
     if tau_norm.USE_TAU_NORM and name in CLASSIFIERS and CLASSIFIERS[name].why_no_tau_norm:
-        yield f"TEST.TAU_NORM.USE_TAU_NORM: means nothing for CLASSIFIER.TYPE {name}, since {CLASSIFIERS[name].why_no_tau_norm}"
+        yield f"TEST.TAU_NORM.USE_TAU_NORM: has no use for CLASSIFIER.TYPE {name}, since {CLASSIFIERS[name].why_no_tau_norm}"
     if tau_norm.USE_TAU_NORM and cfg.NETWORK.EXPERTS.NUM > 1:
-        yield "TEST.TAU_NORM.USE_TAU_NORM: normalizes one classifier, and NETWORK.EXPERTS.NUM gives each expert its own"
+        yield ("TEST.TAU_NORM.USE_TAU_NORM: normalizes a single classifier, but with NETWORK.EXPERTS.NUM "
+               f"{cfg.NETWORK.EXPERTS.NUM} each expert has its own")
     if tau_norm.SWEEP and not tau_norm.USE_TAU_NORM:
-        yield "TEST.TAU_NORM.SWEEP: does something with TEST.TAU_NORM.USE_TAU_NORM True only"
+        yield "TEST.TAU_NORM.SWEEP: has an effect only with TEST.TAU_NORM.USE_TAU_NORM True"
 
 
 def priors(cfg: Config) -> Iterator[str]:
@@ -150,38 +156,40 @@ def priors(cfg: Config) -> Iterator[str]:
     asked = [key for key, value in (("LOGIT_ADJUST", options.LOGIT_ADJUST), ("SWEEP", options.SWEEP)) if value]
     for key in asked:
         if loss in LOSSES and LOSSES[loss].prior_tau:
-            yield (f"TEST.{key}: LOSS.LOSS_TYPE {loss} has the prior in the training already, so that it would be taken out "
-                   "twice; TEST.PRIOR puts a known test prior in")
+            yield (f"TEST.{key}: LOSS.LOSS_TYPE {loss} already adjusts the logits for the training prior, so it would be removed "
+                   "twice; use TEST.PRIOR to add a known test prior")
     for key in (*asked, *(key for key in ("PRIOR", "SHIFTS") if options[key])):
         if options.TAU_NORM.USE_TAU_NORM:
-            yield f"TEST.{key}: moves the logits of the classifier as it was trained; TEST.TAU_NORM.USE_TAU_NORM changes it"
+            yield (f"TEST.{key}: adjusts the logits of the unchanged classifier, so it cannot be combined with "
+                   "TEST.TAU_NORM.USE_TAU_NORM")
     try:
         shift = parse_shift(options.PRIOR)
     except InputError as error:
         yield str(error)
     else:
         if options.PRIOR and not (shift or options.PRIOR == UNIFORM or looks_like_a_file(options.PRIOR)):
-            yield f"TEST.PRIOR: must be empty, {FORMS}, got {options.PRIOR!r}"
+            yield f"TEST.PRIOR: must be empty, {FORMS}; got {options.PRIOR!r}"
 
 
 def schedules(cfg: Config) -> Iterator[str]:
     options = cfg.TRAIN.LR_SCHEDULER
     last = options.COSINE_DECAY_END or cfg.TRAIN.MAX_EPOCH
     if options.WARMUP_EPOCHS and options.TYPE in ("warmup", "warmup_cosine"):
-        yield (f"TRAIN.LR_SCHEDULER.WARMUP_EPOCHS: TRAIN.LR_SCHEDULER.TYPE {options.TYPE} has a climb of its own, of WARM_EPOCH "
-               "epochs")
+        yield (f"TRAIN.LR_SCHEDULER.WARMUP_EPOCHS: must be 0, since TRAIN.LR_SCHEDULER.TYPE {options.TYPE} has its own warm-up "
+               "of WARM_EPOCH epochs")
     if options.TYPE == "warmup_cosine" and last <= options.WARM_EPOCH:
-        yield f"TRAIN.LR_SCHEDULER.WARM_EPOCH: the climb takes {options.WARM_EPOCH} epochs, and the cosine ends at epoch {last}"
+        yield (f"TRAIN.LR_SCHEDULER.WARM_EPOCH: the warm-up takes {options.WARM_EPOCH} epochs, but the cosine decay ends at "
+               f"epoch {last}")
 
 
 def stages(cfg: Config) -> Iterator[str]:
     stage, sampler = cfg.TRAIN.TWO_STAGE, cfg.TRAIN.SAMPLER.TYPE
     if (stage.DRW or stage.DRS) and stage.START_EPOCH >= cfg.TRAIN.MAX_EPOCH:
         yield (f"TRAIN.TWO_STAGE.START_EPOCH: the second stage begins after epoch {stage.START_EPOCH}, "
-               f"and TRAIN.MAX_EPOCH is {cfg.TRAIN.MAX_EPOCH}")
+               f"but TRAIN.MAX_EPOCH is {cfg.TRAIN.MAX_EPOCH}")
     if stage.DRS and sampler == "default":
-        yield "TRAIN.TWO_STAGE.DRS: there is nothing to defer with TRAIN.SAMPLER.TYPE default; take 'weighted sampler'"
+        yield "TRAIN.TWO_STAGE.DRS: TRAIN.SAMPLER.TYPE default has no re-sampling to defer; use 'weighted sampler'"
     if stage.DRS and sampler in SAMPLERS and SAMPLERS[sampler].rows > 1:
-        yield f"TRAIN.TWO_STAGE.DRS: cannot begin a {sampler!r}, whose batches have two rows; take 'weighted sampler'"
+        yield f"TRAIN.TWO_STAGE.DRS: does not work with TRAIN.SAMPLER.TYPE {sampler!r} (two rows); use 'weighted sampler'"
     if not cfg.TRAIN.SHUFFLE and (sampler != "default" or stage.DRS):
-        yield f"TRAIN.SHUFFLE: False keeps the order of the data set, which TRAIN.SAMPLER.TYPE {sampler!r} does not have"
+        yield f"TRAIN.SHUFFLE: False keeps the order of the data set, which is not possible with TRAIN.SAMPLER.TYPE {sampler!r}"

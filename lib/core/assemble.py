@@ -1,4 +1,4 @@
-"""The place where everything meets: a training, ready for its first batch."""
+"""Puts all parts together: a training that is ready for its first batch."""
 from collections.abc import Callable
 
 from yacs.config import CfgNode as Config
@@ -19,11 +19,11 @@ from lib.utils.errors import InputError
 
 def assemble(cfg: Config, identity: Identity, runtime: Runtime, loader: Loader,
              choose: Callable[[Network], Start] = lambda network: Start()) -> tuple[Training, Start]:
-    """Network → its weights → device → loss and combiner → optimizer → precision → states → wrapper → step, in the only order in
-    which this works. To be called on all ranks.
+    """Builds the network, loads its weights, moves it to the device, then builds loss, combiner, optimizer and precision,
+    restores their states, wraps the network for DDP and builds the step. The order matters. Call it on all ranks.
 
     Args:
-        choose: the weights to begin with, for a network that is still fresh; called on rank 0.
+        choose: returns the initial weights for the newly initialised network; called on rank 0.
     """
     with runtime.agree():
         network = build.build_network(cfg, len(identity.class_names))
@@ -41,8 +41,8 @@ def assemble(cfg: Config, identity: Identity, runtime: Runtime, loader: Loader,
     with runtime.agree():
         precision = build.build_precision(cfg, runtime.device)
         if update.passes > 1 and isinstance(precision, ApexAmp):
-            raise InputError(f"TRAIN.UPDATE.TYPE: {cfg.TRAIN.UPDATE.TYPE} makes {update.passes} passes, which apex does not "
-                             "scale; TRAIN.AMP_BACKEND torch has one")
+            raise InputError(f"TRAIN.UPDATE.TYPE: {cfg.TRAIN.UPDATE.TYPE} needs {update.passes} backward passes per step, "
+                             "which the loss scaling of apex does not support; set TRAIN.AMP_BACKEND to torch")
         network = precision.prepare(network, optimizer)
         if start.resumes:
             start.load_optimizer(optimizer, network)

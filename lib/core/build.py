@@ -1,6 +1,7 @@
-"""From the config to objects; with build_data and build_loading, the only modules under lib/ that read it."""
+"""Builds objects from the config; build, build_data and build_loading are the only modules under lib/ that read it."""
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode as Config
 
-from lib.backbone import BACKBONES, Backbone, named
+from lib.backbone import BACKBONES, Backbone, Undrawn, named
 from lib.cam_sampling import Generation, Plan, make_plan
 from lib.combiner import COMBINERS, Combiner
 from lib.core.build_data import build_dataset as build_dataset
@@ -25,6 +26,7 @@ from lib.core.build_loading import build_first_draw as build_first_draw
 from lib.core.build_loading import build_loader as build_loader
 from lib.core.build_loading import build_loaders as build_loaders
 from lib.core.build_loading import build_normalize as build_normalize
+from lib.core.build_loading import build_pair_loader as build_pair_loader
 from lib.core.build_loading import build_transforms as build_transforms
 from lib.core.build_loading import mean_and_std as mean_and_std
 from lib.core.build_loading import memory_format as memory_format
@@ -52,8 +54,8 @@ from lib.utils.schedule import SCHEDULES, Deferred, Schedule, climb
 
 log = logging.getLogger(__name__)
 
-SINGLE = {"NETWORK.EXPERTS.NUM": 1, "HEADS.TYPES": []}   # of checkpoints from before there were such keys
-ARCHITECTURE = ("BACKBONE.", "MODULE.", "CLASSIFIER.", "NETWORK.EXPERTS.", "HEADS.")   # sections that say what a network is
+SINGLE = {"NETWORK.EXPERTS.NUM": 1, "HEADS.TYPES": []}   # for checkpoints that are older than these keys
+ARCHITECTURE = ("BACKBONE.", "MODULE.", "CLASSIFIER.", "NETWORK.EXPERTS.", "HEADS.")   # sections that define the architecture
 
 
 def run_directory(cfg: Config) -> Run:
@@ -61,7 +63,7 @@ def run_directory(cfg: Config) -> Run:
 
 
 def build_network(cfg: Config, num_classes: int) -> Network:
-    """The network with fresh weights, on the CPU. Raises InputError for an INPUT_SIZE that the backbone cannot take."""
+    """The network with its initial weights, on the CPU. Raises InputError if the backbone does not accept INPUT_SIZE."""
     backbone = build_backbone(cfg)
     pooling, num_experts = POOLINGS.build(cfg.MODULE.TYPE, cfg.MODULE), backbone.num_experts
     num_features = pooling.num_outputs(backbone.num_features, *backbone.output_size(tuple(cfg.INPUT_SIZE))) // num_experts
@@ -76,7 +78,7 @@ def build_network(cfg: Config, num_classes: int) -> Network:
 
 
 def build_backbone(cfg: Config) -> Backbone:
-    """Raises InputError for an INPUT_SIZE that it cannot take."""
+    """The backbone, on the CPU. Raises InputError if it does not accept INPUT_SIZE."""
     size = tuple(cfg.INPUT_SIZE)
     backbone = BACKBONES.build(cfg.BACKBONE.TYPE, {**cfg.BACKBONE, "INPUT_SIZE": size})
     backbone.check_input(size)
@@ -87,8 +89,8 @@ def build_backbone(cfg: Config) -> Backbone:
 
 
 def build_heads(cfg: Config, network: Network, scale: float = 1.0) -> dict[float | None, Head]:
-    """What main/valid.py evaluates, by tau: TAU first, then the others of SWEEP; None is the classifier as it was trained, with
-    its logits times ``scale``."""
+    """The classifiers that main/valid.py evaluates, by tau: first TAU, then those of SWEEP. The key None is the trained
+    classifier without tau-normalization, whose logits are multiplied by ``scale``."""
     options = cfg.TEST.TAU_NORM
     if not options.USE_TAU_NORM:
         return {None: own_logits(scale)}
@@ -97,12 +99,12 @@ def build_heads(cfg: Config, network: Network, scale: float = 1.0) -> dict[float
 
 
 def build_adjustments(cfg: Config, criterion: LongTailLoss, class_counts: Tensor, images: ImageSet) -> Adjustments:
-    """What main/valid.py adds to the logits: −LOGIT_ADJUST · log p + log q. Where only the test prior q is given, as much of the
-    training prior is taken out as the loss has left in the logits, 1 − τ.
+    """The logit adjustment of main/valid.py: −LOGIT_ADJUST · log p + log q is added to the logits. If only the test prior q is
+    given, the weight of log p is 1 − τ, where τ · log p is what the loss has already accounted for in training.
 
     Args:
         class_counts: of the training set, (C,).
-        images: that are evaluated.
+        images: the set that is evaluated.
     """
     options = cfg.TEST
     left = 1 - (criterion.prior_tau or 0.0)
@@ -123,24 +125,25 @@ def on_features(classifier: nn.Module) -> Head:
 
 
 def find_start(cfg: Config, run: Run, auto_resume: bool, accept: Callable[[Start], None] = lambda start: None) -> Start:
-    """Where training begins, in this order: this run's own checkpoint (only with ``auto_resume``), RESUME_MODEL,
-    NETWORK.PRETRAINED_MODEL, BACKBONE.PRETRAINED_MODEL, scratch. What is named and missing is an error.
+    """The weights that training starts from, the first that exists of: this run's own checkpoint (only with ``auto_resume``),
+    RESUME_MODEL, NETWORK.PRETRAINED_MODEL, BACKBONE.PRETRAINED_MODEL, random initialisation. A named file that is missing is an
+    error.
 
     Args:
-        accept: raises InputError for what does not fit; of this run's checkpoints the newest one that does is taken.
+        accept: raises InputError for a checkpoint that does not fit; the newest checkpoint of this run that fits is used.
     """
     if auto_resume:
         start = newest_start(run.models, accept)
         if start:
             return start
-        log.info("--ar: no checkpoint to resume from in %s yet, so this run begins with epoch 1", run.models)
+        log.info("--ar: there is no checkpoint in %s yet, so this run starts from epoch 1", run.models)
     start = named_start(cfg, run)
     start.tell_unused(cfg.flat())
     return start
 
 
 def named_start(cfg: Config, run: Run) -> Start:
-    """The file of weights that the configuration names first, in the order of ``checkpoint.KEYS``."""
+    """The weights that the configuration names; of several keys, the first in the order of ``checkpoint.KEYS`` counts."""
     if cfg.RESUME_MODEL:
         kind = "run" if cfg.RESUME_MODE == "all" else "weights"
         return read_start(kind, run.find_model(cfg.RESUME_MODEL), "RESUME_MODEL")
@@ -162,7 +165,7 @@ def build_criterion(cfg: Config, class_counts: Tensor) -> LongTailLoss:
 
 
 def build_combiner(cfg: Config, class_counts: Tensor, identity: Identity | None = None) -> Combiner:
-    """The combiner, on the CPU. Raises InputError for a teacher that is missing or does not fit the classes of ``identity``."""
+    """The combiner, on the CPU. Raises InputError if a teacher is missing or was trained for other classes than ``identity``."""
     name, options = cfg.TRAIN.COMBINER.TYPE, dict(cfg.TRAIN.COMBINER)
     for option in COMBINERS.declared(name, FromCheckpoint):
         section, key = COMBINERS.section(name), f"TRAIN.COMBINER.{COMBINERS.key(name, option, options)}"
@@ -170,13 +173,22 @@ def build_combiner(cfg: Config, class_counts: Tensor, identity: Identity | None 
         options[section] = {**options[section], option: trained}
     combiner = COMBINERS.build(name, options, class_counts)
     combiner.max_epoch = cfg.TRAIN.MAX_EPOCH
+    dims = {head: cfg.HEADS[HEADS.section(head)].DIM for head in combiner.needs_heads}
+    combiner.expect(dims | dims_of_maps(cfg) if combiner.reads_maps else dims)
     return combiner
+
+
+def dims_of_maps(cfg: Config) -> dict[str, int]:
+    """The channels of the last feature maps of one expert, and the number of experts."""
+    with torch.device("meta"), Undrawn():   # no memory, and no random numbers
+        backbone = build_backbone(cfg)
+    return {"maps": backbone.num_features // backbone.num_experts, "experts": backbone.num_experts}
 
 
 def build_trained(cfg: Config, key: str, num_classes: int, identity: Identity | None) -> Network:
     """The network in the checkpoint that ``key`` names, on the CPU.
 
-    It is of the kind that its own configuration says, if the checkpoint has one; else of the kind that is trained here.
+    Its architecture is that of the configuration in the checkpoint, or that of ``cfg`` if the checkpoint has none.
     """
     path = run_directory(cfg).find_model(cfg.flat()[key])
     state = checkpoint.load(path, key)
@@ -192,10 +204,10 @@ def build_trained(cfg: Config, key: str, num_classes: int, identity: Identity | 
 
 
 def build_optimizer(cfg: Config, network: nn.Module, *others: nn.Module) -> tuple[Optimizer, Schedule]:
-    """The optimizer of what is trained, and its rate as a multiple of BASE_LR for each epoch.
+    """The optimizer of all trained parameters, and the learning rate of each epoch as a multiple of BASE_LR.
 
     Args:
-        others: a loss and a combiner, whose parameters are trained at the full rate.
+        others: the loss and the combiner, whose parameters are trained with the full learning rate.
     """
     options = cfg.TRAIN.OPTIMIZER
     groups = parameter_groups(network, parse_factors(options.LR_FACTORS), options.BASE_LR)
@@ -217,23 +229,24 @@ def build_update(cfg: Config, class_counts: Tensor) -> Update:
 
 
 def build_precision(cfg: Config, device: torch.device) -> Precision:
-    return choose_precision(device, cfg.TRAIN.APEX, cfg.TRAIN.AMP_BACKEND)
+    return choose_precision(device, cfg.TRAIN.APEX, cfg.TRAIN.AMP_BACKEND, cfg.TRAIN.AMP_DTYPE)
 
 
 def build_step(cfg: Config, step: EagerStep, runtime: Runtime) -> TrainStep:
-    """The step as the epochs call it; to be made once the optimizer has its state. Evaluation and checkpoints keep to the network
-    as it is, so that logits and names do not depend on COMPILE."""
+    """The training step, compiled or captured as a CUDA graph if configured; call it after the optimizer's state is restored.
+    Evaluation and checkpoints use the network that is not compiled, so that logits and names do not depend on COMPILE."""
     if cfg.TRAIN.COMPILE:
         step = step._replace(network=compiled(step.network, runtime))
     return graphed(step, runtime) if cfg.TRAIN.CUDA_GRAPHS else step
 
 
 def build_plan(cfg: Config, train_set: ImageSet) -> Plan:
-    """Which images CAM-based sampling makes."""
+    """The plan of which images CAM-based sampling generates."""
     return make_plan(train_set, cfg.DATASET.CAM_NUMBER_THRES, cfg.SEED)
 
 
 def build_generation(cfg: Config, train_set: ImageSet, network: Network, device: torch.device) -> Generation:
-    """The generator of the images of CAM-based sampling, on ``device``, where the network is."""
+    """The generation of the images of CAM-based sampling, on ``device``, where the network is."""
     return Generation(train_set, network, build_normalize(cfg, train_set, device), tuple(cfg.INPUT_SIZE), device,
+                      autocast=build_precision(cfg, device).autocast if cfg.TRAIN.AMP_DTYPE == "bfloat16" else nullcontext,
                       batch_size=valid_batch_size(cfg, device), num_readers=max(cfg.TRAIN.NUM_WORKERS, 1))

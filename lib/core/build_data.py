@@ -1,4 +1,4 @@
-"""From the config to sets of images."""
+"""Builds image sets from the config."""
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from lib.utils.errors import InputError
 
 
 def has_survey(cfg: Config) -> bool:
-    """Whether the images are looked at before anything is built from them."""
+    """Whether all images are read and checked before training (DATASET.DATASET FOLDER)."""
     return DATASETS[cfg.DATASET.DATASET] is FolderSet
 
 
 def build_survey(cfg: Config, own: Path | None = None, start: Callable[[int], Callable[[int], None]] | None = None) -> Survey:
-    """A look at all images of DATASET.ROOT.
+    """Reads and checks all images of DATASET.ROOT.
 
     Args:
         own: split.csv of a run that is resumed or validated.
@@ -29,7 +29,7 @@ def build_survey(cfg: Config, own: Path | None = None, start: Callable[[int], Ca
 
 
 def build_part_survey(cfg: Config, split: Path, start: Callable[[int], Callable[[int], None]] | None = None) -> Survey:
-    """A look at the images of TEST.PART alone, for a run whose split.csv tells of the others."""
+    """Reads and checks only the images of TEST.PART, for a run whose split.csv lists all images."""
     return survey_part(cfg.DATASET.ROOT, split, cfg.TEST.PART, read_options(cfg), start)
 
 
@@ -38,11 +38,11 @@ def read_options(cfg: Config) -> ReadOptions:
 
 
 def build_datasets(cfg: Config, added: bool = True, assignment: Assignment | None = None) -> tuple[ImageSet, ImageSet | None]:
-    """The training set and the validation set; None for the latter where all images of DATASET.FOLDER are for training.
+    """The training set and the validation set; the latter is None if all images of DATASET.FOLDER are for training.
 
     Args:
-        added: with the images of CAM-based sampling, where the configuration trains on them; validation can do without.
-        assignment: what a look at the images has found, where they are looked at.
+        added: whether to add the images of CAM-based sampling, if the configuration uses them; validation does not need them.
+        assignment: the result of ``build_survey``, for data sets that have one.
     """
     if assignment is None and has_survey(cfg):
         assignment = build_survey(cfg).assignment   # once for both
@@ -56,7 +56,7 @@ def build_datasets(cfg: Config, added: bool = True, assignment: Assignment | Non
 
 
 def build_dataset(cfg: Config, train: bool, assignment: Assignment | None = None) -> ImageSet:
-    """The images that the data set itself consists of."""
+    """The training or validation set, without images of CAM-based sampling."""
     options = dict(cfg.DATASET)
     if has_survey(cfg):
         options["FOLDER"] = {**cfg.DATASET.FOLDER, "SPLIT": assignment or build_survey(cfg).assignment}
@@ -64,21 +64,22 @@ def build_dataset(cfg: Config, train: bool, assignment: Assignment | None = None
 
 
 def choose_part(cfg: Config, train_set: ImageSet, valid_set: ImageSet | None, assignment: Assignment | None) -> ImageSet:
-    """The images that main/valid.py looks at. Raises InputError where there are none."""
+    """The images that main/valid.py evaluates. Raises InputError if there are none."""
     chosen = build_test_set(cfg, train_set, assignment) if cfg.TEST.PART == "test" else valid_set
     if chosen is None and cfg.TEST.PART == "test":
-        raise InputError(f"TEST.PART: there are no test images of {train_set.name}; a folder test, DATASET.FOLDER.TEST_SHARE or "
-                         "DATASET.TEST_JSON would give some")
+        raise InputError(f"TEST.PART: is test, but {train_set.name} has no test images; a folder called test, "
+                         "DATASET.FOLDER.TEST_SHARE or DATASET.TEST_JSON gives some")
     if chosen is None:
-        raise InputError(f"{train_set.name}: no images are held out for validation; TEST.PART test would look at test images")
+        raise InputError(f"TEST.PART: is {cfg.TEST.PART}, but no images of {train_set.name} are held out for validation; with "
+                         "TEST.PART test the test images are evaluated")
     return chosen
 
 
 def build_test_set(cfg: Config, train_set: ImageSet, assignment: Assignment | None = None) -> ImageSet | None:
-    """The test images, which are looked at once, at the end; None where there are none.
+    """The test images, which are evaluated once, at the end; None if there are none.
 
     Args:
-        train_set: whose classes they have.
+        train_set: the classes of the test images must be those of this set.
     """
     if assignment is not None:
         has_test = bool(assignment.members("test"))

@@ -1,4 +1,4 @@
-"""From the config to draws, transforms and loaders."""
+"""Builds draws, transforms and loaders from the config."""
 from collections.abc import Callable, Sequence
 
 import torch
@@ -6,12 +6,12 @@ from torch import Tensor
 from yacs.config import CfgNode as Config
 
 from lib.data_transform import TRANSFORMS, Transform, normalize
-from lib.dataset import SAMPLERS, Draw, EpochBatches, EvalBatches, ImageSet, Loader, Ordered, make_loader
+from lib.dataset import SAMPLERS, Chosen, Draw, EpochBatches, EvalBatches, ImageSet, Loader, Ordered, make_loader
 from lib.device.runtime import Runtime
 from lib.utils.schedule import Deferred
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-LARGE_BATCH = 2**20   # pixels of a forward pass that keep a GPU busy whose launches would take longer than a small batch
+LARGE_BATCH = 2**20   # pixels per forward pass that keep a GPU busy; with fewer, launching kernels takes longer than computing
 
 
 def memory_format(cfg: Config) -> torch.memory_format:
@@ -26,7 +26,7 @@ def build_transforms(cfg: Config, names: list[str]) -> list[Transform]:
 
 
 def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet | None, runtime: Runtime) -> tuple[Loader, Loader | None]:
-    """The loader of the training epochs and the one of validation, if there are images for it, of this rank."""
+    """This rank's loader for training, and its loader for validation, or None without validation images."""
     train_batches = EpochBatches(
         build_draw(cfg, train_set), cfg.TRAIN.BATCH_SIZE, first_stage=build_first_draw(cfg, train_set),
         deferred=Deferred(cfg.TRAIN.TWO_STAGE.START_EPOCH) if cfg.TRAIN.TWO_STAGE.DRS else None,
@@ -37,9 +37,18 @@ def build_loaders(cfg: Config, train_set: ImageSet, valid_set: ImageSet | None, 
 
 
 def build_eval_loader(cfg: Config, images: ImageSet, runtime: Runtime) -> Loader:
-    """The loader that gives this rank's images once, in order, as validation sees them."""
+    """The loader that gives this rank's share of the images once, in order, with the transforms of validation."""
     batches = EvalBatches(len(images.labels), valid_batch_size(cfg, runtime.device), runtime.rank, runtime.world_size)
     return build_loader(cfg, images, batches, cfg.TRANSFORMS.TEST_TRANSFORMS, cfg.TEST.NUM_WORKERS, runtime)
+
+
+def build_pair_loader(cfg: Config, images: ImageSet, rows: Tensor, runtime: Runtime) -> Loader:
+    """The loader of some of a set's images in two augmented views (TEST.AGGREGATION), the same for every rank."""
+    options = cfg.TEST.AGGREGATION
+    draw = Chosen(images.labels, images.class_counts, options.EPOCHS, rows)
+    names = options.TRANSFORMS or cfg.TRANSFORMS.TRAIN_TRANSFORMS
+    return build_loader(cfg, images, EpochBatches(draw, options.BATCH_SIZE, seed=cfg.SEED), names, cfg.TEST.NUM_WORKERS, runtime,
+                        [names])
 
 
 def build_loader(cfg: Config, images: ImageSet, batches: EpochBatches | EvalBatches, names: list[str], workers: int,
@@ -51,7 +60,7 @@ def build_loader(cfg: Config, images: ImageSet, batches: EpochBatches | EvalBatc
 
 
 def valid_batch_size(cfg: Config, device: torch.device) -> int:
-    """Images of a forward pass without training; the number of ranks has no say, so that it changes no logits."""
+    """Number of images per forward pass in evaluation; independent of the number of ranks, so that logits do not depend on it."""
     large = LARGE_BATCH // (cfg.INPUT_SIZE[0] * cfg.INPUT_SIZE[1]) if cfg.TEST.LARGE_BATCHES and device.type == "cuda" else 0
     return max(cfg.TEST.BATCH_SIZE, large)
 
@@ -64,20 +73,20 @@ def build_draw(cfg: Config, train_set: ImageSet) -> Draw:
 
 
 def build_first_draw(cfg: Config, train_set: ImageSet) -> Draw | None:
-    """The plain permutation of DRS's first stage."""
+    """The draw of DRS's first stage, a plain permutation; None without DRS."""
     if not cfg.TRAIN.TWO_STAGE.DRS:
         return None
     return SAMPLERS.build("default", cfg.TRAIN.SAMPLER, train_set.labels, train_set.class_counts, cfg.TRAIN.MAX_EPOCH)
 
 
 def mean_and_std(cfg: Config, images: ImageSet) -> tuple[Tensor, ...]:
-    """Of R, G, B, (3,) each: those of the configuration, else the data set's own."""
+    """Mean and standard deviation of R, G, B, (3,) each, from the configuration, else from the data set."""
     return tuple(torch.tensor(list(own)) if own else usual for own, usual in
                  ((cfg.DATASET.MEAN, images.mean), (cfg.DATASET.STD, images.std)))
 
 
 def build_normalize(cfg: Config, images: ImageSet, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Scales to [0, 1] and normalises on the device; BGR turns the channels, with their mean and deviation."""
+    """A function that scales to [0, 1] and normalises on the device; with BGR it reverses the channels, mean and deviation."""
     mean, std, layout = *(values.to(device) for values in mean_and_std(cfg, images)), memory_format(cfg)
     if cfg.COLOR_SPACE == "BGR":
         return lambda batch: normalize(batch.flip(1), mean.flip(0), std.flip(0), layout)

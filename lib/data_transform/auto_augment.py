@@ -1,4 +1,4 @@
-"""Augmentation by policies: AutoAugment's for CIFAR-10, and RandAugment."""
+"""AutoAugment (the CIFAR-10 policy), RandAugment, random rotation and Cutout."""
 from typing import Annotated
 
 import torch
@@ -9,9 +9,9 @@ from lib.data_transform.base import TRANSFORMS, Transform
 from lib.data_transform.operations import Operation
 from lib.utils.options import SHARE, Range
 
-GREY = 128      # what comes from outside of an image
-LEVELS = 9      # of AutoAugment, 0 to 9
-# of its paper's appendix, in the order of the authors' code: operation, probability, level
+GREY = 128      # fills the pixels that come from outside the image
+LEVELS = 9      # AutoAugment has the levels 0 to 9
+# from the paper's appendix, in the order of the authors' code: operation, probability, level
 POLICY = """
 invert .1 7, contrast .2 6 | rotate .7 2, translate_x .3 9 | sharpness .8 1, sharpness .9 3 | shear_y .5 8, translate_y .7 9
 autocontrast .5 8, equalize .9 2 | shear_y .2 7, posterize .3 7 | color .4 3, brightness .6 7 | sharpness .3 9, brightness .7 9
@@ -23,7 +23,7 @@ equalize .8 8, invert .1 3 | translate_y .7 9, autocontrast .9 1
 """
 SUB_POLICIES = [[(name, float(probability), int(level)) for name, probability, level in (one.split() for one in pair.split(","))]
                 for line in POLICY.strip().splitlines() for pair in line.split("|")]
-OPERATIONS = {   # strengths at share 0 and share 1; those around 1 have either sign
+OPERATIONS = {   # strengths at share 0 and share 1; those of AROUND_ONE are offsets from 1 with a random sign
     "shear_x": Operation(ops.shear_x, 0, 0.3, signed=True, moves=True), "shear_y": Operation(ops.shear_y, 0, 0.3, True, True),
     "translate_x": Operation(ops.translate_x, 0, 150 / 331, True, True, of_side=True),
     "translate_y": Operation(ops.translate_y, 0, 150 / 331, True, True, of_side=True),
@@ -38,12 +38,12 @@ NAMES = list(OPERATIONS)
 
 
 class Policy(Transform):
-    """Applies operations that are drawn for each image, one turn after the other. Draws are made on the CPU."""
+    """A transform that draws operations for each image and applies them one after the other. It draws on the CPU."""
 
     def apply(self, images: Tensor, chosen: Tensor, shares: Tensor, host: Generator | None) -> Tensor:
         """Args:
-            chosen: which operation of NAMES each image meets in each turn, (turns, B); −1 for none.
-            shares: of the way from the weakest to the strongest form, (turns, B).
+            chosen: index in NAMES of the operation for each turn and image, (turns, B); −1 for none.
+            shares: strength of the operation, from 0 (weakest) to 1 (strongest), (turns, B).
         """
         operations = list(OPERATIONS.values())
         values = ops.strengths(operations, chosen.clamp_min(0), shares, host)
@@ -63,12 +63,13 @@ class Policy(Transform):
 
 @TRANSFORMS.register("auto_augment")
 class AutoAugment(Policy):
-    """AutoAugment's policy for CIFAR-10: one of 25 pairs of operations for each image, each operation with its probability.
+    """AutoAugment's policy for CIFAR-10: one of 25 pairs of operations for each image; each operation has its own probability.
 
-    Level k of 0 … 9 is k / 9 of the way: shear to 0.3, translation to 150 / 331 of the side, rotation to 30° (never negative, as
-    in the authors' code), colour, contrast, brightness and sharpness to 1 ± 0.9, posterize from 8 to 4 bits, solarize from 256
-    to 0. Signs of shear, translation and factors are random. Geometry is nearest-neighbour (published: bicubic for shear),
-    filled with grey 128. Cubuk et al., AutoAugment, CVPR 2019, arXiv:1805.09501.
+    Level k of 0 … 9 gives k / 9 of the maximum strength: shear up to 0.3, translation up to 150 / 331 of the side, rotation up to
+    30° (never negative, as in the authors' code), colour, contrast, brightness and sharpness up to 1 ± 0.9, posterize from 8 down
+    to 4 bits, solarize from 256 down to 0. Shear, translation and the offsets from 1 get a random sign. Geometric operations use
+    nearest-neighbour interpolation (published: bicubic for shear) and fill with grey 128. Cubuk et al., AutoAugment, CVPR 2019,
+    arXiv:1805.09501.
     """
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -85,14 +86,14 @@ class AutoAugment(Policy):
 class RandAugment(Policy):
     """RandAugment: ``num`` operations for each image, drawn uniformly from AutoAugment's 14, each with ``probability``.
 
-    The strength is magnitude / 10 of AutoAugment's strongest form, magnitude ~ N(``magnitude``, ``deviation``) within 0 … 10.
+    The strength is m / 10 of AutoAugment's maximum, with m ~ N(``magnitude``, ``deviation``²) clipped to 0 … 10.
     Cubuk et al., RandAugment, CVPR 2020 workshops, arXiv:1909.13719; probability and deviation as in timm's
-    rand-n2-m10-mstd0.5, whose list has solarize-add as well.
+    rand-n2-m10-mstd0.5, which has solarize-add as a further operation.
 
     Args:
         num, magnitude: N and M of the paper.
-        deviation: of the magnitude.
-        probability: of each operation.
+        deviation: standard deviation of the magnitude.
+        probability: probability that a drawn operation is applied.
     """
 
     def __init__(self, size: tuple[int, int], *, num: Annotated[int, Range(1, 10)] = 2,
@@ -111,7 +112,7 @@ class RandAugment(Policy):
 
 @TRANSFORMS.register("random_rotation")
 class RandomRotation(Transform):
-    """Rotates each image by an angle uniform in ±``degrees``, nearest-neighbour, black outside; that of RIDE and SADE has 15."""
+    """Random rotation by an angle uniform in ±``degrees`` (15 in RIDE and SADE), nearest-neighbour, black outside the image."""
 
     def __init__(self, size: tuple[int, int], *, degrees: Annotated[float, Range(0, 180)] = 15.0) -> None:
         super().__init__(size)
@@ -124,10 +125,10 @@ class RandomRotation(Transform):
 
 @TRANSFORMS.register("cutout")
 class Cutout(Transform):
-    """Cutout: a square of ``side`` pixels becomes black, its centre uniform over the pixels; what lies outside is cut off.
+    """Cutout: a square of ``side`` pixels becomes black, with its centre uniform over the pixels; it may extend beyond the image.
 
-    Pixels are black before normalising, as in the code for long tails. DeVries and Taylor, Improved Regularization of
-    Convolutional Neural Networks with Cutout, 2017, arXiv:1708.04552.
+    The pixels are set to black before normalisation, as in published code for long-tailed data. DeVries and Taylor, Improved
+    Regularization of Convolutional Neural Networks with Cutout, 2017, arXiv:1708.04552.
 
     Args:
         side: published 16 for CIFAR.

@@ -1,4 +1,4 @@
-"""The contract every transform follows, and the last step after all of them."""
+"""The contract every transform follows, and the normalisation after all of them."""
 from collections.abc import Collection, Sequence
 
 from torch import Generator, Tensor, channels_last, memory_format
@@ -10,12 +10,12 @@ TRANSFORMS = Registry("transform")
 
 
 class Source:
-    """An image whose size is known and whose pixels are not yet decoded.
+    """An image whose size is known, but whose pixels are not decoded yet.
 
     Attributes:
         size: height and width.
         name: where it comes from, for messages.
-        remarks: what its owner may want to know of it, as the end of "12 images …"; complete once it is decoded.
+        remarks: notes about the image for the user, each as the end of a sentence "12 images …"; complete after decoding.
     """
 
     size: tuple[int, int]
@@ -24,29 +24,29 @@ class Source:
 
     def pixels(self) -> Tensor:
         """The image, uint8 (3, H, W) in R, G, B."""
-        raise NotImplementedError(f"{type(self).__name__} must decode an image")
+        raise NotImplementedError(f"{type(self).__name__} must implement pixels")
 
     def window(self, top: int, left: int, height: int, width: int, target: tuple[int, int] | None = None) -> Tensor:
         """A window of the image, uint8 (3, h, w).
 
         Args:
-            target: height and width to which the window will be reduced. It may come smaller, by a whole factor, as long as it
-                is no smaller than that; its edges are then the nearest that the reduced image has. Without ``target`` it is
-                exactly the window.
+            target: height and width to which the window will be resized afterwards. The result may then be smaller than the
+                window by an integer factor, but not smaller than ``target``, with its edges rounded to the pixels of the reduced
+                image. Without ``target`` the result is exactly the window.
         """
         return self.pixels()[:, top:top + height, left:left + width]
 
 
 class Transform(Part):
-    """A transform of uint8 images: of a batch of one size at once, or of a single image.
+    """A transform of uint8 images: of a batch whose images have the same size, or of a single image.
 
     Args:
-        size: height and width of what the network sees, INPUT_SIZE.
+        size: height and width of the network's input, INPUT_SIZE.
 
     Class attributes:
-        fixes_size: the result has that size, whatever came in.
-        by_class: what it does depends on the class of an image, or on what it has learned; it then overrides ``labelled``, and
-            must come after whatever fixes the size.
+        fixes_size: the result always has this size.
+        by_class: its effect depends on the class of an image, or on what it has learned; it then overrides ``labelled``, and
+            must come after a transform that fixes the size.
     """
 
     fixes_size = False
@@ -56,18 +56,18 @@ class Transform(Part):
         self.size = size
 
     def expect(self, later: Sequence["Transform"]) -> None:
-        """Told once which transforms will follow, so that it need not make what they throw away."""
+        """Called once with the transforms that follow, so that the transform can skip work whose result they discard."""
 
     def remark(self, size: tuple[int, int]) -> str:
-        """What the owner of an image of this height and width may want to know, as the end of "12 images …"; mostly nothing."""
+        """A note to the user about an image of this height and width, as the end of a sentence "12 images …"; usually empty."""
         return ""
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        """(B, C, H, W) to (B, C, h, w), on any device; ``generator`` is on the same one."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it does")
+        """(B, C, H, W) to (B, C, h, w), on any device; ``generator`` is on the same device."""
+        raise NotImplementedError(f"{type(self).__name__} must implement batch")
 
     def labelled(self, images: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
-        """``batch`` for images whose classes are known, (B,) on the CPU."""
+        """Like ``batch``, for images whose labels are known, (B,) on the CPU."""
         return self.batch(images, generator)
 
     def image(self, image: Tensor, generator: Generator | None = None) -> Tensor:
@@ -75,7 +75,7 @@ class Transform(Part):
         return self.batch(image[None], generator)[0]
 
     def source(self, source: Source, generator: Generator | None = None) -> Tensor:
-        """(C, h, w) of an image that is not yet decoded; a transform that needs only a part of it decodes no more."""
+        """(C, h, w) from an image that is not decoded yet; a transform that needs only a part of it decodes only that part."""
         return self.image(source.pixels(), generator)
 
 

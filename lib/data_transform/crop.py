@@ -14,7 +14,7 @@ from lib.utils.options import Range
 class RandomCrop(Transform):
     """Random crop: a window of INPUT_SIZE at a uniformly random place of the image with ``padding`` black pixels on each side.
 
-    Padding comes before normalising, so that the border is black and not grey.
+    The padding comes before normalisation, so that the border is black and not grey.
     """
 
     fixes_size = True
@@ -26,8 +26,8 @@ class RandomCrop(Transform):
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         rooms = [side + 2 * self.padding - wanted for side, wanted in zip(images.shape[2:], self.size)]
         if min(rooms) < 0:
-            raise InputError(f"random_crop: an image of {list(images.shape[2:])} with PADDING {self.padding} has no window of "
-                             f"INPUT_SIZE {list(self.size)}; resize it before (normal_resize)")
+            raise InputError(f"random_crop: an image of {list(images.shape[2:])} pixels with PADDING {self.padding} is smaller "
+                             f"than INPUT_SIZE {list(self.size)}; resize images first, such as by normal_resize")
         top, left = (torch.randint(room + 1, (len(images), 1), generator=generator, device=images.device) for room in rooms)
         return windows(images, top, left, self.size, self.padding)
 
@@ -55,7 +55,7 @@ class CenterCrop(Transform):
 
     def remark(self, size: tuple[int, int]) -> str:
         small = size[0] < self.size[0] or size[1] < self.size[1]
-        return "are smaller than INPUT_SIZE, so that center_crop pads them with black" if small else ""
+        return "are smaller than INPUT_SIZE, so center_crop pads them with black" if small else ""
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         missing = [max(wanted - side, 0) for wanted, side in zip(self.size, images.shape[-2:])]

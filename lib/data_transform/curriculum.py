@@ -1,4 +1,4 @@
-"""Augmentation of a strength that each class earns."""
+"""CUDA, the curriculum of data augmentation: each class has its own strength, which follows how well it is classified."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -27,22 +27,22 @@ OPERATIONS = [   # of the authors' code, in its order
 
 @TRANSFORMS.register("curriculum")
 class Curriculum(Transform):
-    """Curriculum of data augmentation (CUDA): an image of class c is changed by as many operations as the level of its class.
+    """Curriculum of data augmentation (CUDA): the number of operations on an image is the level l_c of its class c.
 
-    With ``probability`` the level is l_c, else 0. At level l, l operations follow each other, each drawn uniformly from the 22 of
-    OPERATIONS with replacement, of the strength low + (high − low) · l / 30, some with either sign. Before each epoch,
-    samples · (s + 1) training images of class c are classified at every level s ≤ l_c; where more than ``threshold`` of them are
-    correct at all of these levels, l_c rises by one, otherwise it falls by one, within 0 … 10. Ahn et al., CUDA:
-    Curriculum of Data Augmentation for Long-Tailed Recognition, ICLR 2023, arXiv:2302.05499.
+    With ``probability`` an image has the level l_c, else 0. At level l, l operations are applied one after the other. Each is
+    drawn uniformly, with replacement, from the 22 of OPERATIONS; its strength is low + (high − low) · l / 30, for some operations
+    with a random sign. Before each epoch, samples · (s + 1) training images of class c are classified at every level s ≤ l_c. If
+    the share of correct ones is above ``threshold`` at all these levels, l_c rises by one, otherwise it falls by one, within
+    0 … 10. Ahn et al., CUDA: Curriculum of Data Augmentation for Long-Tailed Recognition, ICLR 2023, arXiv:2302.05499.
 
-    It must follow whatever brings an image to its size, since worker processes do not know the levels.
+    It must come after the transform that fixes the image size, since worker processes do not know the levels.
 
     Args:
-        probability: share of the images that are changed.
-        threshold, samples: of the rule.
+        probability: probability that an image is changed.
+        threshold, samples: parameters of the rule for l_c.
 
     Attributes:
-        levels: l_c, (C,) on the CPU; what is learned, so it is in the checkpoint.
+        levels: l_c, (C,) on the CPU; they are saved in the checkpoint.
     """
 
     by_class = True
@@ -52,10 +52,10 @@ class Curriculum(Transform):
         super().__init__(size)
         self.probability, self.threshold, self.samples = probability, threshold, samples
         self.levels = torch.zeros(0, dtype=torch.long)
-        self.forced: int | None = None   # level of all images while classes are examined
+        self.forced: int | None = None   # level of all images while the classes are evaluated
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        """Without labels all levels are 0, and nothing is changed."""
+        """Returns the images unchanged: without labels, all levels are 0."""
         return images
 
     def labelled(self, images: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
@@ -68,7 +68,7 @@ class Curriculum(Transform):
         return images
 
     def draw_levels(self, labels: Tensor, host: Generator | None) -> Tensor:
-        """Of each image, (B,)."""
+        """The level of each image, (B,)."""
         chosen = torch.rand(len(labels), generator=host) < self.probability
         if self.forced is not None:
             return torch.where(chosen, self.forced, 0)
@@ -96,7 +96,7 @@ class Curriculum(Transform):
 
     @staticmethod
     def examine(context: Context, classes: Tensor, number: int) -> Tensor:
-        """Share of ``number`` random training images of each class that the network classifies correctly, (C,)."""
+        """The accuracy of the network on ``number`` random training images of each class, (C,)."""
         labels, num_classes = context.loader.set.labels, len(context.loader.set.class_counts)
         chosen = []
         for label in classes.tolist():
@@ -117,7 +117,7 @@ class Curriculum(Transform):
 
 
 def next_levels(levels: Tensor, hits: Tensor, threshold: float) -> Tensor:
-    """l_c + 1 where hits[s, c] > threshold for all s ≤ l_c, else l_c − 1; within 0 … 10. (C,), and (11, C)."""
+    """l_c + 1 if hits[s, c] > threshold for all s ≤ l_c, else l_c − 1; within 0 … 10. ``levels`` (C,), ``hits`` (11, C)."""
     within = torch.arange(len(hits))[:, None] <= levels
     passed = ((hits > threshold) | ~within).all(dim=0)
     return torch.where(passed, levels + 1, levels - 1).clamp(0, HIGHEST)

@@ -1,4 +1,4 @@
-"""Mirror images."""
+"""Random horizontal flip."""
 import torch
 from torch import Generator, Tensor
 
@@ -7,7 +7,7 @@ from lib.data_transform.base import TRANSFORMS, Transform
 
 @TRANSFORMS.register("random_horizontal_flip")
 class RandomHorizontalFlip(Transform):
-    """Each image is mirrored left to right with probability ½."""
+    """Random horizontal flip: each image is mirrored left to right with probability ½."""
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         flipped = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5

@@ -1,7 +1,8 @@
-"""Operations on batches of uint8 images, each image with a strength of its own; to two grey levels those of Pillow.
+"""Image operations on batches of uint8 images; each image has its own strength. Results differ from Pillow's by at most 2 levels.
 
-Every function takes images (B, 3, H, W) and values (B,) in Pillow's units, and gives images (B, 3, H, W); those without a
-strength ignore it. Geometry is nearest-neighbour, and what comes from outside of the image has the grey level ``fill``.
+Every function takes images (B, 3, H, W) and values (B,) in Pillow's units, and returns images (B, 3, H, W); operations without
+a strength ignore ``values``. Geometric operations use nearest-neighbour interpolation; pixels from outside the image get the grey
+level ``fill``.
 """
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ Function = Callable[..., Tensor]
 SMOOTH = (1, 1, 1, 1, 5, 1, 1, 1, 1), 13
 DETAIL = (0, -1, 0, -1, 10, -1, 0, -1, 0), 6
 EDGES = (-1, -1, -1, -1, 10, -1, -1, -1, -1), 2
-PASSES, REACH = 3, 2   # box blurs of a Gaussian one, and how far each reaches for radii up to 2
+PASSES, REACH = 3, 2   # a Gaussian blur is three box blurs; half width of their kernels for radii up to 2
 
 
 class Operation(NamedTuple):
@@ -24,9 +25,9 @@ class Operation(NamedTuple):
     function: Function
     low: float = 0.0
     high: float = 0.0
-    signed: bool = False   # with either sign, by chance
-    moves: bool = False    # takes ``fill``
-    of_side: bool = False  # in units of the image's side, not of pixels
+    signed: bool = False   # the strength gets a random sign
+    moves: bool = False    # a geometric operation, which takes ``fill``
+    of_side: bool = False  # the strength is a share of the image's side, not a number of pixels
 
 
 def shaped(values: Tensor) -> Tensor:
@@ -34,7 +35,7 @@ def shaped(values: Tensor) -> Tensor:
 
 
 def to_bytes(values: Tensor) -> Tensor:
-    """Rounded down, as Pillow does."""
+    """Converts to uint8, rounding down as Pillow does."""
     return values.clamp(0, 255).to(torch.uint8)
 
 
@@ -51,24 +52,24 @@ def invert(images: Tensor, values: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, values: Tensor) -> Tensor:
-    """Inverts grey levels from the value on."""
+    """Inverts all grey levels that are at least the value."""
     return torch.where(images >= shaped(values), 255 - images, images)
 
 
 def solarize_add(images: Tensor, values: Tensor) -> Tensor:
-    """Adds the value, rounded down, and inverts grey levels from 128 on."""
+    """Adds the value, rounded down, then inverts all grey levels that are at least 128."""
     brighter = (images + shaped(values).floor()).clamp(max=255).to(torch.uint8)
     return torch.where(brighter >= 128, 255 - brighter, brighter)
 
 
 def posterize(images: Tensor, values: Tensor) -> Tensor:
-    """Keeps the highest bits, 1 to 8 of them."""
+    """Keeps the highest bits of each grey level; the value is their number, 1 to 8."""
     step = 2 ** (8 - shaped(values).floor().clamp(1, 8))
     return to_bytes((images / step).floor() * step)
 
 
 def grey(images: Tensor) -> Tensor:
-    """L of each pixel, (B, 1, H, W): (299 R + 587 G + 114 B) / 1000 in Pillow's whole numbers."""
+    """Grey value of each pixel, (B, 1, H, W): (299 R + 587 G + 114 B) / 1000 in Pillow's integer arithmetic."""
     red, green, blue = images.int().unbind(1)
     return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16)[:, None]
 
@@ -107,7 +108,7 @@ def enhance_edges(images: Tensor, values: Tensor) -> Tensor:
 
 
 def filtered(images: Tensor, kernel: tuple[int, ...], divisor: int) -> Tensor:
-    """A 3×3 filter, rounded; the outermost pixels stay as they are."""
+    """Applies a 3×3 filter and rounds; the outermost pixels do not change."""
     height, width = images.shape[2:]
     if min(height, width) < 3:
         return images
@@ -122,29 +123,29 @@ def filtered(images: Tensor, kernel: tuple[int, ...], divisor: int) -> Tensor:
 
 
 def autocontrast(images: Tensor, values: Tensor) -> Tensor:
-    """Stretches each channel so that it goes from 0 to 255."""
+    """Stretches each channel linearly to the range 0 to 255."""
     low, high = images.amin((2, 3), keepdim=True).double(), images.amax((2, 3), keepdim=True).double()
     scale = 255 / (high - low).clamp_min(1)
     return torch.where(high > low, to_bytes(images * scale - low * scale + 1e-9), images)
 
 
 def equalize(images: Tensor, values: Tensor) -> Tensor:
-    """Gives each channel an even histogram: step = (pixels − those of the brightest level) // 255, lut[i] =
-    (step // 2 + pixels darker than i) // step; the channel stays as it is where step is 0."""
+    """Equalizes the histogram of each channel: step = (number of pixels − number at the brightest level) // 255, lut[i] =
+    (step // 2 + number of pixels darker than i) // step; if step is 0, the channel does not change."""
     flat = images.flatten(2)
     levels = torch.arange(257, device=images.device, dtype=torch.int32)
     ordered = flat.int().sort(dim=2).values.contiguous()
     below = torch.searchsorted(ordered, levels.expand(*flat.shape[:2], -1).contiguous())   # pixels darker than each level
     pixels = flat.shape[2]
     brightest = ordered[:, :, -1:].long()
-    step = below.gather(2, brightest).div(255, rounding_mode="floor")   # all but those of the brightest level
+    step = below.gather(2, brightest).div(255, rounding_mode="floor")   # counts all pixels but those at the brightest level
     table = (step.div(2, rounding_mode="floor") + below[:, :, :256]).div(step.clamp_min(1), rounding_mode="floor").clamp(max=255)
     changed = table.gather(2, flat.long()).to(torch.uint8).view_as(images)
     return torch.where((step > 0)[..., None], changed, images) if pixels else images
 
 
 def gaussian_blur(images: Tensor, values: Tensor) -> Tensor:
-    """Gaussian of standard deviation ``values``, 0 to 2, by three box blurs with a fractional width, as Pillow does."""
+    """Gaussian blur with standard deviation ``values``, 0 to 2, as three box blurs of fractional width, like Pillow."""
     variance = values.float().clamp(0, 2) ** 2 / PASSES
     whole = ((torch.sqrt(12 * variance + 1) - 1) / 2).floor()
     part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
@@ -163,9 +164,9 @@ def gaussian_blur(images: Tensor, values: Tensor) -> Tensor:
 
 
 def zoom(images: Tensor, values: Tensor) -> Tensor:
-    """Enlarges by the value with a Lanczos filter, and keeps the middle."""
+    """Enlarges by the factor ``values`` with a Lanczos filter, and crops the centre to the original size."""
     resized = images.float()
-    for dim in (3, 2):   # Pillow's order, which matters where values are clipped in between
+    for dim in (3, 2):   # Pillow's order, which matters because values are clipped in between
         matrix = lanczos(images.shape[dim], (images.shape[dim] * values.float()).floor())
         resized = matrix[:, None] @ resized if dim == 2 else resized @ matrix[:, None].mT
         resized = resized.round().clamp(0, 255)
@@ -173,7 +174,11 @@ def zoom(images: Tensor, values: Tensor) -> Tensor:
 
 
 def lanczos(side: int, enlarged: Tensor) -> Tensor:
-    """What each of ``side`` pixels adds to the middle ``side`` ones of ``enlarged`` (B,), (B, side, side); rows sum to 1."""
+    """Weights (B, side, side) from ``side`` pixels to the central ``side`` pixels of the enlarged image; rows sum to 1.
+
+    Args:
+        enlarged: side of the enlarged image, (B,).
+    """
     first = ((enlarged - side) / 2).round()[:, None, None]
     pixels = torch.arange(side, device=enlarged.device) + 0.5
     centres = (first + pixels[:, None]) * side / enlarged[:, None, None]
@@ -183,7 +188,7 @@ def lanczos(side: int, enlarged: Tensor) -> Tensor:
 
 
 def warped(images: Tensor, matrix: Tensor, fill: int) -> Tensor:
-    """The pixel at (x, y) comes from A (x + ½, y + ½, 1), rounded down; A (B, 2, 3)."""
+    """Affine transform, nearest-neighbour: the pixel at (x, y) is read at A (x + ½, y + ½, 1), rounded down; A (B, 2, 3)."""
     height, width = images.shape[2:]
     y, x = (torch.arange(side, device=images.device, dtype=torch.double) + 0.5 for side in (height, width))
     points = torch.stack([x.expand(height, width), y[:, None].expand(height, width), torch.ones_like(x).expand(height, width)])
@@ -195,7 +200,8 @@ def warped(images: Tensor, matrix: Tensor, fill: int) -> Tensor:
 
 
 def affine(values: Tensor, **entries: Tensor) -> Tensor:
-    """The identity, with other entries: ``xx``, ``xy``, ``x`` of the first row, ``yx``, ``yy``, ``y`` of the second."""
+    """The identity matrix with some entries replaced: ``xx``, ``xy``, ``x`` in the first row, ``yx``, ``yy``, ``y`` in the
+    second."""
     one, zero = torch.ones_like(values, dtype=torch.double), torch.zeros_like(values, dtype=torch.double)
     usual = {"xx": one, "xy": zero, "x": zero, "yx": zero, "yy": one, "y": zero}
     rows = [entries.get(name, value) for name, value in usual.items()]
@@ -219,7 +225,7 @@ def translate_y(images: Tensor, values: Tensor, fill: int = 0) -> Tensor:
 
 
 def rotate(images: Tensor, values: Tensor, fill: int = 0) -> Tensor:
-    """By so many degrees, counter-clockwise, about the middle."""
+    """Rotates counter-clockwise about the centre, by ``values`` in degrees."""
     angle = -values.double() * (math.pi / 180)
     cos, sin = angle.cos(), angle.sin()
     height, width = images.shape[2:]
@@ -228,7 +234,7 @@ def rotate(images: Tensor, values: Tensor, fill: int = 0) -> Tensor:
 
 
 def strengths(operations: Sequence[Operation], chosen: Tensor, shares: Tensor, generator: Generator | None) -> Tensor:
-    """low + (high − low) · share of the chosen operations, with a random sign for those that have one; all on the CPU."""
+    """The strength low + (high − low) · share of the chosen operations, with a random sign if ``signed``; all on the CPU."""
     low = torch.tensor([operation.low for operation in operations])
     span = torch.tensor([operation.high - operation.low for operation in operations])
     signed = torch.tensor([operation.signed for operation in operations])
@@ -237,10 +243,11 @@ def strengths(operations: Sequence[Operation], chosen: Tensor, shares: Tensor, g
 
 
 def apply(images: Tensor, chosen: Tensor, values: Tensor, operations: Sequence[Operation], fill: int = 0) -> Tensor:
-    """One operation on each image, −1 for none. Numbers and strengths are of the CPU, so that nothing synchronises.
+    """Applies one operation to each image.
 
     Args:
-        chosen, values: (B,), on the CPU.
+        chosen: number of the operation for each image, (B,), −1 for none; on the CPU, which avoids a synchronisation.
+        values: strengths, (B,), on the CPU.
     """
     images = images.clone()
     for number in sorted(set(chosen.tolist()) - {-1}):

@@ -1,4 +1,4 @@
-"""Changes of scale. Bilinear with antialiasing, as PIL does."""
+"""Resizing transforms: bilinear with antialiasing, as in PIL."""
 import math
 import platform
 from collections.abc import Sequence
@@ -12,30 +12,30 @@ from lib.data_transform.base import TRANSFORMS, Source, Transform
 from lib.data_transform.crop import CenterCrop
 from lib.utils.errors import InputError
 
-SHORTER_SIDE = 0.875   # INPUT_SIZE / what is resized to before the centre crop, the field's 224 / 256
-TRIES = 10             # of random_resized_crop, before it takes the centre
-LONG = 16              # an image of which a centre crop takes less than 1/16 of the length is cut before it is resized
+SHORTER_SIDE = 0.875   # INPUT_SIZE / size before the centre crop, the usual 224 / 256
+TRIES = 10             # attempts of random_resized_crop before it uses a centred window
+LONG = 16              # if a centre crop needs less than 1/16 of an image's length, the image is cut before it is resized
 MOST_PIXELS = 100_000_000   # of a resized image
-MOST_BETWEEN = 2**25   # pixels of an image resized in width only, the first of the two passes
+MOST_BETWEEN = 2**25   # pixels of the intermediate image, which is resized in width only
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 images (..., H, W) to (..., *size)."""
+    """Resizes uint8 images from (..., H, W) to (..., *size)."""
     height, width = images.shape[-2:]
     if (height, width) == tuple(size):
         return images
-    if height * size[1] > MOST_BETWEEN and size[0] < height:   # height first, or a column of a pixel's width takes gigabytes
+    if height * size[1] > MOST_BETWEEN and size[0] < height:   # height first: a column one pixel wide would take gigabytes
         images = interpolate(images, (size[0], width))
     return interpolate(images, size)
 
 
 def interpolate(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """To the last bit what torchvision's v2.functional.resize makes, which would take 2 seconds to import."""
+    """Bit-identical to torchvision's v2.functional.resize, whose import would take 2 seconds."""
     if not images.numel() or tuple(images.shape[-2:]) == tuple(size):
         return images.reshape(*images.shape[:-2], *size)
     flat = images.reshape(-1, *images.shape[-3:])
     if len(flat) == 1 and flat.is_contiguous(memory_format=torch.channels_last):
-        flat = flat.as_strided(flat.shape, (flat.numel(), *flat.stride()[1:]))   # or torch copies it twice
+        flat = flat.as_strided(flat.shape, (flat.numel(), *flat.stride()[1:]))   # avoids two copies in torch
     in_bytes = images.device.type == "cpu" and has_byte_kernel()
     resized = F.interpolate(flat if in_bytes else flat.float(), size, mode="bilinear", align_corners=False, antialias=True)
     return (resized if in_bytes else resized.round_().to(torch.uint8)).reshape(*images.shape[:-2], *size)
@@ -48,7 +48,8 @@ def has_byte_kernel() -> bool:
 
 
 def covering_size(shape: Sequence[int], target: Sequence[int]) -> tuple[int, int]:
-    """The smallest height and width that cover ``target`` and have the shape of an image; the longer side is rounded down."""
+    """The smallest height and width that cover ``target`` and keep the aspect ratio of ``shape``; the longer side is rounded
+    down."""
     height, width = shape
     if target[0] * width >= target[1] * height:
         return target[0], target[0] * width // height
@@ -57,7 +58,7 @@ def covering_size(shape: Sequence[int], target: Sequence[int]) -> tuple[int, int
 
 @TRANSFORMS.register("normal_resize")
 class Resize(Transform):
-    """Resizes images to INPUT_SIZE, whatever their shape."""
+    """Resizes images to INPUT_SIZE; the aspect ratio is not kept."""
 
     fixes_size = True
 
@@ -67,13 +68,13 @@ class Resize(Transform):
 
 @TRANSFORMS.register("shorter_resize_for_crop")
 class ShorterResize(Transform):
-    """Resizes images to the smallest size that covers int(INPUT_SIZE / 0.875) in height and width; their shape is kept.
+    """Resizes images to the smallest size that covers int(INPUT_SIZE / 0.875) in height and width, and keeps their aspect ratio.
 
     For a square INPUT_SIZE the shorter side becomes int(side / 0.875), as published.
 
     Attributes:
-        for_center: a centre crop follows, so that of a very long image only the middle need be resized; its pixels are those of
-            the whole image, but for positions that are off by less than a tenth of a pixel.
+        for_center: a centre crop follows, so only the middle of a very long image is resized. The pixels are the same as those of
+            the whole resized image, except that positions may differ by less than a tenth of a pixel.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -91,15 +92,15 @@ class ShorterResize(Transform):
         shape = tuple(images.shape[-2:])
         size = covering_size(shape, self.target)
         if size[0] * size[1] > MOST_PIXELS:
-            raise InputError(f"shorter_resize_for_crop: an image of {list(shape)} would become one of {list(size)}; "
-                             "center_crop behind it takes no more than the middle, and normal_resize takes any shape")
+            raise InputError(f"shorter_resize_for_crop: an image of {list(shape)} pixels would become one of {list(size)}; put "
+                             "center_crop after it, so that only the middle is resized, or use normal_resize")
         return resize(images, size)
 
     def middle(self, images: Tensor) -> Tensor:
-        """Very long images without their ends.
+        """Cuts the two ends off very long images.
 
-        The two ends are a multiple of 4 of the other side together, so that the resized image loses a multiple of 4 pixels,
-        and its scale, its centre and the rounding of the crop's place stay.
+        The ends together are a multiple of 4 times the other side, so that the resized image loses a multiple of 4 pixels; its
+        scale, its centre and the rounding of the crop's position do not change.
         """
         shape = images.shape[-2:]
         size = covering_size(shape, self.target)
@@ -114,15 +115,17 @@ class ShorterResize(Transform):
 
 @TRANSFORMS.register("random_resized_crop")
 class RandomResizedCrop(Transform):
-    """A window of random area and shape, resized to INPUT_SIZE.
+    """Random resized crop: a window of random area and aspect ratio, resized to INPUT_SIZE.
 
-    The area is uniform in ``scale`` (a share of the image's), the logarithm of width / height uniform in that of ``ratio``,
-    the place uniform; ten tries to fit it in, then the largest centred window within ``ratio``.
-    Szegedy et al., Going Deeper with Convolutions, CVPR 2015, arXiv:1409.4842, section 6.
+    The area, as a share of the image, is uniform in ``scale``; log(width / height) is uniform between the logarithms of
+    ``ratio``; the position is uniform. If ten such windows do not fit into the image, the largest centred window within ``ratio``
+    is used. Szegedy et al., Going Deeper with Convolutions, CVPR 2015, arXiv:1409.4842, section 6.
 
     Args:
-        scaled_decoding: a JPEG's window of at least twice INPUT_SIZE is decoded at 1/2, 1/4 or 1/8, to no less than INPUT_SIZE;
-            off, the result is that of decoding the whole image, to the last bit.
+        scale: lower and upper bound of the area, as a share of the image.
+        ratio: lower and upper bound of width / height.
+        scaled_decoding: if a JPEG's window is at least twice INPUT_SIZE, it is decoded at 1/2, 1/4 or 1/8 of its size, but not
+            smaller than INPUT_SIZE. If False, the result is bit-identical to decoding the whole image.
     """
 
     fixes_size = True
@@ -133,7 +136,7 @@ class RandomResizedCrop(Transform):
         self.scale, self.ratio, self.scaled_decoding = scale, ratio, scaled_decoding
 
     def window(self, height: int, width: int, generator: Generator | None) -> tuple[int, int, int, int]:
-        """top, left, height, width; the numbers are drawn on the CPU, since they decide the size of what is read."""
+        """Top, left, height and width of the window, drawn on the CPU, since they determine which pixels are decoded."""
         draws = torch.rand(TRIES, 4, generator=generator, dtype=torch.double).tolist()
         low, high = (math.log(bound) for bound in self.ratio)
         for area, shape, down, right in draws:
@@ -143,7 +146,7 @@ class RandomResizedCrop(Transform):
             h = round(min(math.sqrt(area / shape), height + 1))
             if 0 < w <= width and 0 < h <= height:
                 return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
-        w = max(1, round(min(width, height * self.ratio[1])))   # one pixel at least, even if its ratio is another
+        w = max(1, round(min(width, height * self.ratio[1])))   # at least one pixel, even if the ratio is then outside the bounds
         h = max(1, round(min(height, width / self.ratio[0])))
         return (height - h) // 2, (width - w) // 2, h, w
 
@@ -157,10 +160,10 @@ class RandomResizedCrop(Transform):
         return resize(source.window(*window, self.size if self.scaled_decoding else None), self.size)
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        """Every image has a window of its own; seeds of the images' generators come from ``generator``.
+        """Each image gets its own window, from a generator whose seed is drawn from ``generator``.
 
-        On the CPU they are resized one by one; on another device all at once, since so many small kernels would take
-        longer than the step, and pixels may differ by one level.
+        On the CPU the images are resized one by one. On another device they are resized all at once, since many small kernels
+        would take longer than the training step; pixels may then differ by one level.
         """
         if generator and generator.device.type != "cpu":
             generator = torch.Generator().manual_seed(generator.initial_seed())   # no synchronisation with the device
@@ -173,9 +176,9 @@ class RandomResizedCrop(Transform):
 
 
 def resize_windows(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """A window of each uint8 image (B, C, H, W), resized to ``size`` with antialiasing as ``resize`` does.
+    """Resizes a window of each uint8 image (B, C, H, W) to ``size``, with antialiasing like ``resize``.
 
-    Bilinear resizing is linear and separable, so that a window is A X Bᵀ with a matrix for its rows and one for its columns.
+    Bilinear resizing is linear and separable, so the result is A X Bᵀ, with a matrix A for the rows and B for the columns.
 
     Args:
         boxes: top, left, height, width of each window in pixels, (B, 4).
@@ -188,7 +191,7 @@ def resize_windows(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tens
 
 
 def triangle_weights(start: Tensor, length: Tensor, full: int, size: int) -> Tensor:
-    """What each of ``full`` pixels adds to each of ``size`` resized ones, (B, size, full); a row sums to 1.
+    """Weight of each of the ``full`` input pixels in each of the ``size`` output pixels, (B, size, full); rows sum to 1.
 
     Pixel j of the window [start, start + length) has the weight max(0, 1 − |j + 1/2 − c| / max(s, 1)) for output i, where
     s = length / size and c = start + (i + 1/2) s: a triangle as wide as an output pixel, never narrower than an input pixel.

@@ -7,11 +7,11 @@ from lib.dataset.fingerprint import fingerprint
 from lib.dataset.folder_set import FolderPart, FolderSet
 from lib.dataset.json_set import JsonPart
 from lib.dataset.loader import Batch, FileLoader, Loader, MemoryLoader, make_loader
-from lib.dataset.sampler import SAMPLERS, Draw, EpochBatches, EvalBatches, Ordered
+from lib.dataset.sampler import SAMPLERS, Chosen, Draw, EpochBatches, EvalBatches, Ordered
 from lib.utils.registry import import_submodules
 
 import_submodules("lib.dataset")
 
-__all__ = ["DATASETS", "SAMPLERS", "ArraySet", "Batch", "Draw", "EnlargedSet", "EpochBatches", "EvalBatches", "FileLoader",
-           "Findings", "FolderPart", "FolderSet", "ImageSet", "JsonPart", "Loader", "MemoryLoader", "Ordered", "absent_classes",
-           "align", "enlarge", "fingerprint", "make_loader", "match_classes", "shorten_names"]
+__all__ = ["DATASETS", "SAMPLERS", "ArraySet", "Batch", "Chosen", "Draw", "EnlargedSet", "EpochBatches", "EvalBatches",
+           "FileLoader", "Findings", "FolderPart", "FolderSet", "ImageSet", "JsonPart", "Loader", "MemoryLoader", "Ordered",
+           "absent_classes", "align", "enlarge", "fingerprint", "make_loader", "match_classes", "shorten_names"]

@@ -188,12 +188,13 @@ def check_entries(file: Path, entries: Any, collector: Collector) -> None:
     if type(entries) is not list:
         raise InputError(f"{file}: annotations must be a list, got {shorten(entries)}")
     if not entries:
-        raise InputError(f"{file}: annotations is empty, so there are no images")
+        raise InputError(f"{file}: annotations is empty, so there are no images to use")
     for number, entry in enumerate(entries):
         if entry is not COLLECTED:
             raise InputError(f"{file}, annotations[{number}]: {describe_mistake(entry)}")
     if len(entries) != len(collector.labels):
-        raise InputError(f"{file}: {len(collector.labels) - len(entries)} annotations are not in the list, but inside others")
+        raise InputError(f"{file}: {len(collector.labels) - len(entries)} annotations are inside others; each must be an "
+                         "entry of the list")
 
 
 def check_inside(annotations: Annotations, root: Path) -> None:

@@ -55,8 +55,8 @@ def match_classes(names: Sequence[str], others: Sequence[str], what: str) -> Mat
     for side in (here, there):
         if len(set(side)) < len(side):
             twice = next(name for name in side if side.count(name) > 1)
-            raise InputError(f"{what} list other classes, or in another order, and {twice!r} is the name of more than one; give "
-                             "each class a name of its own, so that they can be compared")
+            raise InputError(f"{what} list different classes, or in another order, and {twice!r} is the name of several; give "
+                             "each class its own name, so that they can be compared")
     return Match(None if only_here else [place[name] for name in here], only_here, only_there)
 
 
@@ -77,8 +77,8 @@ def align(images: ImageSet, names: Sequence[str], whose: str) -> None:
     if found.places is None:
         if images.num_classes != len(names):
             raise InputError(f"{images.name} has {images.num_classes} classes, and {whose} has {len(names)}")
-        log.info("%s and %s: class names cannot be compared, since one of the two has numbers only; class 0 is taken for %r, and "
-                 "so on", images.name, whose, names[0])
+        log.info("%s and %s: class names cannot be compared, since one of the two has numbers only; class 0 is assumed to be %r, "
+                 "and so on", images.name, whose, names[0])
     elif found.reordered or found.only_there:
         images.renumber(found.places, names)
         if found.reordered:

@@ -33,8 +33,8 @@ BEGIN, END = b"\xff\xd8", b"\xff\xd9"   # first and last marker of a JPEG
 
 # what is said of images, behind their number
 TURNED = {
-    True: "are turned upright, as EXIF's orientation says (DATASET.EXIF True)",
-    False: "have an orientation in their EXIF, which is not applied (DATASET.EXIF False)",
+    True: "are rotated upright by their EXIF orientation (DATASET.EXIF True)",
+    False: "have an EXIF orientation that is not applied (DATASET.EXIF False)",
 }
 
 
@@ -152,7 +152,7 @@ class ImageFile(Source):
             yield
         except DAMAGED as error:
             reason = self.unknown() if "BytesIO" in str(error) else error
-            raise InputError(f"{self.name} is no image that can be read ({reason})") from error
+            raise InputError(f"{self.name} cannot be read as an image ({reason})") from error
 
 
     def unknown(self) -> str:

@@ -49,7 +49,7 @@ def read_digits() -> np.ndarray:
     """(1797, 65) numbers."""
     found = find_spec("sklearn")
     if found is None or found.origin is None:
-        raise MissingPathError("IMBALANCEDIGITS is in the package scikit-learn, which is not installed: pip install scikit-learn")
+        raise MissingPathError("IMBALANCEDIGITS needs the package scikit-learn, which is not installed: pip install scikit-learn")
     return np.loadtxt(Path(found.origin).parent / FILE, delimiter=",")
 
 

@@ -88,7 +88,7 @@ class JsonSet(JsonPart):
                  alpha: Alpha = "drop", on_bad_image: Annotated[str, Choice("error", "skip")] = "error") -> None:
         key, name = ("DATASET.TRAIN_JSON", train_json) if train else ("DATASET.VALID_JSON", valid_json)
         if not name:
-            raise InputError(f"{key}: is empty; name the annotations of the {'training' if train else 'validation'} images, "
+            raise InputError(f"{key}: is empty; name the annotation file of the {'training' if train else 'validation'} images, "
                              "such as tools/convert_from_*.py write")
         super().__init__(key, name, root, ReadOptions(exif, alpha), on_bad_image == "skip")
 

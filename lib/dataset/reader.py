@@ -11,7 +11,7 @@ from lib.dataset.base import ImageSet
 from lib.utils.errors import InputError, UnreadableImageError
 from lib.utils.seed import spawn_seeds
 
-ADVICE = "DATASET.ON_BAD_IMAGE skip puts others in the place of such images"
+ADVICE = "DATASET.ON_BAD_IMAGE skip replaces such images by others of their class"
 
 
 class Taken(NamedTuple):

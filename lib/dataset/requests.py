@@ -30,7 +30,7 @@ def worker_part(images: ImageSet, transforms: Sequence[Transform]) -> int:
         return 0
     fixing = [number for number, transform in enumerate(transforms, start=1) if transform.fixes_size]
     if not fixing:
-        raise InputError(f"TRANSFORMS: the images of {images.name} differ in size; name one that fixes it, such as "
+        raise InputError(f"TRANSFORMS: the images of {images.name} differ in size; add a transform that fixes it, such as "
                          "random_resized_crop, center_crop or normal_resize")
     for transform in transforms[:fixing[-1]]:
         if transform.by_class:

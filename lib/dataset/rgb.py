@@ -40,9 +40,9 @@ PPM_HEADER = re.compile(rb"P([2356])" + (GAP + rb"(\d{1,10})") * 3 + rb"\s")
 DEEP = "have more than 8 bits per sample, of which the highest 8 are used"
 SEVERAL = "have several frames or pages, of which the first is used"
 TRANSPARENT = {
-    "drop": "have transparent pixels, which show the colour stored in them (DATASET.ALPHA drop; white or black puts that behind)",
-    "white": "have transparent pixels, which are put on white (DATASET.ALPHA white)",
-    "black": "have transparent pixels, which are put on black (DATASET.ALPHA black)",
+    "drop": "have transparent pixels, which get the colour stored in them (DATASET.ALPHA drop; white or black hides it)",
+    "white": "have transparent pixels, which get a white background (DATASET.ALPHA white)",
+    "black": "have transparent pixels, which get a black background (DATASET.ALPHA black)",
 }
 
 
@@ -74,7 +74,7 @@ class Picture:
 
     def load(self) -> None:
         if SIGNED in np.atleast_1d(self.tags.get(SAMPLE_FORMAT) or 0):
-            raise ValueError("its samples have a sign, and so no known range; save it with 8 or 16 bits without sign")
+            raise ValueError("its samples are signed, so that their range is unknown; save it with 8 or 16 unsigned bits")
         if self.is_misread():
             raise ValueError("Pillow does not read uncompressed TIFFs of this kind correctly; save it compressed")
         self.image.info.pop("xmp", None)   # from which Pillow would take an orientation if the TIFF has none
@@ -102,7 +102,7 @@ class Picture:
         mode = self.image.mode
         if mode == "F" or (mode == "I" and self.format not in ("PNG", "PPM")):   # there Pillow has 16 bits in it
             kind = "floating point numbers" if mode == "F" else "integers of 32 bits"
-            raise ValueError(f"its samples are {kind}, which have no known range; save it with 8 or 16 bits")
+            raise ValueError(f"its samples are {kind}, whose range is unknown; save it with 8 or 16 bits")
         if mode[0] != "I":
             return None
         samples = np.asarray(self.image).astype(np.uint16) << (16 - self.bits() if self.format == "TIFF" else 0)

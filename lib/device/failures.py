@@ -49,7 +49,7 @@ def explain(error: Exception, stage: str = "") -> str | None:
     """What went wrong on the machine or in another process, and what helps; None for an error of this process itself."""
     text = str(error)
     if lost_contact(error):
-        return f"lost contact with another rank, whose own message says why ({reason(text)})"
+        return f"lost contact with another rank; the message of that rank says why ({reason(text)})"
     cause, why = find_cause(error, text, stage), getattr(error, "strerror", None) or reason(text) or type(error).__name__
     return f"{cause} ({why})" if cause else None
 
@@ -60,27 +60,27 @@ def find_cause(error: Exception, text: str, stage: str) -> str | None:
     batch_size = BATCH_SIZES.get(stage, "TRAIN.BATCH_SIZE, TEST.BATCH_SIZE")
     workers = WORKERS.get(stage, "TRAIN.NUM_WORKERS, TEST.NUM_WORKERS")
     if has(text, FILES) or number_of(error) in (errno.EMFILE, errno.ENFILE):
-        return f"too many open files{when}: reduce {workers}, or raise the limit of {most_open_files()} by ulimit -n 65536"
+        return f"too many open files{when}: reduce {workers}, or raise the limit of {most_open_files()} with ulimit -n 65536"
     if number_of(error) == errno.ENOSPC and not stage:
         return f"no space left for {getattr(error, 'filename', None) or 'what was to be written'}"
     if has(text, SHARED_MEMORY):
-        return (f"the memory that worker processes share, /dev/shm, is too small{when}: reduce {workers} (0 reads images in this "
-                f"process) or {batch_size}, or give it more room, such as docker run --shm-size 8g")
+        return (f"the shared memory of worker processes, /dev/shm, is too small{when}: reduce {workers} (0 uses no worker "
+                f"processes) or {batch_size}, or enlarge it, such as with docker run --shm-size 8g")
     if isinstance(error, torch.OutOfMemoryError) or has(text, GPU_MEMORY):
-        large = "" if stage == TRAINING else ", set TEST.LARGE_BATCHES False"
-        return (f"the GPU's memory is full{when}: reduce {batch_size} or INPUT_SIZE{large}, keep the images off the GPU by "
-                "DATASET.IN_MEMORY never, or see by nvidia-smi who else uses it")
+        large = "" if stage == TRAINING else ", set TEST.LARGE_BATCHES to False"
+        return (f"the GPU memory is full{when}: reduce {batch_size} or INPUT_SIZE{large}, set DATASET.IN_MEMORY to never, which "
+                "keeps the images off the GPU, or check with nvidia-smi whether other processes use it")
     if isinstance(error, MemoryError) or has(text, MEMORY) or number_of(error) == errno.ENOMEM:
-        return (f"this machine's memory is full{when}: reduce {batch_size}, INPUT_SIZE or {workers}, or read images as they are "
-                "needed by DATASET.IN_MEMORY never")
+        return (f"this machine's memory is full{when}: reduce {batch_size}, INPUT_SIZE or {workers}, or set DATASET.IN_MEMORY to "
+                "never, which reads images only when they are needed")
     if text.startswith("DataLoader worker"):
-        why = "was killed, as the system does when memory is full" if text.rstrip(". ").endswith("Killed") else "is gone"
-        return f"a reader of images {why}{when}; fewer of them, by {workers}, need less memory"
+        why = "was killed, probably because memory is full" if text.rstrip(". ").endswith("Killed") else "ended unexpectedly"
+        return f"a worker process that reads images {why}{when}; fewer workers ({workers}) need less memory"
     if has(text, DRIVER):
         return (f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, cannot use this GPU or its driver: install a "
-                "build that fits them (https://pytorch.org/get-started/locally), or train on the CPU by GPUS cpu")
+                "build that fits them (https://pytorch.org/get-started/locally), or train on the CPU with --gpus cpu")
     if has(text, BUSY):
-        return "the GPU is in use by a process that has it for itself; choose another by GPUS, or wait"
+        return "another process uses the GPU exclusively; choose another GPU with --gpus, or wait"
     name = getattr(error, "filename", None)
     return f"cannot read or write {name}" if name is not None else None
 

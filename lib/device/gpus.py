@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lib.utils.errors import InputError
+from lib.utils.text import count
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,14 @@ def select_gpus(gpus: str, local_size: int) -> int:
     chosen = ",".join(choose(numbers, name, value)) if numbers else value
     if chosen != os.environ.get(name):
         if torch.cuda.is_initialized():
-            raise InputError(f"{KEY}: this process already uses those of {name}={os.environ.get(name)!r}, and cannot use {gpus}"
-                             "; start another process")
+            raise InputError(f"{KEY}: this process already uses the GPUs of {name}={os.environ.get(name)!r}, so it cannot use "
+                             f"{gpus}; start another process")
         set_variable(name, chosen, value)
     found = torch.cuda.device_count()
     if found < len(numbers):
         shown = f", which are {chosen!r} of {name}={value!r}" if value is not None else ""
-        raise InputError(f"{KEY}: asked for {gpus}{shown}, but CUDA finds {found} of these {len(numbers)}; "
-                         "nvidia-smi lists what is there, 'cpu' trains without")
+        raise InputError(f"{KEY}: asked for {gpus}{shown}, but CUDA finds only {found} of these {len(numbers)} GPUs; "
+                         "nvidia-smi lists the GPUs of this machine, 'cpu' trains without")
     check_enough(found, gpus, local_size)
     if not found:
         warn_of_cpu(name, value)
@@ -64,7 +65,8 @@ def find_gpus(gpus: str, local_size: int = 1) -> list[str]:
     missing = [str(number) for number in numbers if number >= found]
     if missing:
         there = {0: "no GPU", 1: "one GPU, which is 0"}.get(found, f"{found} GPUs, numbered from 0")
-        raise InputError(f"{KEY}: asked for {gpus}, but CUDA finds {there}; nvidia-smi lists what is there, 'cpu' trains without")
+        raise InputError(f"{KEY}: asked for {gpus}, but CUDA finds {there}; nvidia-smi lists the GPUs of this machine, 'cpu' "
+                         "trains without")
     return [str(number) for number in numbers]
 
 
@@ -72,16 +74,16 @@ def warn_of_cpu(name: str, value: str | None) -> None:
     """Says that "auto" is the CPU where GPUs are there or meant."""
     built = f"torch {torch.__version__}, built for " + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA")
     if value is not None and visible_entries(value):
-        log.warning("GPUS auto: the CPU, although %s is %r; %s, finds no GPU", name, value, built)
+        log.warning("GPUS auto: the CPU is used, although %s is %r: %s, finds no GPU", name, value, built)
     elif value is None and NVIDIA.exists():
-        log.warning("GPUS auto: the CPU, although there is an NVIDIA GPU; %s, does not find it", built)
+        log.warning("GPUS auto: the CPU is used, although there is an NVIDIA GPU: %s, does not find it", built)
 
 
 def parse_numbers(gpus: str) -> list[int]:
     """Of "0" or "0,1"; empty for "auto"."""
     words = [] if gpus == "auto" else [word.strip() for word in gpus.split(",")]
     if not all(word.isascii() and word.isdigit() for word in words):
-        raise InputError(f"{KEY}: {gpus!r} is neither 'cpu' nor numbers such as 0 or 0,1")
+        raise InputError(f"{KEY}: must be 'cpu', 'auto' or numbers such as 0 or 0,1, got {gpus!r}")
     numbers = [int(word) for word in words]
     twice = next((number for number in numbers if numbers.count(number) > 1), None)
     if twice is not None:
@@ -91,7 +93,7 @@ def parse_numbers(gpus: str) -> list[int]:
 
 def check_enough(found: int, gpus: str, local_size: int) -> None:
     if local_size > 1 and 0 < found < local_size:
-        raise InputError(f"NUM_GPUS: {local_size} processes here for {found} GPUs ({gpus}); each needs its own")
+        raise InputError(f"NUM_GPUS: there are {local_size} processes but {count(found, 'GPU')} ({gpus}); each process needs one")
 
 
 def choose(numbers: Sequence[int], name: str, value: str | None) -> list[str]:

@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 class Precision:
-    """Plain float32; the base of the two mixed forms."""
+    """Plain float32; the base of the mixed forms."""
 
-    name, mixed = "float32", False
+    name, scales = "float32", False   # scales: whether losses are scaled, so that a step may be skipped
 
     def prepare(self, network: Any, optimizer: Optimizer) -> Any:
         """To be called once, after the optimizer is made and before the network is wrapped for several devices."""
@@ -57,6 +57,21 @@ class Precision:
         """A state of another precision is not taken over: its loss scale would mean nothing here."""
 
 
+class BFloat16(Precision):
+    """``torch.amp`` with bfloat16: the range of float32, so that losses need no scale, and 8 bits of precision.
+
+    Parameters, BatchNorm statistics, losses and metrics stay float32.
+    """
+
+    name = "bfloat16"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device_type = device.type
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device_type, dtype=torch.bfloat16)
+
+
 class TorchAmp(Precision):
     """``torch.amp`` with float16 and a dynamic loss scale.
 
@@ -64,7 +79,7 @@ class TorchAmp(Precision):
     the host wait for the answer.
     """
 
-    name, mixed = "torch.amp", True
+    name, scales = "torch.amp", True
 
     def __init__(self, device: torch.device) -> None:
         self.device_type = device.type
@@ -104,7 +119,7 @@ class TorchAmp(Precision):
 class ApexAmp(Precision):
     """NVIDIA apex, opt level O1: functions are patched, parameters stay float32."""
 
-    name, mixed = "apex O1", True
+    name, scales = "apex O1", True
 
     def __init__(self, amp: Any) -> None:
         self.amp, self.before = amp, 1.0
@@ -134,23 +149,44 @@ class ApexAmp(Precision):
             self.amp.load_state_dict(state[self.name])
 
 
-def choose_precision(device: torch.device, mixed: bool, backend: str = "auto") -> Precision:
+def choose_precision(device: torch.device, mixed: bool, backend: str = "auto", dtype: str = "auto") -> Precision:
     """Args:
         mixed: TRAIN.APEX, whether mixed precision is wanted.
         backend: "apex", "torch", or "auto": apex where one is installed that still has ``amp`` (releases until 2025-05).
+        dtype: "float16", "bfloat16", or "auto": float16 on CUDA, as published; float32 on a CPU.
 
     Raises:
-        InputError: "apex" was asked for and is not there.
+        InputError: the device or the backend does not have what was asked for.
     """
     if not mixed:
         return Precision()
+    if dtype == "bfloat16":
+        return choose_bfloat16(device, backend)
     if device.type == "cpu":
-        log.info("TRAIN.APEX: float32, since this is a CPU")
+        if dtype == "float16":
+            raise InputError("TRAIN.AMP_DTYPE: float16 needs a GPU; a CPU trains in bfloat16, or with auto in float32")
+        hint = "; TRAIN.AMP_DTYPE bfloat16 is faster on this CPU" if has_fast_bfloat16() else ""
+        log.info("TRAIN.APEX: training uses float32, since the device is a CPU%s", hint)
         return Precision()
     amp = find_apex() if backend in ("auto", "apex") else None
     if backend == "apex" and amp is None:
-        raise InputError("TRAIN.AMP_BACKEND: no apex with apex.amp is installed; 'torch' needs nothing")
+        raise InputError("TRAIN.AMP_BACKEND: no apex with apex.amp is installed; 'torch' needs no other package")
     return ApexAmp(amp) if amp else TorchAmp(device)
+
+
+def choose_bfloat16(device: torch.device, backend: str) -> Precision:
+    if backend == "apex":
+        raise InputError("TRAIN.AMP_DTYPE: apex computes in float16 only; bfloat16 needs TRAIN.AMP_BACKEND torch or auto")
+    if device.type == "cpu" and not has_fast_bfloat16():
+        log.warning("TRAIN.AMP_DTYPE: this CPU has no instructions for bfloat16, so that it is slower than float32 (auto)")
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        log.warning("TRAIN.AMP_DTYPE: this GPU has no instructions for bfloat16, so that it is slower than float16 (auto)")
+    return BFloat16(device)
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices itself: AVX-512 BF16 or AMX."""
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
 
 
 def find_apex() -> Any | None:

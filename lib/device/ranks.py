@@ -52,7 +52,7 @@ def read_number(present: Mapping[str, str], name: str, least: int, most: int | N
     if number < least or (most is not None and number > most):
         upper = "" if most is None else f" to {most}"
         beside = ", ".join(f"{other} {value}" for other, value in present.items() if other != name)
-        raise InputError(f"{name}: must be a whole number from {least}{upper}, got {text!r}" + f" beside {beside}" * bool(beside))
+        raise InputError(f"{name}: must be a whole number from {least}{upper}, got {text!r}" + f" (with {beside})" * bool(beside))
     return number
 
 

@@ -163,7 +163,7 @@ class Runtime:
                 if names:
                     shown = ", ".join(f"{name} is {everywhere[0].get(name)!r} and {own.get(name)!r}" for name in names[:5])
                     raise InputError(f"ranks 0 and {rank} have different {what}: {shown}{', …' * (len(names) > 5)}; "
-                                     "start all of them with the same files and words")
+                                     "start all ranks with the same files and arguments")
 
     def stop(self) -> None:
         if dist.is_available() and dist.is_initialized():
@@ -177,8 +177,8 @@ def meet() -> "dist.Store":
         return store
     except (RuntimeError, ValueError, OSError) as error:
         where = " and ".join(f"{name} {os.environ.get(name)}" for name in ("MASTER_ADDR", "MASTER_PORT"))
-        raise InputError(f"the ranks cannot meet at {where} ({str(error).strip().splitlines()[0]}); all of them need the same "
-                         "address, and a port that is free there") from error
+        raise InputError(f"the ranks cannot connect at {where} ({str(error).strip().splitlines()[0]}); all of them need the same "
+                         "address, and a port that is free on that machine") from error
 
 
 def set_threads(num_threads: int, local_size: int) -> None:
@@ -199,6 +199,12 @@ def choose_kernels(deterministic: bool) -> None:
 
 def num_ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_ranks(tensor: Tensor) -> None:
+    """In place."""
+    if num_ranks() > 1:
+        dist.all_reduce(tensor)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -233,7 +239,8 @@ def compiled(network: nn.Module, runtime: Runtime) -> nn.Module:
         return network
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        raise InputError(f"TRAIN.COMPILE: no C++ compiler {compiler!r} is there; install it, or name another by CXX")
+        raise InputError(f"TRAIN.COMPILE: there is no C++ compiler {compiler!r}; install it, or set the environment variable CXX "
+                         "to another")
     return cast(nn.Module, torch.compile(network, dynamic=False))
 
 
@@ -247,6 +254,6 @@ def to_device(network: Module, runtime: Runtime, memory_format: torch.memory_for
     if sync_batchnorm and runtime.world_size > 1 and runtime.device.type == "cuda":
         return cast(Module, nn.SyncBatchNorm.convert_sync_batchnorm(network))
     if sync_batchnorm:
-        why = "torch has none on a CPU" if runtime.device.type == "cpu" else "there is one process"
-        log.info("TRAIN.SYNCBN: plain BatchNorm, since %s", why)
+        why = "SyncBN does not work on a CPU" if runtime.device.type == "cpu" else "there is only one process"
+        log.info("TRAIN.SYNCBN: plain BatchNorm is used, since %s", why)
     return network

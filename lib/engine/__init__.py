@@ -1,1 +1,1 @@
-"""The step, the epoch, evaluation, graph capture, progress and interruption."""
+"""The training step, the epoch, evaluation, CUDA graph capture, progress lines and interruption."""

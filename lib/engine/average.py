@@ -13,12 +13,12 @@ class WeightAverage(Part):
     """An exponential moving average of the weights: a ← d · a + (1 − d) · w after every step, for all floating-point parameters
     and buffers of a network.
 
-    d = min(decay, (1 + t) / (10 + t)) at step t, so that the initial weights are soon forgotten; whole numbers are copied. What
-    is evaluated, and what other programs take from a checkpoint, is the average; training is resumed with the weights.
+    d = min(decay, (1 + t) / (10 + t)) at step t, so that the initial weights are forgotten soon; integers are copied. The average
+    is evaluated, and is what other programs read from a checkpoint; training itself, also when resumed, uses the weights.
 
     Args:
-        network: not wrapped.
-        decay: d in the long run, such as 0.999; its average is over about 1 / (1 − d) steps.
+        network: without a DDP or DataParallel wrapper.
+        decay: d after many steps, such as 0.999; the average is over about 1 / (1 − d) steps.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -43,7 +43,7 @@ class WeightAverage(Part):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network has the averaged weights meanwhile."""
+        """Inside this context the network has the averaged weights."""
         with torch.no_grad():
             trained = [tensor.clone() for tensor in self.current]
             self.put(self.average)
@@ -64,7 +64,7 @@ class WeightAverage(Part):
         self.steps.copy_(state["steps"])
 
     def weights(self) -> dict[str, Tensor]:
-        """By the network's names."""
+        """The averaged weights, under the names of the network's state_dict."""
         return dict(zip(self.names, self.average))
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Batches that BatchNorm cannot be trained with: the variance of one value per channel is useless."""
+"""Refuses batches that are too small for BatchNorm, whose variance needs more than one value per channel."""
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -9,10 +9,10 @@ from lib.utils.errors import InputError
 
 
 def check_batches(network: nn.Module, loader: Loader, size: tuple[int, int], runtime: Runtime) -> None:
-    """Raises InputError for batches of one image on a device where BatchNorm gets no more than one value per channel of it.
+    """Raises InputError if a device gets a batch of one image, for which a BatchNorm layer has only one value per channel.
 
     Args:
-        network: as the step calls it, on its device.
+        network: as the training step calls it, on its device.
         size: INPUT_SIZE.
     """
     batch = min(len(indices) for indices in loader.batches.batches())
@@ -20,15 +20,15 @@ def check_batches(network: nn.Module, loader: Loader, size: tuple[int, int], run
     layer = None if smallest > 1 else single_valued_layer(unwrap(network), size, runtime.world_size)
     if layer is not None:
         devices = num_chunks(network)
-        share = f", of which {devices} GPUs get parts of {smallest}" * (devices > 1)
-        raise InputError(f"TRAIN.BATCH_SIZE: the {len(loader.set.labels)} training images make batches of {batch}{share}, and at "
-                         f"INPUT_SIZE {list(size)} BatchNorm in {layer} has one value per channel of an image, so it needs 2 "
-                         "images or more; a larger BATCH_SIZE (or set), a larger INPUT_SIZE, or EVAL_MODE True works")
+        share = f", split over {devices} GPUs into parts of {smallest}" if devices > 1 else ""
+        raise InputError(f"TRAIN.BATCH_SIZE: the {len(loader.set.labels)} training images give a batch of {batch}{share}. At "
+                         f"INPUT_SIZE {list(size)}, BatchNorm in {layer} has only one value per channel and image, so it needs "
+                         "2 images or more: increase BATCH_SIZE, INPUT_SIZE or the training set, or set EVAL_MODE to True")
 
 
 @torch.inference_mode()
 def single_valued_layer(network: nn.Module, size: tuple[int, int], world_size: int) -> str | None:
-    """The first BatchNorm layer that would be trained on a single value per channel of an image; None where there is none.
+    """The first BatchNorm layer that has a single value per channel for one image; None if there is none.
 
     SyncBN counts the images of all ranks.
     """
@@ -42,7 +42,7 @@ def single_valued_layer(network: nn.Module, size: tuple[int, int], world_size: i
             found.append(name)
 
     hooks = [layer.register_forward_pre_hook(lambda _, inputs, name=name: look(name, *inputs)) for name, layer in layers.items()]
-    network.eval()   # in which BatchNorm takes any number of values
+    network.eval()   # in eval mode, BatchNorm accepts any number of values
     network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
     for hook in hooks:
         hook.remove()

@@ -11,12 +11,12 @@ from lib.utils.part import Part
 @during(TRAINING)
 def train_one_epoch(step: TrainStep, loader: Loader, after_batch: Callable[[Sums], None] | None = None,
                     sums: Sums | None = None, parts: Iterable[Part] = ()) -> Sums:
-    """Trains on every batch of ``loader`` once. The host never waits for the device here, ``after_batch`` aside.
+    """Trains on every batch of ``loader`` once. The host never waits for the device, except in ``after_batch``.
 
     Args:
-        after_batch: told the totals so far.
-        sums: totals of the batches before those of ``loader``, where the epoch was started earlier.
-        parts: told of every update.
+        after_batch: called after each batch with the totals so far.
+        sums: totals of the epoch's earlier batches, if the epoch is resumed.
+        parts: their ``after_step`` is called after every update.
     """
     step.begin_epoch()
     sums = sums or Sums(loader.device)

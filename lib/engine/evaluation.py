@@ -27,7 +27,7 @@ def own_logits(scale: float = 1.0) -> Head:
 
 
 def moved(head: Head, shift: Tensor) -> Head:
-    """The logits of another head plus ``shift``, (C,), on their device."""
+    """A head that adds ``shift``, (C,), to the logits of another head, on their device."""
     return lambda output: head(output).float() + shift
 
 
@@ -35,19 +35,20 @@ def moved(head: Head, shift: Tensor) -> Head:
 @torch.inference_mode()
 def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, precision: Precision, runtime: Runtime,
                    after_batch: Callable[[int], None] | None = None) -> list[Predictions]:
-    """Predictions for every image of the set exactly once, in its order, on every rank, as CPU tensors; one for each head.
+    """The predictions of each head for every image of the set: each image exactly once, in the order of the set, as CPU tensors,
+    on every rank.
 
-    The images pass through the network once, whatever the number of heads T. Each head is applied to a batch while its
-    features are there, so that none are kept: memory is O(T · N), whatever the number of features.
+    The images pass through the network once, regardless of the number T of heads. The heads are applied batch by batch and
+    features are not kept, so memory is O(T · N), regardless of the number of features.
 
-    Ranks take whole batches of the one-process order, so that each image meets the same neighbours in its batch, and
-    its logits the same rounding, however many ranks there are.
+    The batches are the same as with one process, and each rank takes whole batches. So the neighbours of an image in its batch,
+    and the rounding of its logits, do not depend on the number of ranks.
 
     Args:
-        after_batch: told the number of batches done (from 1); a rank may have one more than another.
+        after_batch: called with the number of batches done (from 1); a rank may have one more than another.
 
     Raises:
-        InputError: an image cannot be read; on all ranks together, after their last batch.
+        InputError: an image cannot be read; raised on all ranks together, after their last batch.
     """
     runtime.synchronise_buffers(network)
     network = unwrap(network) if runtime.world_size > 1 else network   # no communication inside the forward pass
@@ -67,8 +68,8 @@ def evaluate_heads(network: nn.Module, heads: Sequence[Head], loader: Loader, pr
 
 
 def all_batches(loader: Loader, after_batch: Callable[[int], None]) -> Iterator[Batch]:
-    """The batches, each followed by its call of ``after_batch``. Where an image cannot be read the calls continue to the last one
-    before the error is raised, since other ranks wait for them."""
+    """The batches; ``after_batch`` is called after each. If an image cannot be read, the remaining calls are still made before
+    the error is raised, since other ranks wait for them."""
     number = 0
     try:
         for number, batch in enumerate(loader, start=1):

@@ -21,15 +21,15 @@ from lib.utils.seed import seed_globals
 
 log = logging.getLogger(__name__)
 
-WARM_UP = 3   # steps before the capture, in which libraries choose kernels and get their memory
+WARM_UP = 3   # eager steps before the capture, in which libraries choose kernels and allocate memory
 PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 class Recorder(Protocol):
-    """Captures a computation, so that it can be replayed on whatever lies in its inputs' memory."""
+    """Captures a computation, so that it can be replayed with new values in the memory of its inputs."""
 
     def aside(self) -> AbstractContextManager[None]:
-        """A stream on which to run a computation that will be captured."""
+        """A context that runs a computation on the stream on which it will be captured."""
 
     def record(self, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
         """Captures the device operations of ``compute`` without executing them. Calling the result replays them into the same
@@ -37,7 +37,7 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Captures on a stream of its own, where the computation has also run before, as CUDA graphs require."""
+    """Captures on its own stream, on which the computation has also run before, as CUDA graphs require."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)
@@ -52,7 +52,7 @@ class CudaRecorder:
 
     def record(self, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
         graph = torch.cuda.CUDAGraph()
-        # thread_local: a thread that reads ahead may pin memory meanwhile
+        # thread_local: a prefetching thread may pin memory during the capture
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             output = compute()
 
@@ -64,37 +64,39 @@ class CudaRecorder:
 
 
 class GraphedStep:
-    """A training step that replays a captured graph, with the results of ``step``: its draw stays as it is, the rest is captured.
+    """A training step that replays a captured CUDA graph, with the same results as ``step``. Random numbers are drawn eagerly,
+    everything after them is captured.
 
-    What differs between batches lies in memory that the graph reads: images, labels and what the combiner draws are
-    copied there; a loss gets its seed and the optimizer its rate in place. All else that the step depends on is host state:
-    where any of it changes (DRW begins, another batch size), the next ``WARM_UP`` batches are trained on step by step, and the
-    step is captured again. Capturing executes nothing, so every batch is trained on once.
+    What differs between batches is in memory that the graph reads: images, labels and random numbers of the combiner are copied
+    there; the seed of a loss and the learning rate are written in place. Everything else that the step depends on is host state.
+    If host state changes (DRW begins, another batch size), the next ``WARM_UP`` batches are trained eagerly, and the step is
+    captured again. Capturing executes nothing, so the network is trained on every batch once.
 
-    The second batch of a graph is trained on in both ways, from the same state; they must agree. The first one could not tell
-    whether the graph reads its batch, or repeats the one that it was captured with.
+    On the second batch of a graph, the eager step and the replay both run from the same state, and their results are compared.
+    (On the first batch, a graph that ignored its inputs would give the right result.)
 
-    A loss whose Python state changes from batch to batch cannot be captured; its training continues with eager steps, which is
-    logged.
+    A loss whose Python state changes from batch to batch cannot be captured; training then continues with eager steps, and a
+    warning is logged.
 
     Args:
-        step: of one device, with a precision that keeps its state there.
+        step: on one device, with a precision that keeps its state on that device.
 
     Raises:
-        InputError: a step that waits for the device, or moves data to it, cannot be captured; a replay is not the step.
+        InputError: the step cannot be captured, since it waits for the device or copies data to it; or the replay has another
+            result than the eager step.
     """
 
     def __init__(self, step: EagerStep, recorder: Recorder) -> None:
         self.step, self.recorder = step, recorder
-        self.key: Any = None                             # what the graph was captured for
+        self.key: Any = None                             # host state and input shapes that the graph was captured for
         self.replay: Callable[[], Tensor] | None = None
-        self.inputs: list[Tensor] = []                   # the memory that it reads
-        self.gradients: list[Tensor] = []                # and some that it writes
-        self.taken = 0                                   # steps since something changed
+        self.inputs: list[Tensor] = []                   # memory that the graph reads
+        self.gradients: list[Tensor] = []                # memory to which it writes the gradients
+        self.taken = 0                                   # steps since ``key`` changed
         self.begins, self.gives_up = True, False
         for group in step.optimizer.param_groups:
             device = group["params"][0].device
-            group["lr"] = torch.tensor(float(group["lr"]), device=device)   # float32, as fused optimizers on CUDA want it
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)   # float32, as fused optimizers on CUDA require
 
     def begin_epoch(self) -> None:
         self.step.begin_epoch()
@@ -117,14 +119,15 @@ class GraphedStep:
         return self.step.compute([inputs], [None])
 
     def look_for_changes(self, inputs: list[Tensor]) -> None:
-        """Drops a graph that is out of date. Its last replay has finished, since the end of an epoch waits for it."""
+        """Drops the graph if host state has changed. Its last replay has finished, since the end of an epoch synchronises."""
         if self.begins:
             self.state = host_state(self.step.network) + host_state(self.step.combiner)
         key = self.state, host_state(self.step.criterion), [(given.shape, given.stride(), given.dtype) for given in inputs]
         if key != self.key and not self.begins and not self.gives_up:
-            self.gives_up = True   # the graph is kept, since it may be running
-            log.warning("TRAIN.CUDA_GRAPHS: eager steps from here on, since %s keeps in Python what changes with the batch; "
-                        "buffers that are changed in place can be captured", type(self.step.criterion).__name__)
+            self.gives_up = True   # the graph is not freed, since it may still be running
+            log.warning("TRAIN.CUDA_GRAPHS: training continues with eager steps, since Python attributes of %s change with every "
+                        "batch; to be captured, such state must be in buffers that are changed in place",
+                        type(self.step.criterion).__name__)
         elif key != self.key:
             self.key, self.replay, self.taken = key, None, 0
         self.begins = False
@@ -136,7 +139,7 @@ class GraphedStep:
                 replay = self.recorder.record(lambda: self.compute(self.inputs))
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[0]
-            raise InputError(f"TRAIN.CUDA_GRAPHS: this step cannot be captured ({reason}); False trains without") from error
+            raise InputError(f"TRAIN.CUDA_GRAPHS: this training step cannot be captured ({reason}); set it to False") from error
         self.gradients = [parameter.grad for parameter in self.step.network.parameters() if parameter.grad is not None]
         self.replay = replay
         return replay
@@ -147,24 +150,24 @@ class GraphedStep:
                 return self.compute(inputs)
 
         def replay() -> Tensor:
-            seed_globals(batch.stream.seed)   # for dropout, which has drawn in the eager step
+            seed_globals(batch.stream.seed)   # again, since dropout in the eager step has advanced the generator
             return captured()
 
         row, shares = compare(self.step, eager, replay, self.gradients)
-        self.step.optimizer.zero_grad(set_to_none=True)   # the eager step's, which take memory
+        self.step.optimizer.zero_grad(set_to_none=True)   # frees the gradients of the eager step
         worst = max(shares, key=lambda name: shares[name])
         if not shares[worst] <= TOLERANCE:
             raise InputError(
-                f"TRAIN.CUDA_GRAPHS: a replay of this step is not the step; in its {worst} it is off by {shares[worst]:.2g} of "
-                f"what they should be, and {TOLERANCE:g} is rounding. Something in the step depends on what a graph keeps as it "
-                "was: a number that Python computes, or a tensor on the CPU. False trains without")
-        log.info("the training step is captured as a CUDA graph; on a batch that both took, it differs from the eager one by "
-                 "%.1g", shares[worst])
+                "TRAIN.CUDA_GRAPHS: the captured step has another result than the eager step: the relative difference of the "
+                f"{worst} is {shares[worst]:.2g}, and {TOLERANCE:g} is allowed for rounding. Something in the step depends on a "
+                "value that the graph keeps from its capture: a number from Python, or a tensor on the CPU. Set it to False")
+        log.info("the training step is captured as a CUDA graph; on a test batch its result differs from the eager step by a "
+                 "relative %.1g", shares[worst])
         return row
 
 
 def host_state(root: nn.Module) -> list[Any]:
-    """The host state on which modules can depend: their plain attributes, and the addresses of their tensors."""
+    """The host state that modules can depend on: their plain attributes, and the addresses of their tensors."""
     state: list[Any] = []
     for module in root.modules():
         state.append({name: value for name, value in vars(module).items() if isinstance(value, PLAIN)})
@@ -175,7 +178,7 @@ def host_state(root: nn.Module) -> list[Any]:
 
 @contextmanager
 def capturable(optimizer: Optimizer) -> Iterator[None]:
-    """Marks the groups as capturable while a step is captured, as Adam demands; fused optimizers compute the same."""
+    """Marks the groups as capturable while a step is captured, as Adam requires; it does not change what is computed."""
     groups = [group for group in optimizer.param_groups if "capturable" in group]
     for group in groups:
         group["capturable"] = True
@@ -187,29 +190,29 @@ def capturable(optimizer: Optimizer) -> Iterator[None]:
 
 
 def graphed(step: EagerStep, runtime: Runtime) -> TrainStep:
-    """The step as a CUDA graph, or as it is where it cannot be one, which the log says once."""
+    """The step as a CUDA graph; the eager step if it cannot be captured, with one line in the log that says why."""
     why_not = obstacle(step, runtime)
     if why_not:
-        log.info("TRAIN.CUDA_GRAPHS: eager steps, since %s", why_not)
+        log.info("TRAIN.CUDA_GRAPHS: the step is not captured, since %s", why_not)
         return step
     return GraphedStep(step, CudaRecorder(runtime.device))
 
 
 def obstacle(step: EagerStep, runtime: Runtime) -> str:
-    """Why a step cannot be captured; empty if nothing is known to be in the way."""
+    """Why a step cannot be captured; empty if no reason is known."""
     if runtime.device.type != "cuda":
-        return "this is a CPU"
+        return "the device is a CPU"
     if runtime.world_size > 1 or runtime.replicas > 1:
         return "several devices train together"
     if isinstance(step.precision, ApexAmp):
         return "apex keeps its loss scale on the host; TRAIN.AMP_BACKEND torch does not"
     if step.pieces > 1:
-        return "TRAIN.UPDATE.ACCUMULATE makes several pieces of a batch"
+        return "TRAIN.UPDATE.ACCUMULATE splits a batch into several pieces"
     if step.update.passes > 1 and any(drops(module) for module in step.network.modules()):
-        return "a graph would draw other numbers for dropout in each pass"
+        return "dropout in a graph would draw other random numbers in each pass of TRAIN.UPDATE.TYPE"
     return ""
 
 
 def drops(module: nn.Module) -> bool:
-    """Whether it leaves out at random."""
+    """Whether the module is a dropout layer with a probability above 0."""
     return "drop" in type(module).__name__.lower() and any(vars(module).get(name) for name in ("p", "drop_prob"))

@@ -1,4 +1,4 @@
-"""What interrupts a training between two batches: a signal, the clock, a loss that is not finite. All ranks agree on it."""
+"""Interruptions between two batches: a signal, a checkpoint that is due, a loss that is not finite. All ranks agree on them."""
 import signal
 import time
 from types import FrameType, TracebackType
@@ -9,18 +9,18 @@ import torch.distributed as dist
 from lib.device.runtime import Runtime
 from lib.utils.workers import STOPPING
 
-GO_ON, SAVE, BROKEN = 0, 1, 1000   # verdicts; any other is the number of the signal that asks to stop
+GO_ON, SAVE, BROKEN = 0, 1, 1000   # verdicts; any other value is the number of the signal that asks to stop
 
 
 class Watch:
-    """Watches for SIGINT and SIGTERM while it is entered, and lets all ranks act on them at the same batch.
+    """A context that catches SIGINT and SIGTERM, and lets all ranks act on them at the same batch.
 
-    A signal may reach some ranks only, and clocks differ, so after every batch each rank casts a vote and the highest one
-    counts for all. The votes travel over gloo between the hosts while the next batch is computed: nobody waits for a
-    device, and a stop takes effect one batch after its vote (in one process at once). A second Ctrl-C ends at once.
+    A signal may reach only some ranks, and clocks differ, so after every batch each rank casts a vote and the highest vote counts
+    for all. The votes are exchanged over gloo while the next batch is computed, so that no rank waits for a device; a stop takes
+    effect one batch after the vote (immediately, if there is one process). A second Ctrl-C ends the process immediately.
 
     Args:
-        minutes: from one checkpoint inside an epoch to the next, by rank 0's clock; 0: none.
+        minutes: time between two checkpoints inside an epoch, by rank 0's clock; 0 for none.
     """
 
     def __init__(self, runtime: Runtime, minutes: float) -> None:
@@ -38,8 +38,8 @@ class Watch:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         if kind is None:
-            self.verdict()   # leaves no vote on its way
-        else:   # this process ends; SIGTERM, which launchers send to all that are left, would break into the end of its readers
+            self.verdict()   # waits for a vote that is still being exchanged
+        else:   # this process ends; a SIGTERM, which launchers send to all remaining processes, would disturb its clean-up
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def note(self, number: int, frame: FrameType | None) -> None:
@@ -48,11 +48,11 @@ class Watch:
         self.noted = number
 
     def restart_clock(self) -> None:
-        """A checkpoint has just been written."""
+        """Call it when a checkpoint has been written."""
         self.saved_at = time.monotonic()
 
     def agree(self, broken: bool = False) -> int:
-        """The verdict on this moment; to be called by all ranks equally often.
+        """The verdict of all ranks; every rank must call it after every batch.
 
         Args:
             broken: whether this rank has seen a loss that is not finite.
@@ -67,7 +67,7 @@ class Watch:
         return verdict
 
     def verdict(self) -> int:
-        """Of the votes cast last."""
+        """The verdict of the last votes."""
         if self.vote is None:
             return GO_ON
         work, ballot = self.vote

@@ -1,4 +1,4 @@
-"""The optimizer, and the parameters in groups, each with a learning rate of its own."""
+"""The optimizers, and parameter groups with their own learning rates (LR_FACTORS)."""
 import logging
 import math
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from lib.utils.registry import Registry, closest
 
 log = logging.getLogger(__name__)
 
-# ``OPTIMIZERS.build(name, options, groups, rate)``. Fused, since such optimizers are the fastest on CPU and GPU, and step under
-# mixed precision without asking the host.
+# ``OPTIMIZERS.build(name, options, groups, rate)``. All are fused: fused optimizers are the fastest on CPU and GPU, and under
+# mixed precision they need no synchronisation with the host.
 OPTIMIZERS = Registry("optimizer")
 Group = dict[str, Any]
 Decay = Annotated[float, Range(0, 10)]
 BETAS = 0.9, 0.999
 
 KEY = "TRAIN.OPTIMIZER.LR_FACTORS"
-FACTOR = "factor"   # in an optimizer's group, where it is not 1
-SHOWN = 12          # known names in a message
+FACTOR = "factor"   # key in an optimizer's group; missing if the factor is 1
+SHOWN = 12          # number of known names in a message
 
 
 def parse_factors(texts: Sequence[Any]) -> dict[str, float]:
-    """Parses texts such as "backbone=0.1" to prefix and factor. Raises InputError for another form, or a repeated prefix."""
+    """Parses texts such as "backbone=0.1" into {prefix: factor}. Raises InputError for any other form or a repeated prefix."""
     factors: dict[str, float] = {}
     for text in texts:
         prefix, _, number = text.partition("=") if isinstance(text, str) else ("", "", "")
@@ -40,15 +40,16 @@ def parse_factors(texts: Sequence[Any]) -> dict[str, float]:
         except ValueError:
             factor = math.nan
         if not prefix or not 0 <= factor < math.inf:
-            raise InputError(f"{KEY}: {text!r} is not \"prefix=factor\", such as backbone=0.1, with a factor from 0 on")
+            raise InputError(f"{KEY}: {text!r} is not of the form \"prefix=factor\" with a factor of 0 or more, such as "
+                             "backbone=0.1")
         if prefix in factors:
-            raise InputError(f"{KEY}: {prefix!r} comes twice")
+            raise InputError(f"{KEY}: {prefix!r} is given twice; give it one factor")
         factors[prefix] = factor
     return factors
 
 
 def factor_of(name: str, factors: dict[str, float]) -> float:
-    """The factor of a parameter: that of its longest prefix, 1 without one."""
+    """The factor of a parameter: that of its longest matching prefix, or 1 if none matches."""
     fitting = [prefix for prefix in factors if is_within(name, prefix)]
     return factors[max(fitting, key=len)] if fitting else 1.0
 
@@ -58,10 +59,10 @@ def is_within(name: str, prefix: str) -> bool:
 
 
 def freeze_zeros(network: nn.Module, factors: dict[str, float]) -> None:
-    """Freezes parameters with the factor 0. Their BatchNorm statistics keep moving, as with BACKBONE.FREEZE.
+    """Freezes parameters with the factor 0. BatchNorm statistics are still updated, as with BACKBONE.FREEZE.
 
     Raises:
-        InputError: a prefix of no parameter.
+        InputError: no parameter has a given prefix.
     """
     named = dict(network.named_parameters())
     for prefix in factors:
@@ -80,20 +81,21 @@ def known_prefixes(network: nn.Module, meant: str) -> str:
 
 
 def parameter_groups(network: nn.Module, factors: dict[str, float], rate: float) -> list[dict[str, Any]]:
-    """What is trained, in the network's own order: one group for each run of parameters with the same factor.
+    """The trained parameters in the network's order, one group for each run of consecutive parameters with the same factor.
 
-    So a checkpoint's moments, which go by that order, fit whatever the factors are.
+    The order of all parameters is the same for all factors, so the optimizer state of a checkpoint, which is stored in this
+    order, always fits.
     """
     trained = [(factor_of(name, factors), parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     if not trained:
-        raise InputError(f"{KEY}: nothing is left to train, since all of it is frozen or has the factor 0")
+        raise InputError(f"{KEY}: no parameter is left to train, since all are frozen or have the factor 0")
     groups = []
     for factor, members in groupby(trained, key=lambda pair: pair[0]):
         parameters: list[Parameter] = [parameter for _, parameter in members]
         groups.append({"params": parameters} if factor == 1 else {"params": parameters, "lr": rate * factor, FACTOR: factor})
     if len(trained) < len(list(network.parameters())):
         count, total = (f"{sum(p.numel() for p in some):,}" for some in ((p for _, p in trained), network.parameters()))
-        log.info("%s of %s parameters are trained, the others are frozen", count, total)
+        log.info("%s of %s parameters are trained; the others are frozen", count, total)
     if factors:
         log.info("%s: %s", KEY, ", ".join(f"{sum(p.numel() for p in group['params']):,} parameters × {group.get(FACTOR, 1):g}"
                                           for group in groups))
@@ -103,7 +105,7 @@ def parameter_groups(network: nn.Module, factors: dict[str, float], rate: float)
 @OPTIMIZERS.register("SGD")
 def sgd(groups: list[Group], rate: float, *, momentum: Annotated[float, BELOW_ONE] = 0.9, weight_decay: Decay = 0.0001,
         nesterov: bool = True) -> Optimizer:
-    """Stochastic gradient descent with momentum, Nesterov's by default, and L2 in the gradient."""
+    """Stochastic gradient descent with momentum, by default Nesterov's; weight decay is added to the gradient (L2)."""
     optimizer = uncompiled(SGD)(groups, lr=rate, momentum=momentum, nesterov=nesterov and momentum > 0,
                                 weight_decay=weight_decay, fused=True)
     begin_moments(optimizer)
@@ -112,19 +114,20 @@ def sgd(groups: list[Group], rate: float, *, momentum: Annotated[float, BELOW_ON
 
 @OPTIMIZERS.register("ADAM")
 def adam(groups: list[Group], rate: float, *, weight_decay: Decay = 0.0001) -> Optimizer:
-    """Kingma and Ba, Adam, ICLR 2015, arXiv:1412.6980; L2 in the gradient."""
+    """Adam; weight decay is added to the gradient (L2). Kingma and Ba, ICLR 2015, arXiv:1412.6980."""
     return uncompiled(Adam)(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 @OPTIMIZERS.register("ADAMW")
 def adamw(groups: list[Group], rate: float, *, weight_decay: Decay = 0.0001) -> Optimizer:
-    """Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, arXiv:1711.05101."""
+    """AdamW, with decoupled weight decay. Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019,
+    arXiv:1711.05101."""
     return uncompiled(AdamW)(groups, lr=rate, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 def begin_moments(optimizer: SGD) -> None:
-    """Sets the momentum buffers to zero, which leaves the first step as it is. Otherwise a fused optimizer whose first step is
-    skipped, since gradients overflowed in mixed precision, continues from uninitialised memory."""
+    """Sets the momentum buffers to zero, which does not change the first step. Without this, a fused optimizer whose first step
+    is skipped (gradients overflowed in mixed precision) would continue from uninitialised memory."""
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

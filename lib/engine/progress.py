@@ -1,4 +1,4 @@
-"""Progress lines of a training: learning rate, loss, time left."""
+"""Progress lines of a training: learning rate, loss, remaining time."""
 import logging
 import math
 import time
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Progress lines of one training, ``every`` batches and once per epoch.
+    """Progress lines of one training, after every ``every`` batches and after each epoch.
 
     Args:
-        begun: epochs that were done when this session began, parts of one included.
+        begun: epochs that were done when this session started, a fraction inside an epoch.
         epochs: last epoch.
 
     Attributes:
-        broken: whether a loss that is not finite was seen.
+        broken: whether a loss was not finite.
     """
 
     def __init__(self, begun: float, epochs: int, every: int) -> None:
@@ -31,7 +31,10 @@ class Progress:
         self.broken = False
 
     def start_epoch(self, epoch: int, num_batches: int, num_images: int, seconds: float = 0.0) -> None:
-        """``num_images``: of this epoch, over all ranks; ``seconds``: what its batches took that were done in another session."""
+        """Args:
+            num_images: images of this epoch, over all ranks.
+            seconds: time that earlier sessions spent on this epoch.
+        """
         self.epoch, self.num_batches, self.num_images = epoch, num_batches, num_images
         self.epoch_started, self.snapshot = time.monotonic() - seconds, None
 
@@ -51,7 +54,7 @@ class Progress:
                  self.remaining(self.epoch - 1 + snapshot.number / self.num_batches))
 
     def line(self, entry: dict[str, Any]) -> str:
-        """An epoch's entry of the history as a line to read."""
+        """The progress line of an epoch, from its entry in the history."""
         parts = [f"epoch {entry['epoch']}/{self.epochs}", f"rate {entry['rate']:.4g}",
                  f"train: loss {entry['train_loss']:.4f} accuracy {100 * entry['train_accuracy']:.2f} %"]
         if "valid_accuracy" in entry:
@@ -59,12 +62,12 @@ class Progress:
             loss = "not finite" if entry["valid_loss"] is None else f"{entry['valid_loss']:.4f}"
             parts.append(f"valid: loss {loss} accuracy {100 * entry['valid_accuracy']:.2f} %{shots}")
         if entry.get("skipped_steps"):
-            parts.append(f"{entry['skipped_steps']} steps skipped, whose gradients overflowed in mixed precision")
+            parts.append(f"{entry['skipped_steps']} steps skipped, since gradients overflowed in mixed precision")
         parts += [f"{entry['images_per_second']:.0f} images/s", f"ETA {self.remaining(entry['epoch'])}"]
         return "  ".join(parts)
 
     def remaining(self, done: float) -> str:
-        """Time left as h:mm:ss, if the epochs to come take as long as those of this session; ``done`` in epochs."""
+        """Remaining time as h:mm:ss, at the average speed of this session; ``done`` is the number of finished epochs."""
         if done <= self.begun:
             return "unknown"
         elapsed = time.monotonic() - self.started
@@ -72,7 +75,7 @@ class Progress:
 
 
 class Snapshot:
-    """A copy of the totals on their way to the host; on a GPU nothing waits for it."""
+    """A copy of the totals that is being transferred to the host; on a GPU the copy is asynchronous."""
 
     def __init__(self, number: int, total: Tensor) -> None:
         self.number = number

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from lib.engine.step import EagerStep
 
-TOLERANCE = 0.01    # of a norm: far above what kernels that are chosen again round otherwise, far below what a wrong batch makes
-ROUNDING = 1e-6     # of a tensor's norm: what float32 may leave of an update that is smaller
+TOLERANCE = 0.01    # relative: far above the rounding differences between kernels, far below the effect of a wrong batch
+ROUNDING = 1e-6     # of a tensor's norm: float32 rounding, which can be larger than a small update
 
 
 class StepOutcome(NamedTuple):
@@ -17,19 +17,20 @@ class StepOutcome(NamedTuple):
     loss: list[Tensor]
     gradients: list[Tensor]
     weights: list[Tensor]
-    state: list[Tensor]   # moments and buffers
+    state: list[Tensor]   # optimizer state and buffers
 
 
 def compare(step: EagerStep, eager: Callable[[], Tensor], replay: Callable[[], Tensor],
             recorded_gradients: Sequence[Tensor]) -> tuple[Tensor, dict[str, float]]:
-    """Takes the step twice from the state that is there, and leaves what ``replay`` makes of it. Waits for the device.
+    """Takes the step twice from the current state, first eagerly, then by replay, whose result is kept. Waits for the device.
 
     Args:
         eager, replay: take the step and return its summands.
-        recorded_gradients: the memory where a replay leaves them.
+        recorded_gradients: the memory to which a replay writes the gradients.
 
     Returns:
-        What ``replay`` returned; and by what share of the eager step's own change the two differ, for each part of it.
+        The result of ``replay``, and the difference of the two, relative to the change that the eager step makes, for each field
+        of StepOutcome.
     """
     weights: list[Tensor] = list(step.network.parameters())
     state = changing_state(step)
@@ -50,14 +51,14 @@ def compare(step: EagerStep, eager: Callable[[], Tensor], replay: Callable[[], T
 
 
 def changing_state(step: EagerStep) -> list[Tensor]:
-    """What a step may write to, the network's parameters aside."""
+    """All tensors that a step may change, except the parameters of the network."""
     moments = [value for state in step.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
     modules = (module for root in (step.network, step.criterion, step.combiner) for module in root.modules())
     return [*moments, *(tensor for module in modules for tensor in kept_tensors(module))]
 
 
 def kept_tensors(module: nn.Module) -> list[Tensor]:
-    """A module's own tensors that are not learned: buffers, and plain attributes."""
+    """A module's own tensors that are not parameters: buffers and plain attributes."""
     return [*module.buffers(recurse=False), *(value for value in vars(module).values() if isinstance(value, Tensor))]
 
 
@@ -67,9 +68,9 @@ def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 @torch.no_grad()
 def difference(expected: Sequence[Tensor], found: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
-    """‖found − expected‖ / ‖expected − start‖ over all tensors, (); infinite where whole numbers differ.
+    """‖found − expected‖ / ‖expected − start‖ over all tensors, (); infinite if integers differ.
 
-    Gradients that overflowed count as zeros, as far as both steps have them.
+    Values that are not finite (overflowed gradients) count as 0.
     """
     error, change, size = torch.zeros(3, dtype=torch.double, device=expected[0].device)
     for own, other, before in zip(expected, found, start, strict=True):

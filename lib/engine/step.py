@@ -1,4 +1,4 @@
-"""A step of training, top to bottom: draw, forward, loss, backward, update."""
+"""The training step, from top to bottom: draw, forward, loss, backward, update."""
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -27,11 +27,11 @@ class TrainStep(Protocol):
 
 
 class EagerStep(NamedTuple):
-    """The training step as it is written: draw, then forward, loss and backward as often as the update rule asks, then update.
+    """The eager training step: draw, then forward, loss and backward as often as the update rule requires, then update.
 
     Attributes:
-        network: wrapped for several devices, perhaps compiled.
-        pieces: into which a batch is cut, one after the other in memory; their gradients are added up.
+        network: wrapped in DDP or DataParallel on several devices; compiled if configured.
+        pieces: number of pieces into which a batch is split; they are processed in turn, and their gradients are added up.
         clip_norm: see ``Weights``.
     """
 
@@ -52,11 +52,11 @@ class EagerStep(NamedTuple):
         return self.compute([self.draw(piece) for piece in pieces], [piece.stream.seed for piece in pieces])
 
     def draw(self, batch: Batch) -> list[Tensor]:
-        """All tensors that the step is a function of."""
+        """All tensors that the step depends on: images, labels and the random numbers of the combiner."""
         return [batch.images, batch.labels, *self.combiner.draw(batch, num_chunks(self.network))]
 
     def begin(self, seed: int) -> None:
-        """Seeds what the network and the loss draw with the batch's seed."""
+        """Seeds the random numbers of the network (dropout) and of the loss with the seed of the batch."""
         seed_globals(seed)
         self.criterion.on_batch(seed)
 
@@ -64,11 +64,11 @@ class EagerStep(NamedTuple):
         """Trains on a batch; returns its ``summands``.
 
         Args:
-            drawn: of each piece of the batch.
-            seeds: of each piece; None where ``begin`` has been called for the only one.
+            drawn: result of ``draw`` for each piece of the batch.
+            seeds: seed of each piece; None if there is one piece and ``begin`` has been called.
         """
         def forward(inputs: list[Tensor], seed: int | None, class_weights: Tensor | None = None) -> Step:
-            if seed is not None:   # in every pass, so that dropout is the same
+            if seed is not None:   # in every pass, so that dropout draws the same
                 self.begin(seed)
             criterion = self.criterion if class_weights is None else WeightedParts(self.criterion, class_weights)
             return self.combiner.combine(self.network, criterion, *inputs)
@@ -81,7 +81,7 @@ class EagerStep(NamedTuple):
 
 
 class WeightedParts(NamedTuple):
-    """A loss in parts, (K,), each with its own weights of the classes."""
+    """A loss that returns K values, (K,), each with its own class weights."""
 
     criterion: Any
     class_weights: Tensor   # (K, C)
@@ -93,10 +93,10 @@ class WeightedParts(NamedTuple):
 
 
 def split(batch: Batch, pieces: int, rows: int) -> list[Batch]:
-    """The batch in pieces as even as ``torch.chunk`` makes them, each with a stream of its own; one piece is the batch.
+    """Splits the batch into pieces as ``torch.chunk`` does, each with its own random stream; one piece is the batch itself.
 
     Args:
-        rows: of the draw, which lie one after the other in the batch; each piece has a part of all of them.
+        rows: number of rows of the sampler's draw, which are concatenated in the batch; each piece gets a part of each row.
     """
     if pieces == 1:
         return [batch]
@@ -112,15 +112,15 @@ def split(batch: Batch, pieces: int, rows: int) -> list[Batch]:
 
 
 def has_finite_weights(network: nn.Module) -> bool:
-    """Whether all parameters are numbers, which on all ranks is the same; waits for the device once."""
+    """Whether all parameters are finite; the result is the same on all ranks. Waits for the device once."""
     return bool(torch.stack([parameter.detach().isfinite().all() for parameter in network.parameters()]).all())
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Each group's rate is ``rate`` times its own factor (LR_FACTORS)."""
+    """Sets the learning rate of each group to ``rate`` times the factor of the group (LR_FACTORS)."""
     for group in optimizer.param_groups:
         own = rate * group.get(FACTOR, 1.0)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(own)   # in place: a captured CUDA graph reads it from there
+            group["lr"].fill_(own)   # in place: a captured CUDA graph reads it from this memory
         else:
             group["lr"] = own

@@ -1,4 +1,4 @@
-"""Totals of an epoch, which stay on the device."""
+"""Totals of an epoch (loss, correct predictions, images), which stay on the device."""
 import math
 from typing import NamedTuple
 
@@ -10,21 +10,21 @@ from lib.device.runtime import Runtime
 
 
 class Totals(NamedTuple):
-    """The columns of a row of totals, of one batch or of the batches so far. Of several rows each column is a vector."""
+    """The columns of a row of totals, for one batch or for all batches so far. For several rows each column is a vector."""
 
-    loss: Tensor        # · images
-    correct: Tensor     # shares of an example's label where it is mixed
+    loss: Tensor        # mean loss · images
+    correct: Tensor     # correct predictions; a mixed example counts with the share of the predicted class in its label
     images: Tensor
     skipped: Tensor     # steps
-    first_bad: Tensor   # number of the first batch whose loss was not finite, else infinity; of a batch 0 or infinity
+    first_bad: Tensor   # number of the first batch whose loss was not finite, else infinity; for a single batch 0 or infinity
 
     @classmethod
     def of(cls, rows: Tensor) -> "Totals":
-        """(…, 5) to five tensors (…)."""
+        """Splits (…, 5) into the five columns, (…) each."""
         return cls(*rows.unbind(-1))
 
 
-SUMMED = Totals._fields.index("first_bad")   # columns before it are added up
+SUMMED = Totals._fields.index("first_bad")   # the columns before it are added up
 
 
 class Means(NamedTuple):
@@ -39,7 +39,7 @@ class Sums:
     """Epoch totals that stay on the device: one synchronisation per epoch, none per batch.
 
     Attributes:
-        batches: how many were added.
+        batches: number of batches that were added.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -48,18 +48,18 @@ class Sums:
         self.first_bad = torch.full((), math.inf, dtype=torch.double, device=device)   # batch whose loss was not finite
 
     def add(self, row: Tensor) -> None:
-        """``row``: of the batch, see ``summands``."""
+        """Adds a batch; ``row`` is the result of ``summands``."""
         self.batches += 1
         self.total += row[:SUMMED]
         self.first_bad = torch.minimum(self.first_bad, Totals.of(row).first_bad + self.batches)
 
     def means(self, runtime: Runtime) -> Means:
-        """Mean loss and accuracy over the images of all ranks, who all skip the same steps."""
+        """Mean loss and accuracy over the images of all ranks; all ranks skip the same steps."""
         loss, correct, images, skipped = runtime.all_reduce(self.total.clone()).tolist()
         return Means(loss / images, correct / images, round(skipped / runtime.world_size))
 
     def gather(self, runtime: Runtime) -> Tensor:
-        """Every rank's state, (ranks, 5), on every rank's CPU; ``restore`` continues from this rank's row."""
+        """The totals of all ranks, (ranks, 5), on the CPU of every rank; ``restore`` takes the row of its rank."""
         return runtime.gather_rows(torch.cat([self.total, self.first_bad[None]])[None]).cpu()
 
     def restore(self, row: Tensor, batches: int) -> None:
@@ -73,7 +73,7 @@ def summands(step: Step, skipped: Tensor | float = 0.0) -> Tensor:
     """What a batch adds to the totals, (5,), see ``Totals``.
 
     Args:
-        skipped: 1 where the update was left out, see ``Precision.update``.
+        skipped: 1 if the update was skipped, see ``Precision.update``.
     """
     size = len(step.logits)
     loss = step.loss.detach().double() * size
@@ -83,7 +83,7 @@ def summands(step: Step, skipped: Tensor | float = 0.0) -> Tensor:
 
 
 def num_correct(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of each example's credit: 1 or 0 for a label, the share of the predicted class where examples are mixed."""
+    """Number of correct predictions. A mixed example counts with the share of the predicted class in its soft label."""
     predicted = logits.argmax(dim=1)
     if targets.dim() == 2:
         return targets.gather(1, predicted[:, None]).sum()

@@ -20,20 +20,21 @@ from lib.utils.part import Part
 from lib.utils.schedule import Schedule
 from lib.utils.seed import spawn_seeds
 
-BEFORE_EPOCH = 2   # a key of random numbers
+BEFORE_EPOCH = 2   # separates these random numbers from others with the same seed and epoch
 
 
 class EpochContext(NamedTuple):
-    """What a part may look at before an epoch."""
+    """What a part can use in ``before_epoch``."""
 
-    network: nn.Module      # not wrapped, in eval mode
+    network: nn.Module      # without a DDP or DataParallel wrapper, in eval mode
     loader: Loader
     precision: Precision
     runtime: Runtime
     generator: Generator    # on the CPU; a function of the run's seed and the epoch, equal on all ranks
 
     def look(self, indices: Tensor) -> Iterator[Batch]:
-        """Training images by number as training sees them, this rank's batches of them. The ranks share the work."""
+        """Batches of the training images with these indices, with the transforms of training. Each rank gets its share of
+        them."""
         size = self.loader.batches.batch_size
         parts = indices.split(size)
         seeds = torch.randint(2**62, (len(parts),), generator=self.generator).tolist()
@@ -44,7 +45,7 @@ class EpochContext(NamedTuple):
 class Training(NamedTuple):
     """Everything that takes part in a training: network, loss, combiner, optimizer, precision and their state."""
 
-    network: nn.Module   # as the step calls it, wrapped for several devices
+    network: nn.Module   # as the step calls it, wrapped in DDP or DataParallel on several devices
     criterion: Any       # LongTailLoss
     combiner: Combiner
     optimizer: Optimizer
@@ -52,20 +53,20 @@ class Training(NamedTuple):
     precision: Precision
     update: Update
     average: WeightAverage | None
-    step: TrainStep      # all of them at work on a batch
+    step: TrainStep      # trains on a batch, with all of the above
 
     def parts(self, loader: Loader | None = None) -> dict[str, Part]:
-        """All that is told of events, in that order, by the name under which its state is in a checkpoint."""
+        """All parts that receive events, in the order of the calls, under the names of their states in a checkpoint."""
         network = cast(Part, unwrap(self.network))
         parts: dict[str, Part] = {"network": network, "criterion": self.criterion, "combiner": self.combiner,
                                   "update": self.update}
         if loader is not None:
             parts |= loader.stateful()
-        return parts if self.average is None else parts | {"average": self.average}   # last: of projected weights
+        return parts if self.average is None else parts | {"average": self.average}   # last: after projections
 
     @torch.inference_mode()
     def before_epoch(self, loader: Loader, runtime: Runtime, epoch: int) -> None:
-        """To be called on all ranks, once for each epoch."""
+        """Calls ``before_epoch`` of all parts. Call it on all ranks, once per epoch."""
         network = unwrap(self.network)
         network.eval()
         generator = Generator().manual_seed(spawn_seeds((loader.batches.seed, epoch, BEFORE_EPOCH), 1)[0])
@@ -74,6 +75,6 @@ class Training(NamedTuple):
             part.before_epoch(context)
 
     def evaluate(self, loader: Loader, runtime: Runtime, after_batch: Callable[[int], None] | None = None) -> Predictions:
-        """Of the averaged weights, where there are any."""
+        """The predictions of the network, with the averaged weights if there are any."""
         with self.average.applied() if self.average else nullcontext():
             return evaluate(self.network, loader, self.precision, runtime, after_batch, self.criterion.evaluation_scale)

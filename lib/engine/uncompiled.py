@@ -1,7 +1,8 @@
-"""Optimizers that do without torch's compiler.
+"""Optimizers that do not import torch's compiler.
 
-torch loads it, 2 of the 5 seconds in which a training starts, to ask that an optimizer be left uncompiled: when one is made, and
-at each step. Only networks are compiled in this project (TRAIN.COMPILE), so there is nothing to ask.
+When an optimizer is created, and at each step, torch imports its compiler only to mark the optimizer's methods as not to be
+compiled. The import takes 2 of the 5 seconds in which a training starts. This project compiles only networks (TRAIN.COMPILE), so
+optimizers need no such mark.
 """
 import inspect
 from typing import TypeVar
@@ -10,11 +11,11 @@ import torch
 from torch.optim import Optimizer
 
 Kind = TypeVar("Kind", bound=Optimizer)
-ANSWER = "__dynamo_disable"   # where torch._compile keeps at a method what the compiler answered
+ANSWER = "__dynamo_disable"   # attribute of a method in which torch._compile stores the compiler's answer
 
 
 def uncompiled(kind: type[Kind]) -> type[Kind]:
-    """The same optimizer; its methods are not wrapped in a question, and its step needs no ``differentiable``."""
+    """The same optimizer class, whose methods do not import the compiler; its step does not support ``differentiable``."""
     for method in vars(Optimizer).values():
         own = getattr(method, "__wrapped__", None)
         asking = getattr(method, "__globals__", {}).get("__name__") == "torch._compile"

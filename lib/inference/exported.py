@@ -26,23 +26,25 @@ Run = Callable[[Tensor], Tensor]   # uint8 images (B, 3, H, W) to probabilities 
 class Deployed(nn.Module):
     """An exported network: uint8 images (B, 3, H, W) of the input size, in R, G, B, to probabilities (B, C).
 
-    softmax(s · f((x / 255 − mean) / std)) with the network f and its evaluation scale s; channels are turned before where the
-    network was trained on B, G, R.
+    softmax(s · f((x / 255 − mean) / std) + a) with the network f, its evaluation scale s and, for a known class prior, the shift
+    a; channels are turned before where the network was trained on B, G, R.
     """
 
     factor: Tensor
     shift: Tensor
+    adjustment: Tensor
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         self.network, self.scale, self.flipped = predictor.network, predictor.scale, predictor.flipped
         self.register_buffer("factor", (1 / (255 * predictor.std)).view(-1, 1, 1))
+        self.register_buffer("adjustment", predictor.shift)
         self.register_buffer("shift", (-predictor.mean / predictor.std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.flip(1) if self.flipped else images
         logits = self.network(images.float() * self.factor + self.shift).logits
-        return (self.scale * logits).softmax(dim=1)
+        return (self.scale * logits + self.adjustment).softmax(dim=1)
 
 
 class Check(NamedTuple):
@@ -68,7 +70,7 @@ def require_packages(kind: str) -> None:
             missing.append(name)
     if missing:
         raise InputError(f"--format onnx needs {' and '.join(missing)}: pip install {' '.join(missing)}; --format torch_export "
-                         "needs nothing but PyTorch")
+                         "needs only PyTorch")
 
 
 def describe_model(predictor: Predictor, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,15 +17,15 @@ def check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
     """
     for path in outputs:
         if not path.parent.is_dir():
-            raise MissingPathError(f"{path}: no folder {path.parent}; create it before")
+            raise MissingPathError(f"{path}: no folder {path.parent}; create it first")
         if path.is_dir():
             raise InputError(f"{path}: is a folder; name a file in it")
         if path.exists() and belongs_to_run(path.absolute()):
-            raise InputError(f"{path}: belongs to a run, of which nothing is overwritten; name another file")
+            raise InputError(f"{path}: belongs to a run, whose files are never overwritten; name another file")
         if path.exists() and not overwrite:
             raise InputError(f"{path}: already there; --overwrite replaces it")
     if len({path.absolute() for path in outputs}) < len(outputs):
-        raise InputError(f"{outputs[0]}: named for two outputs; give each a file of its own")
+        raise InputError(f"{outputs[0]}: is given for two outputs; give each its own file")
 
 
 def belongs_to_run(path: Path) -> bool:

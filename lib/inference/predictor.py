@@ -13,6 +13,7 @@ from lib.data_transform import TRANSFORMS, Source, normalize
 from lib.data_transform.resize import resize
 from lib.dataset.decode import ReadOptions, open_image
 from lib.net import Network
+from lib.report.priors import FORMS, UNIFORM, adjustment, looks_like_a_file, parse_shift, read_prior
 from lib.run import checkpoint
 from lib.run.own_files import LAST, MODELS
 from lib.utils.errors import InputError
@@ -96,26 +97,30 @@ class Predictor:
     Args:
         network: in eval mode, on ``device``.
         scale: factor of its logits before softmax (``LongTailLoss.evaluation_scale``).
+        shift: added to the logits, (C,), for pictures whose classes have another prior than the network was made for; None: 0.
     """
 
     def __init__(self, network: Network, class_names: Sequence[str], preparation: Preparation, scale: float,
-                 device: torch.device) -> None:
+                 device: torch.device, shift: Tensor | None = None) -> None:
         self.network, self.class_names, self.preparation = network, list(class_names), preparation
         self.scale, self.device = scale, device
+        self.shift = torch.zeros(len(self.class_names), device=device) if shift is None else shift.to(device)
         mean, std = (torch.tensor(preparation.settings[key], device=device) for key in ("mean", "std"))
         self.flipped = preparation.settings["color_space"] == "BGR"
         self.mean, self.std = (values.flip(0) if self.flipped else values for values in (mean, std))
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu", others: Mapping[str, Any] | None = None) -> "Predictor":
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", others: Mapping[str, Any] | None = None,
+             prior: str = "") -> "Predictor":
         """From a checkpoint, or from a run's folder, whose last epoch is taken. Nothing in the file is executed.
 
         Args:
             others: what the file does not tell (of an earlier version, or published), by the names of a checkpoint: "config",
-                "class_names", "preprocessing", "evaluation_scale".
+                "class_names", "preprocessing", "evaluation_scale", "class_counts".
+            prior: how frequent each class is among the pictures, in the forms of TEST.PRIOR; empty: the logits stay.
 
         Raises:
-            InputError: the file is missing, damaged, or does not tell what it takes to predict.
+            InputError: the file is missing, damaged, or does not tell what it takes to predict; a prior that means nothing.
         """
         path = find_checkpoint(Path(path))
         state = {**(others or {}), **checkpoint.load(path)}
@@ -124,12 +129,14 @@ class Predictor:
         if lacking:
             raise InputError(f"{path} does not hold {', '.join(lacking)}, like files of earlier versions and of others; the "
                              "configuration that it was trained with, and its data, tell it (--cfg)")
+        shift = shift_for(prior, state, path) if prior else None
         network = build.build_network(stored_tree(state["config"]), len(state["class_names"]))
         checkpoint.load_network(network, state, f"checkpoint {path}")
         device = torch.device(device)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch does not declare
         network.eval().requires_grad_(False)
-        return cls(network, state["class_names"], Preparation(state["preprocessing"]), state.get("evaluation_scale", 1.0), device)
+        return cls(network, state["class_names"], Preparation(state["preprocessing"]), state.get("evaluation_scale", 1.0), device,
+                   shift)
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ class Predictor:
     def logits(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
         images = normalize(images.flip(1) if self.flipped else images, self.mean, self.std)
-        return self.scale * self.network(images).logits
+        return self.scale * self.network(images).logits + self.shift
 
     def __call__(self, paths: Sequence[str | Path], top: int = 5) -> list[Prediction]:
         """The ``top`` most probable classes of each picture.
@@ -174,6 +181,21 @@ class Predictor:
             classes, probabilities = next(found)
             predictions.append(Prediction(prepared.path, [self.class_names[label] for label in classes], probabilities))
         return predictions
+
+
+def shift_for(prior: str, state: Mapping[str, Any], path: Path) -> Tensor:
+    """What is added to the logits of a checkpoint for pictures of a known class prior q, (C,): log q − (1 − τ) · log p.
+
+    p is the training prior and τ how much of it the loss took out of the logits; as main/valid.py does it with TEST.PRIOR.
+    """
+    counts = state.get("class_counts")
+    if not isinstance(counts, Tensor):
+        raise InputError(f"--prior: {path} does not hold the number of training images of each class, with which the prior is "
+                         "compared; the configuration that it was trained with, and its data, tell it (--cfg)")
+    criterion = build.build_criterion(stored_tree(state["config"]), counts)
+    if not (parse_shift(prior, "--prior") or prior == UNIFORM or looks_like_a_file(prior)):
+        raise InputError(f"--prior: must be {FORMS}, got {prior!r}")
+    return adjustment(counts, 1 - (criterion.prior_tau or 0.0), read_prior(prior, counts, state["class_names"], "--prior"))
 
 
 def find_checkpoint(path: Path) -> Path:

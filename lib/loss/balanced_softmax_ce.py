@@ -1,4 +1,4 @@
-"""Cross-entropy under the prior of the training set."""
+"""Balanced softmax: cross-entropy of the logits plus the log of the class counts."""
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,8 +12,8 @@ from lib.utils.tensors import at_least_float32
 class BalancedSoftmaxCE(LongTailLoss):
     """Balanced softmax: −log softmax(z + log n)_y, averaged over the batch; plain cross-entropy in DRW's first stage.
 
-    An empty class has the logit −inf, so it takes no part. A label of an empty class (a partner in a mixture cannot have
-    one, since it is a training image) would cost infinity; it costs nothing instead.
+    The logit of an empty class becomes −inf, which excludes it from the softmax. The loss of an example with such a label would
+    be infinite; it is set to 0. (No training image has such a label.)
     Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, arXiv:2007.10740, Eq. 3.
     """
 

@@ -16,31 +16,31 @@ LOSSES = Registry("loss")
 class LongTailLoss(nn.Module, Part):
     """A classification loss that may re-balance classes, from the first epoch on or later (DRW).
 
-    ``criterion(output, targets, sample_weight=None)`` takes the network's ``Output``, or plain (B, C) logits, and (B,)
-    labels to a scalar, in float32 whatever the precision of the network (float64 stays). ``sample_weight`` (B,) multiplies each
-    example's term inside the mean and leaves the divisor as it is, so that a constant λ gives λ · loss.
+    ``criterion(output, targets, sample_weight=None)`` takes the network's ``Output``, or plain (B, C) logits, and (B,) labels,
+    and returns a scalar. It is computed in float32 even if the network is in half precision (float64 stays float64).
+    ``sample_weight`` (B,) multiplies each example's term, but not the divisor of the mean, so a constant λ gives λ · loss.
 
     Class attributes:
         rebalances: whether the loss re-balances when DRW is off.
-        deferrable: whether there is anything that DRW could defer.
-        needs_classifier: the only classifier that the loss makes sense with, or None.
-        needs_combiner: the only combiner that gives the loss all that it needs, or None.
+        deferrable: whether the loss re-balances in a way that DRW could defer.
+        needs_classifier: the only classifier that the loss works with; None for any.
+        needs_combiner: the only combiner that the loss works with; None for any.
         needs_experts: whether it reads the logits of each expert (NETWORK.EXPERTS.NUM), ``heads["experts"]``.
-        num_experts: the only number of them, None for any.
-        prior_tau: τ of the training prior, τ · log p, that the loss adds to the logits, so that evaluation need not take it away;
-            0 for plain losses, None where re-balancing has no such form.
-        mixes: whether an example may have the labels of two, with a loss for each (mixup). False for losses that look at which
-            examples of a batch share a label.
+        num_experts: the number of experts that it requires; None for any.
+        prior_tau: τ, if the loss adds τ · log p of the training prior to the logits, so that the logits that are evaluated are
+            adjusted already; 0 for plain losses, None if the loss re-balances in another way.
+        mixes: whether it can be computed for the two labels of a mixed example (mixup). False for losses that depend on which
+            examples of the batch share a label.
 
     Attributes:
-        evaluation_scale: factor of the logits with which they are log-probabilities, up to a constant; above 1 for cosines.
+        evaluation_scale: factor by which evaluation multiplies the logits before the softmax; above 1 for cosines.
 
     Args:
-        class_counts: training images per class, (C,); a class may be empty, not all of them.
-        deferred: when re-balancing starts (DRW); None leaves it to ``rebalances``.
+        class_counts: training images per class, (C,); classes may be empty, but not all of them.
+        deferred: when re-balancing starts (DRW); if None, ``rebalances`` decides.
 
     Raises:
-        InputError: DRW with a loss that cannot be deferred; no training images at all.
+        InputError: DRW is on and the loss cannot be deferred, or there are no training images.
     """
 
     rebalances = True
@@ -57,31 +57,31 @@ class LongTailLoss(nn.Module, Part):
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None) -> None:
         super().__init__()
         if deferred and not self.deferrable:
-            raise InputError(f"TRAIN.TWO_STAGE.DRW: {type(self).__name__} has nothing to defer; switch DRW off")
+            raise InputError(f"TRAIN.TWO_STAGE.DRW: {type(self).__name__} has no re-balancing to defer; set DRW to False")
         if class_counts.sum() == 0:
-            raise InputError("a loss needs at least one training image")
+            raise InputError(f"{type(self).__name__}: there are no training images (all class counts are 0)")
         self.register_buffer("class_counts", class_counts.long(), persistent=False)
         self.deferred = deferred
         self.on_epoch(1)
 
     def on_epoch(self, epoch: int) -> None:
-        """Sets whether the loss re-balances in this epoch (from 1)."""
+        """Sets whether the loss re-balances in this epoch (the first epoch is 1)."""
         self.active = self.deferred.active(epoch) if self.deferred else self.rebalances
 
     def on_batch(self, seed: int) -> None:
-        """Tells the loss the seed of the batch that comes; whatever a loss draws is a function of it. Most draw nothing."""
+        """Gives the loss the seed of the next batch. A loss with random numbers draws them from this seed; most draw none."""
 
     def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must say what it computes")
+        raise NotImplementedError(f"{type(self).__name__} must implement forward")
 
 
 class WeightedLoss(LongTailLoss):
-    """A loss that is the weighted mean Σ w_y ℓ / Σ w_y over a batch of what ``per_example`` computes.
+    """A loss that is the weighted mean Σ w_y ℓ / Σ w_y over the batch, where ``per_example`` computes ℓ.
 
-    With all weights of a batch zero (only labels of empty classes) it is zero.
+    It is 0 if all weights of a batch are 0 (only labels of empty classes).
 
     Args:
-        class_weights: weights of the re-balanced stage, (C,); n_min / n_c unless given.
+        class_weights: weights of the re-balanced stage, (C,); default n_min / n_c.
     """
 
     class_weights: Tensor
@@ -93,8 +93,8 @@ class WeightedLoss(LongTailLoss):
         self.register_buffer("class_weights", weights.float(), persistent=False)
 
     def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """(B, C) logits, at least float32, and (B,) labels to (B,) losses."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it computes")
+        """The loss of each example, (B,), from (B, C) logits in float32 or float64 and (B,) labels."""
+        raise NotImplementedError(f"{type(self).__name__} must implement per_example")
 
     def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         losses = self.per_example(at_least_float32(Output.of(output).logits), targets)
@@ -103,7 +103,7 @@ class WeightedLoss(LongTailLoss):
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None, sample_weight: Tensor | None) -> Tensor:
-    """Σ s w ℓ / Σ w over the batch, (B,) each; Σ s ℓ / B without weights; 0 where all weights are 0."""
+    """Σ s w ℓ / Σ w over the batch, (B,) each; Σ s ℓ / B without weights; 0 if all weights are 0."""
     weighted = losses if weights is None else torch.where(weights > 0, weights * losses, 0)
     if sample_weight is not None:
         weighted = sample_weight * weighted
@@ -113,7 +113,7 @@ def weighted_mean(losses: Tensor, weights: Tensor | None, sample_weight: Tensor 
 
 
 def rarity(class_counts: Tensor, power: float = 1.0) -> Tensor:
-    """(n_min / n_c) ** power, (C,) in float64; n_min is over the non-empty classes, and an empty class has 0."""
+    """(n_min / n_c) ** power, (C,) in float64; n_min is the smallest non-empty class, and an empty class gets 0."""
     counts = class_counts.double()
     filled = counts > 0
     n_min = torch.where(filled, counts, torch.inf).min()
@@ -127,7 +127,7 @@ def log_prior(class_counts: Tensor) -> Tensor:
 
 
 def scaled_log_prior(class_counts: Tensor, tau: float) -> Tensor:
-    """tau · log(n_c / N), (C,) in float64; −∞ for an empty class, whatever tau is."""
+    """tau · log(n_c / N), (C,) in float64; −∞ for an empty class, also with tau 0 or below."""
     logs = log_prior(class_counts)
     return torch.where(logs.isfinite(), tau * logs, -torch.inf)
 
@@ -135,8 +135,8 @@ def scaled_log_prior(class_counts: Tensor, tau: float) -> Tensor:
 def shifted_cross_entropy(logits: Tensor, shift: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of z + shift for each example, (B,).
 
-    A class without images has the shift −∞ and takes no part. A label of such a class (a partner in a mixture cannot have one,
-    since it is a training image) would cost infinity; it costs nothing instead.
+    A class without images has the shift −∞, which excludes it from the softmax. The loss of an example with such a label would be
+    infinite; it is set to 0. (No training image has such a label.)
 
     Args:
         logits: (B, C).
@@ -150,7 +150,7 @@ def shifted_cross_entropy(logits: Tensor, shift: Tensor, targets: Tensor) -> Ten
 
 
 def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
-    """Class-balanced weights, which sum to C, (C,) in float64; an empty class has 0.
+    """Class-balanced weights, which sum to C, (C,) in float64; an empty class gets 0.
 
     w_c is proportional to (1 − β) / (1 − β ** n_c): Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
     CVPR 2019, arXiv:1901.05555, section 3.2.

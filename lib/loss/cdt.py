@@ -14,9 +14,10 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("CDT")
 class CDT(LongTailLoss):
-    """Class-dependent temperatures: cross-entropy of z / a with a_c = (n_max / n_c) ** γ; plain in DRW's first stage.
+    """Class-dependent temperatures: cross-entropy of z / a with a_c = (n_max / n_c) ** γ; plain cross-entropy in DRW's first
+    stage.
 
-    The divisor of an empty class is 1. Predictions are those of z, undivided.
+    The divisor of an empty class is 1. Predictions use z without the divisor.
     Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, 2020, arXiv:2001.01385.
     """
 

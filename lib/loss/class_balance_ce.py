@@ -1,4 +1,4 @@
-"""Cross-entropy weighted by the effective number of images."""
+"""Cross-entropy with class-balanced weights, from the effective number of images per class."""
 from typing import Annotated
 
 from torch import Tensor
@@ -14,8 +14,8 @@ class ClassBalanceCE(CrossEntropy):
     """Class-balanced cross-entropy: Σ w_y CE / Σ w_y with w_c ∝ (1 − β) / (1 − β ** n_c), from the first epoch, or from DRW's
     second stage on.
 
-    β = 0 is cross-entropy, β → 1 weights by 1 / n_c. Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
-    CVPR 2019, arXiv:1901.05555, section 4.1.
+    β = 0 is plain cross-entropy; for β → 1 the weights tend to 1 / n_c. Cui et al., Class-Balanced Loss Based on Effective Number
+    of Samples, CVPR 2019, arXiv:1901.05555, section 4.1.
     """
 
     rebalances = True

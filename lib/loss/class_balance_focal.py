@@ -1,4 +1,4 @@
-"""Focal loss weighted by the effective number of images."""
+"""Focal loss with class-balanced weights, from the effective number of images per class."""
 from typing import Annotated
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from lib.utils.schedule import Deferred
 @LOSSES.register("ClassBalanceFocal")
 class ClassBalanceFocal(FocalLoss):
     """Class-balanced focal loss: the focal loss of each example times its class-balanced weight, averaged over the batch; plain
-    in DRW's first stage.
+    focal loss in DRW's first stage.
 
     w_c ∝ (1 − β) / (1 − β ** n_c), summing to C. Cui et al., Class-Balanced Loss Based on Effective Number of Samples,
     CVPR 2019, arXiv:1901.05555, section 4.3.

@@ -1,4 +1,4 @@
-"""Binary cross-entropy of softmax probabilities, weighted by the effective number of images."""
+"""Binary cross-entropy of softmax probabilities with class-balanced weights, from the effective number of images per class."""
 from typing import Annotated
 
 import torch
@@ -39,6 +39,6 @@ class ClassBalancedBCE(LongTailLoss):
 
 
 def log_complement(log_p: Tensor) -> Tensor:
-    """log(1 − p) of log p; where p rounds to 1 it is that of the largest number below 1."""
+    """log(1 − p) from log p; if p rounds to 1, the largest number below 1 is used for p."""
     largest = -torch.finfo(log_p.dtype).eps / 2
     return torch.log(-torch.expm1(log_p.clamp(max=largest)))

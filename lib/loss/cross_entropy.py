@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, and its re-weighting by DRW."""
+"""Softmax cross-entropy, optionally with deferred re-weighting (DRW)."""
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""One-against-all cross-entropy with less weight on easy examples."""
+"""Focal loss: one-vs-all binary cross-entropy with less weight on easy examples."""
 from typing import Annotated
 
 import torch
@@ -30,7 +30,7 @@ class FocalLoss(WeightedLoss):
 
     def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
         signed = torch.where(F.one_hot(targets, logits.shape[1]).bool(), logits, -logits)   # p_t = sigmoid(signed)
-        # (1 − p_t) ** γ by its logarithm: for γ < 1 the slope of the power at 0 is infinite
+        # (1 − p_t) ** γ via its logarithm: for γ < 1 the derivative of the power at 0 is infinite
         modulation = torch.exp(self.gamma * F.logsigmoid(-signed))
         return -(modulation * F.logsigmoid(signed)).sum(dim=1)
 

@@ -13,11 +13,11 @@ from lib.utils.schedule import Deferred
 class GeneralizedReweightCE(WeightedLoss):
     """Generalised re-weighting: Σ w_y CE / Σ w_y with w_c ∝ (1 / p_c) ** rho; from the first epoch, or from DRW's second stage.
 
-    p_c = n_c / N; the weights sum to C, and an empty class has 0. The loss of DisAlign's second stage: Zhang et al.,
+    p_c = n_c / N; the weights sum to C, and an empty class gets 0. The loss of DisAlign's second stage: Zhang et al.,
     Distribution Alignment: A Unified Framework for Long-Tail Visual Recognition, CVPR 2021, arXiv:2103.16370, Eq. 10.
 
     Args:
-        rho: published 1.2 for classification; 0 is cross-entropy.
+        rho: published 1.2 for classification; 0 is plain cross-entropy.
     """
 
     def __init__(self, class_counts: Tensor, deferred: Deferred | None = None, *, rho: Annotated[float, POWER] = 1.2) -> None:

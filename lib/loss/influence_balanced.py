@@ -23,7 +23,7 @@ class InfluenceBalancedLoss(LongTailLoss):
     Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021, arXiv:2110.02444.
 
     Raises:
-        ValueError: called in its influence-balanced stage with logits alone, without the features that the classifier saw.
+        ValueError: called in its influence-balanced stage with plain logits, without the features that the classifier received.
     """
 
     factors: Tensor
@@ -39,7 +39,7 @@ class InfluenceBalancedLoss(LongTailLoss):
         losses = F.cross_entropy(at_least_float32(output.logits), targets, reduction="none")
         if self.active:
             if output.features is None:
-                raise ValueError("InfluenceBalancedLoss needs features, what the classifier saw")
+                raise ValueError("InfluenceBalancedLoss needs the features (the classifier's input); pass an Output with them")
             distance = -2 * torch.expm1(-losses)   # ‖softmax(z) − onehot(y)‖₁ = 2 (1 − p_y), p_y = exp(−CE)
             influence = distance * at_least_float32(output.features).abs().sum(dim=1)
             losses = self.factors.to(losses.dtype)[targets] * losses / (influence + EPSILON)

@@ -12,7 +12,7 @@ from lib.utils.options import BELOW_ONE, Choice
 from lib.utils.registry import closest
 from lib.utils.schedule import Deferred
 
-RISES = {   # from 0 for the rarest class to 1 for the most frequent one, over the place between them
+RISES = {   # from 0 for the rarest class to 1 for the most frequent one, by place = (n_c − n_min) / (n_max − n_min)
     "concave": lambda place: torch.sin(math.pi / 2 * place),
     "linear": lambda place: place,
     "convex": lambda place: 1 + torch.sin(3 * math.pi / 2 + math.pi / 2 * place),
@@ -25,15 +25,15 @@ class CrossEntropyLabelAwareSmooth(WeightedLoss):
     """Label-aware smoothing: (1 − ε_y) · CE + ε_y · mean over the classes of −log p; under DRW weighted by n_min / n_y in the
     second stage.
 
-    ε_c rises from ``smooth_tail`` at n_min to ``smooth_head`` at n_max as a function of (n_c − n_min) / (n_max − n_min); where
-    all classes are of one size it is ``smooth_head``. The published code ignored DRW.
+    ε_c rises from ``smooth_tail`` at n_min to ``smooth_head`` at n_max as a function of (n_c − n_min) / (n_max − n_min). If all
+    classes have the same size, it is ``smooth_head``. In the published code DRW had no effect on this loss.
     Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021, arXiv:2104.00466.
 
     Args:
-        shape: of the rise, "concave", "linear" or "convex".
+        shape: how ε_c rises, "concave", "linear" or "convex".
 
     Raises:
-        UnknownNameError: another shape.
+        UnknownNameError: ``shape`` is none of these.
     """
 
     rebalances = False
@@ -44,7 +44,7 @@ class CrossEntropyLabelAwareSmooth(WeightedLoss):
                  smooth_tail: Annotated[float, BELOW_ONE] = 0.1, shape: Annotated[str, Choice(*SHAPES)] = "concave") -> None:
         super().__init__(class_counts, deferred)
         if shape not in RISES:
-            raise UnknownNameError(f"unknown shape {shape!r} of label-aware smoothing; {closest(shape, RISES)}")
+            raise UnknownNameError(f"LOSS.CrossEntropyLabelAwareSmooth.SHAPE: unknown shape {shape!r}; {closest(shape, RISES)}")
         epsilon = smooth_tail + (smooth_head - smooth_tail) * RISES[shape](place_in_profile(class_counts))
         self.register_buffer("epsilon", epsilon.float(), persistent=False)
 
@@ -55,7 +55,7 @@ class CrossEntropyLabelAwareSmooth(WeightedLoss):
 
 
 def place_in_profile(class_counts: Tensor) -> Tensor:
-    """(n_c − n_min) / (n_max − n_min), (C,) in float64; n_min is over the non-empty classes, and an empty class is at 0."""
+    """(n_c − n_min) / (n_max − n_min), (C,) in float64; n_min is the smallest non-empty class, and an empty class gets 0."""
     counts = class_counts.double()
     low, high = counts[counts > 0].min(), counts.max()
     return (counts.clamp_min(low) - low) / (high - low) if high > low else torch.ones_like(counts)

@@ -1,4 +1,4 @@
-"""Cross-entropy with a share of each label spread over all classes."""
+"""Label smoothing: a part of each label is spread over all classes."""
 from typing import Annotated
 
 import torch.nn.functional as F
@@ -14,8 +14,8 @@ class CrossEntropyLabelSmooth(WeightedLoss):
     """Label smoothing: cross-entropy with the targets (1 − ε) · onehot + ε / C; under DRW weighted by n_min / n_y in the second
     stage.
 
-    The published code ignored DRW. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016,
-    arXiv:1512.00567, section 7.
+    In the published code DRW had no effect on this loss. Szegedy et al., Rethinking the Inception Architecture for Computer
+    Vision, CVPR 2016, arXiv:1512.00567, section 7.
     """
 
     rebalances = False

@@ -1,4 +1,4 @@
-"""The label distribution, disentangled from the logits by a regulariser."""
+"""LADE: a regulariser disentangles the label distribution of the training set from the logits."""
 import math
 from typing import Annotated
 
@@ -17,17 +17,17 @@ class LADE(LongTailLoss):
     """Label distribution disentangling: CE(z + log p) − alpha · Σ_c p_c · (m_c − s_c − lambda · s_c²), balanced softmax with a
     regulariser of the logits.
 
-    m_c is the mean of z_ic over the examples i of class c in the batch, 0 without any;
+    m_c is the mean of z_ic over the examples i of class c in the batch, or 0 if there are none;
     s_c = logsumexp_i(z_ic − log p_c) − log C − log B. The regulariser makes z_c an estimate of log p(x | c) / p(x) under a
-    uniform prior, so that any test prior q can be put in after training: z + log q (TEST.PRIOR). Hong et al., Disentangling Label
+    uniform prior, so that any test prior q can be added after training: z + log q (TEST.PRIOR). Hong et al., Disentangling Label
     Distribution for Long-tailed Visual Recognition, CVPR 2021, arXiv:2012.00321, Eq. 9 to 11.
 
-    It is computed from each rank's own batch; the published one is that of all images on all GPUs. Class means want a batch of
-    256 or more. Empty classes take no part.
+    Each rank computes the regulariser from its own batch; the published code uses the images of all GPUs. The class means need a
+    batch of 256 or more to be reliable. Empty classes are ignored.
 
     Args:
-        alpha, lambda_: 0.1 and 0.01 for CIFAR-100 (the command of the authors' README; 0.1 and 0.1 are the defaults of its
-            files), 0.05 and 0.5 for ImageNet-LT and iNaturalist.
+        alpha, lambda_: 0.1 and 0.01 for CIFAR-100 (the command of the authors' README; their configuration files have 0.1 and
+            0.1), 0.05 and 0.5 for ImageNet-LT and iNaturalist.
     """
 
     deferrable = False

@@ -16,8 +16,8 @@ DRW_BETA = 0.9999   # of the class-balanced weights in the second stage, as in t
 class LDAMLoss(WeightedLoss):
     """Label-distribution-aware margins: cross-entropy of scale · (z − m_y at the true class), m_c = max_margin · (n_min / n_c)^¼.
 
-    z are cosines, so the classifier must be FCNorm. Under DRW, class-balanced weights (β = .9999) from the second stage on;
-    the published code began one epoch early. Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware
+    z are cosines, so the classifier must be FCNorm. Under DRW, class-balanced weights (β = 0.9999) apply from the second stage
+    on; the published code starts it one epoch earlier. Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware
     Margin Loss, NeurIPS 2019, arXiv:1906.07413, Eq. 13.
     """
 
@@ -33,6 +33,6 @@ class LDAMLoss(WeightedLoss):
         self.register_buffer("margins", (max_margin * rarity(class_counts, 0.25)).float(), persistent=False)
 
     def per_example(self, logits: Tensor, targets: Tensor) -> Tensor:
-        # no scatter, whose deterministic kernel waits for the device in some versions of torch
+        # no scatter: in some versions of torch its deterministic kernel synchronises with the device
         own = targets[:, None] == torch.arange(logits.shape[1], device=logits.device)
         return F.cross_entropy(self.scale * (logits - own * self.margins.to(logits.dtype)), targets, reduction="none")

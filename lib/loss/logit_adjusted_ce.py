@@ -1,4 +1,4 @@
-"""Logit adjustment: the class prior is added to the logits in training."""
+"""Logit adjustment: the log of the class prior is added to the logits in training."""
 from typing import Annotated
 
 from torch import Tensor
@@ -7,23 +7,23 @@ from lib.loss.base import LOSSES, WeightedLoss, effective_number_weights, scaled
 from lib.utils.options import Range
 from lib.utils.schedule import Deferred
 
-BETA = 0.9999   # of the class-balanced weights that DRW brings, as published
+BETA = 0.9999   # of the class-balanced weights in DRW's second stage, as published
 
 
 @LOSSES.register("LogitAdjustedCE")
 class LogitAdjustedCE(WeightedLoss):
-    """Logit adjustment: cross-entropy of z + tau · log p, p_c = n_c / N; predictions are those of z.
+    """Logit adjustment: cross-entropy of z + tau · log p, p_c = n_c / N; predictions use z alone.
 
-    With tau 1 it is balanced softmax. DRW adds class-balanced weights (β = 0.9999) in its second stage; the prior is there from
-    the first epoch on. An empty class has the logit −∞, whatever tau is. With a cosine classifier the prior is added behind the
-    scale. Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, arXiv:2007.07314, Eq. 10; weights as in the code of
-    Zhu et al., CVPR 2022, arXiv:2207.09052.
+    With tau 1 it is balanced softmax. DRW adds class-balanced weights (β = 0.9999) in its second stage; the prior is added from
+    the first epoch on. An empty class has the logit −∞ for every tau. With a cosine classifier the prior is added to the scaled
+    cosines. Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, arXiv:2007.07314, Eq. 10; weights as in the code
+    of Zhu et al., CVPR 2022, arXiv:2207.09052.
 
     Args:
         tau: weight of the prior, published 1.
     """
 
-    rebalances = False   # the weights
+    rebalances = False   # the class weights only; the prior is always added
     prior_tau = 1.0
 
     shift: Tensor

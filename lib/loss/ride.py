@@ -1,4 +1,4 @@
-"""Experts with margins that are kept apart from their mean."""
+"""RIDE: experts with class margins, and a KL term that makes them differ from their mean."""
 from typing import Annotated
 
 import torch
@@ -18,17 +18,18 @@ BETA = 0.9999   # of the class-balanced weights in DRW's second stage, as in the
 class RIDE(LongTailLoss):
     """Distribution-aware experts: Σ_e [CE(z_e − scale · m_y at the label) + diversity · T̄² · KL(softmax(z̄/T) ‖ softmax(z_e/T))].
 
-    z̄ is the mean of the experts' logits, without a gradient in the KL term; m_c = max_margin · (n_min / n_c) ** ¼. A negative
-    ``diversity`` pushes the experts apart. DRW brings class-balanced weights (β = 0.9999) and temperatures
-    T_c = (C · p_c · r + 1 − r) / max, r = reweight_factor; before, T_c = 1. T̄ is the mean of T_c. With diversity 0 every expert's
-    term is that of z̄, as in the authors' code. Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware
-    Experts, ICLR 2021, arXiv:2010.01809; its routing, which saves time in use, is not here.
+    z̄ is the mean of the experts' logits, detached in the KL term; m_c = max_margin · (n_min / n_c) ** ¼. A negative ``diversity``
+    pushes the experts apart. In DRW's second stage there are class-balanced weights (β = 0.9999) and temperatures
+    T_c = (C · p_c · r + 1 − r) / max, r = reweight_factor; before it, T_c = 1. T̄ is the mean of T_c. With diversity 0 the
+    cross-entropy of every expert is computed from z̄, as in the authors' code. Wang et al., Long-tailed Recognition by Routing
+    Diverse Distribution-Aware Experts, ICLR 2021, arXiv:2010.01809; its routing, which saves time at inference, is not
+    implemented.
 
     Args:
         diversity: published −0.45 for CIFAR; −0.2 is the code's default.
         reweight_factor: published 0.05; 0.02 for ImageNet-LT, 0.015 for iNaturalist.
         max_margin: published 0.5.
-        scale: of the logits, CLASSIFIER.CosineFC.SCALE.
+        scale: factor of the margin; equal to the scale of the logits, CLASSIFIER.CosineFC.SCALE.
 
     Raises:
         ValueError: called with an output that has no head ``experts``, (B, E, C).

@@ -1,4 +1,4 @@
-"""Three experts: for the training prior, a uniform one, and its reverse."""
+"""SADE: three experts, trained for the long-tailed, the uniform and the inverse long-tailed class distribution."""
 from typing import Annotated
 
 import torch
@@ -14,10 +14,10 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("SADE")
 class SADE(LongTailLoss):
-    """Experts of different skills: CE(z_1) + CE(z_2 + log p) + CE(z_3 + log p − tau · log p⁻), averaged over the batch.
+    """Skill-diverse experts: CE(z_1) + CE(z_2 + log p) + CE(z_3 + log p − tau · log p⁻), averaged over the batch.
 
-    p⁻ is the prior with its ranks reversed: the rarest class has the prior of the most frequent one, and so on. The mean of the
-    three experts' logits is evaluated as it is. Classes without images are masked out of all three. Zhang et al.,
+    p⁻ is the prior with its ranks reversed: the rarest class has the prior of the most frequent one, and so on. Evaluation uses
+    the mean of the experts' logits, without adjustment. Classes without images are masked out of all three. Zhang et al.,
     Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition, NeurIPS 2022, arXiv:2107.09249.
 
     Args:
@@ -47,7 +47,7 @@ class SADE(LongTailLoss):
 
     def forward(self, output: Output | Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         logits = experts_of(output, "SADE", self.num_experts)
-        known = self.class_counts[targets] > 0   # a label of an empty class would cost infinity; it costs nothing
+        known = self.class_counts[targets] > 0   # the loss of a label of an empty class would be infinite; it is set to 0
         own = targets[:, None] == torch.arange(logits.shape[2], device=logits.device)
         shifts = torch.where((own & ~known[:, None])[:, None], 0, self.shifts.to(logits.dtype))
         labels = targets[:, None].expand(-1, logits.shape[1])
@@ -56,9 +56,9 @@ class SADE(LongTailLoss):
 
 
 def experts_of(output: Output | Tensor, loss: str, number: int | None = None) -> Tensor:
-    """The logits of each expert, (B, E, C), at least float32."""
+    """The logits of each expert, (B, E, C), in float32 or float64."""
     heads = Output.of(output).heads
     if "experts" not in heads or number not in (None, heads["experts"].shape[1]):
-        raise ValueError(f"{loss} needs the logits of {number or 'several'} experts, the head 'experts' of a network with "
-                         "NETWORK.EXPERTS.NUM")
+        raise ValueError(f"{loss} needs the head 'experts' with the logits of {number or 'several'} experts; "
+                         f"NETWORK.EXPERTS.NUM {number or '2 or more'} gives it")
     return at_least_float32(heads["experts"])

@@ -15,13 +15,13 @@ from lib.utils.tensors import at_least_float32
 
 @LOSSES.register("SEQL")
 class SEQL(LongTailLoss):
-    """Softmax equalization loss: cross-entropy over the logits that are left when each rare class that is not the label is left
+    """Softmax equalization loss: cross-entropy over a random subset of the classes; each rare class that is not the label is left
     out with probability γ.
 
-    A class is rare if n_c / N < ``lambda_``; each element of the (B, C) logits is decided by itself. What is left out has the
-    logit −inf, so nothing overflows; the published code divided exponentials, and gave NaN.
-    The decisions are a function of the batch's seed (``on_batch``) and of the place in the batch, so that all calls for one
-    batch agree: the two labels of a mixture meet the same softmax, and a run repeats itself wherever it is resumed.
+    A class is rare if n_c / N < ``lambda_``. Each element of the (B, C) logits is drawn independently; what is left out gets the
+    logit −inf. (The published code divides exponentials, which overflows to NaN.)
+    The draw depends only on the seed of the batch (``on_batch``) and the position in it, so all calls for one batch agree: both
+    labels of a mixed example use the same softmax, and a resumed run gives the same results.
     Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020, arXiv:2003.05176.
     """
 

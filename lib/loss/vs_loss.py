@@ -1,4 +1,4 @@
-"""Vector scaling: logits are divided and shifted class by class."""
+"""Vector scaling: each class has its own divisor and its own shift of the logits."""
 from typing import Annotated
 
 import torch
@@ -8,23 +8,23 @@ from lib.loss.base import LOSSES, WeightedLoss, effective_number_weights, scaled
 from lib.utils.options import POWER, Range
 from lib.utils.schedule import Deferred
 
-BETA = 0.9999   # of the class-balanced weights that DRW brings, as published
+BETA = 0.9999   # of the class-balanced weights in DRW's second stage, as published
 
 
 @LOSSES.register("VSLoss")
 class VSLoss(WeightedLoss):
-    """Vector scaling: cross-entropy of z_c / Δ_c + tau · log p_c, Δ_c = (n_max / n_c) ** gamma; predictions are those of z.
+    """Vector scaling: cross-entropy of z_c / Δ_c + tau · log p_c, Δ_c = (n_max / n_c) ** gamma; predictions use z alone.
 
-    gamma 0 is logit adjustment, tau 0 is CDT. DRW adds class-balanced weights (β = 0.9999) in its second stage. An empty class
-    has the divisor 1 and the logit −∞. Kini et al., Label-Imbalanced and Group-Sensitive Classification under
+    With gamma 0 it is logit adjustment, with tau 0 it is CDT. DRW adds class-balanced weights (β = 0.9999) in its second stage.
+    An empty class has the divisor 1 and the logit −∞. Kini et al., Label-Imbalanced and Group-Sensitive Classification under
     Overparameterization, NeurIPS 2021, arXiv:2103.01550; the paper multiplies by (n_c / n_max) ** gamma, which is the same.
 
     Args:
-        gamma, tau: 0.3 and 1 are the defaults of the authors' code; 0.2 and 1.2 its values for CIFAR-10-LT-100, 0.05 and 0.75
-            those for CIFAR-100-LT-100 in the code of Focal-SAM (Li et al., ICML 2025).
+        gamma, tau: the authors' code uses 0.3 and 1 by default, and 0.2 and 1.2 for CIFAR-10-LT-100; the code of Focal-SAM (Li et
+            al., ICML 2025) uses 0.05 and 0.75 for CIFAR-100-LT-100.
     """
 
-    rebalances = False   # the weights
+    rebalances = False   # the class weights only; divisors and shifts always apply
     prior_tau = 1.0
 
     shift: Tensor

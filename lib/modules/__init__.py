@@ -1,4 +1,4 @@
-"""The parts of a network behind its backbone: pooling, classifier and further heads."""
+"""The parts of a network after its backbone: pooling, classifier and further heads."""
 from lib.modules.classifiers import CLASSIFIERS, Classifier, ExpertClassifiers
 from lib.modules.heads import HEADS, NetworkHead
 from lib.modules.poolings import POOLINGS, Pooling

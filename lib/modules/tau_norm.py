@@ -1,4 +1,4 @@
-"""A trained classifier with the lengths of its rows evened out."""
+"""Tau-normalization of a trained linear classifier."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,15 +9,15 @@ from lib.utils.errors import InputError
 class TauNormalized(nn.Module):
     """A tau-normalized linear classifier, (B, D) to (B, C): its rows are w_c / ‖w_c‖ ** tau, its bias stays as it is.
 
-    tau = 0 changes nothing, tau = 1 gives all rows length 1; those of frequent classes become longer in training. Kang et
-    al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020, arXiv:1910.09217, section 4.1,
-    where there is no bias; it is kept here, as published.
+    tau = 0 changes nothing, tau = 1 scales all rows to length 1; training makes the rows of frequent classes longer. Kang et
+    al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020, arXiv:1910.09217, section 4.1. The
+    paper has no bias; like the published code, this class leaves it unchanged.
 
     Args:
-        classifier: whose parameters are used, not copied: with 8,142 classes and 2,048 features, they are 67 MB.
+        classifier: its parameters are used, not copied: with 8,142 classes and 2,048 features they take 67 MB.
 
     Raises:
-        InputError: a tau so large that float32 cannot hold the rows.
+        InputError: tau is so large that the rows overflow float32.
     """
 
     def __init__(self, classifier: nn.Linear, tau: float) -> None:
@@ -27,7 +27,7 @@ class TauNormalized(nn.Module):
             raise InputError(f"TEST.TAU_NORM: tau {tau:g} is too large for this classifier; usual values are in [0, 1]")
 
     def rows(self) -> Tensor:
-        """(C, D); a row of zeros stays."""
+        """The normalized rows, (C, D); a row of zeros stays zero."""
         weight = self.classifier.weight
         lengths = weight.norm(dim=1, keepdim=True)
         return weight * torch.where(lengths > 0, lengths, 1) ** -self.tau

@@ -23,7 +23,8 @@ def class_activation_maps(network: Network, images: Tensor, labels: Tensor) -> T
         (B, h, w), as large as the last feature maps.
     """
     maps = network.backbone(images).float()
-    return torch.einsum("bdhw,bd->bhw", maps, network.classifier.class_vectors()[labels].float())
+    with torch.autocast(images.device.type, enabled=False):   # the network alone is of lower precision
+        return torch.einsum("bdhw,bd->bhw", maps, network.classifier.class_vectors()[labels].float())
 
 
 def scale_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -22,6 +22,13 @@ class Mix(NamedTuple):
     weight: Tensor    # (B,) share of the example itself
 
 
+class Graft(NamedTuple):
+    """Images whose last feature maps replace some channels of the examples' own (H2T)."""
+
+    images: Tensor     # (B, 3, H, W), one for each example
+    channels: Tensor   # (B, D) bool, the channels that are replaced; of experts (B, E · D)
+
+
 class Network(nn.Module, Part):
     """A backbone, a pooling, a classifier and further heads: images (B, 3, H, W) to an ``Output``. Of E experts the logits and
     features are the mean over the experts.
@@ -47,13 +54,13 @@ class Network(nn.Module, Part):
         self.heads = nn.ModuleDict(heads or {})
         self.always_eval = self.stopped_batchnorm = False
 
-    def forward(self, images: Tensor, mix: Mix | None = None) -> Output:
+    def forward(self, images: Tensor, mix: Mix | None = None, graft: Graft | None = None) -> Output:
         if mix is not None and mix.layer not in mix_locations(self.backbone):
-            raise UnknownNameError(f"no layer {mix.layer!r} to mix at; there are {', '.join(mix_locations(self.backbone))}")
-        x = images
+            raise UnknownNameError(f"no layer {mix.layer!r} for mixup; choose one of {', '.join(mix_locations(self.backbone))}")
+        x = images if graft is None else torch.cat([images, graft.images])
         for name, stage in self.backbone.stages():
             x = blend(stage(x), mix, name)
-        features = blend(self.module(x), mix, "pool").flatten(1)
+        features = blend(self.module(grafted(x, graft)), mix, "pool").flatten(1)
         logits = at_least_float32(blend(self.classifier(features), mix, "fc"))
         heads: dict[str, Tensor] = {}
         if logits.dim() == 3:   # of experts
@@ -92,3 +99,11 @@ def blend(x: Tensor, mix: Mix | None, layer: str) -> Tensor:
         return x
     weight = mix.weight.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
     return torch.lerp(x[mix.partner], x, weight)
+
+
+def grafted(maps: Tensor, graft: Graft | None) -> Tensor:
+    """The maps of the first half of (2B, D, h, w), with some channels of those of the other half: (B, D, h, w)."""
+    if graft is None:
+        return maps
+    own, others = maps.chunk(2)
+    return torch.where(graft.channels[:, :, None, None], others, own)

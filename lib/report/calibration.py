@@ -1,15 +1,15 @@
-"""Calibration: whether predictions with a confidence of 80 % are right in 80 % of cases."""
+"""Calibration: whether predictions with a confidence of 80 % are correct in 80 % of cases."""
 import math
 from typing import NamedTuple
 
 import numpy as np
 
 ECE_BINS = 15
-CALIBRATED = 1   # points between mean confidence and accuracy that are not worth a word
+CALIBRATED = 1   # smaller differences between mean confidence and accuracy, in points, count as calibrated
 
 
 class Bins(NamedTuple):
-    """The images in 15 bins of equal width by the confidence of their prediction, (15,) each; NaN where a bin is empty."""
+    """The images in 15 bins of equal width by the confidence of their prediction, (15,) each; NaN for an empty bin."""
 
     images: np.ndarray
     hits: np.ndarray
@@ -18,7 +18,7 @@ class Bins(NamedTuple):
 
 
 def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> Bins:
-    """Leaves out images whose confidence is not a number."""
+    """Sorts predictions into bins of confidence; a prediction whose confidence is NaN is left out."""
     known = ~np.isnan(confidence)
     confidence, correct = confidence[known].astype(np.float64), correct[known]
     places = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
@@ -29,7 +29,7 @@ def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> Bins:
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Σ_b |Σ correct − Σ confidence| / N over 15 equal bins of confidence; NaN where a confidence is.
+    """ECE: Σ_b |Σ correct − Σ confidence| / N over 15 equal bins of confidence; NaN if any confidence is NaN.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599, Eq. 5.
     """
@@ -41,7 +41,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def maximum_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """The largest |accuracy − mean confidence| of a bin that has images; NaN where a confidence is. Eq. 6 of the same paper."""
+    """MCE: the largest |accuracy − mean confidence| of a non-empty bin; NaN if any confidence is NaN. Eq. 6 of the same paper."""
     if np.isnan(confidence).any():
         return math.nan
     bins = calibration_bins(confidence, correct)
@@ -49,7 +49,7 @@ def maximum_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> fl
 
 
 def risk_coverage_area(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """AURC: the mean over k = 1 … N of the error rate among the k most confident predictions; NaN where a confidence is.
+    """AURC: the mean over k = 1 … N of the error rate among the k most confident predictions; NaN if any confidence is NaN.
 
     Equal confidences keep the order of the images. Geifman et al., Bias-Reduced Uncertainty Estimation for Deep Neural
     Classifiers, ICLR 2019, arXiv:1805.08206.
@@ -64,8 +64,8 @@ def judge_confidence(bins: Bins) -> str:
     """Says in words whether predictions are over-confident."""
     images = bins.images.sum()
     if images == 0:
-        return "no confidence is a number"
+        return "all confidences are NaN"
     gap = 100 * (np.nansum(bins.confidence * bins.images) - bins.hits.sum()) / images
     if abs(gap) < CALIBRATED:
-        return "on average as confident as right"
-    return f"on average {abs(gap):.1f} points too {'confident' if gap > 0 else 'cautious'}"
+        return "well calibrated on average"
+    return f"{'over' if gap > 0 else 'under'}-confident by {abs(gap):.1f} points on average"

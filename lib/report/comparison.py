@@ -1,4 +1,4 @@
-"""Which of several networks is better on the same images, and whether the images, or the seeds, can tell."""
+"""Compares several networks on the same images, with intervals over images and over seeds."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from lib.utils.errors import InputError
 
 BY = ("balanced", "top1", "many", "medium", "few")   # accuracies that can be compared
 RESAMPLES, SEED = 4000, 0   # of the bootstrap
-LEVEL = 0.05                # of a difference that is believed, after Holm's correction
+LEVEL = 0.05                # significance level, after Holm's correction
 
 
 class Ground(NamedTuple):
-    """The images and settings on which all networks of a comparison were tried."""
+    """The images and shot groups on which all networks of a comparison are evaluated."""
 
     labels: np.ndarray         # (N,)
     class_names: Sequence[str]
@@ -23,11 +23,11 @@ class Ground(NamedTuple):
 
     @property
     def images(self) -> np.ndarray:
-        """Of each class, (C,)."""
+        """Number of images of each class, (C,)."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
     def weights(self, by: str) -> np.ndarray:
-        """What each class's recall counts in an accuracy, (C,); they sum to 1.
+        """The weight of each class's recall in an accuracy, (C,); they sum to 1.
 
         Raises:
             InputError: no class of the shot group has images.
@@ -37,34 +37,34 @@ class Ground(NamedTuple):
             return self.images / len(self.labels)
         members = filled if by == "balanced" else filled & shot_groups(self.train_images, self.bounds)[by]
         if not members.any():
-            raise InputError(f"--by {by}: no class of that group has images here; one of {', '.join(self.groups())} would do")
+            raise InputError(f"--by {by}: no {by}-shot class has images here; choose one of {', '.join(self.groups())}")
         return members / members.sum()
 
     def groups(self) -> list[str]:
-        """Accuracies that there are here."""
+        """The accuracies that can be computed from these images."""
         members = shot_groups(self.train_images, self.bounds)
         return [by for by in BY if by not in members or (members[by] & (self.images > 0)).any()]
 
 
 class Entrant(NamedTuple):
-    """A row of a comparison: one run, or several that differ in their seed only."""
+    """A row of a comparison: one run, or several runs that differ only in their seed."""
 
     name: str
-    seeds: Sequence[int]   # of its runs
-    hits: np.ndarray       # (S, N) of bool: is the image recognised
+    seeds: Sequence[int]   # one for each run
+    hits: np.ndarray       # (S, N) of bool, whether the image is classified correctly
 
     def recall(self, ground: Ground) -> np.ndarray:
-        """Of each class and run, (S, C); NaN for a class without images."""
+        """Recall of each run and class, (S, C); NaN for a class without images."""
         sums = np.stack([np.bincount(ground.labels, weights=one, minlength=len(ground.class_names)) for one in self.hits])
         with np.errstate(invalid="ignore", divide="ignore"):
             return sums / ground.images
 
     def accuracy(self, ground: Ground, by: str) -> np.ndarray:
-        """Of each run, (S,)."""
+        """Accuracy of each run, (S,)."""
         return np.nansum(self.recall(ground) * ground.weights(by), axis=1)
 
     def interval(self, ground: Ground, by: str) -> Interval:
-        """95 %, over images, of its only run; of several, of a run that recognises what they do on average."""
+        """95 % interval over images; for several runs, that of a run with their mean recalls."""
         hits = np.nan_to_num(self.recall(ground).mean(axis=0)) * ground.images
         if by == "top1":
             return Interval(*wilson(np.float64(hits.sum() / len(ground.labels)), np.float64(len(ground.labels))).tolist())
@@ -73,13 +73,13 @@ class Entrant(NamedTuple):
 
 
 class PairedDifference(NamedTuple):
-    """How much better an entrant is than the first one.
+    """The difference in accuracy between an entrant and the first one (the baseline).
 
     Attributes:
-        over_images: 95 % interval of what other images of the same kind would give.
-        over_seeds: 95 % interval of what other seeds would give; None where fewer than two seeds are in both.
-        p: probability of so large a difference where there is none; of the two, the larger one.
-        corrected: after Holm's correction for the number of comparisons.
+        over_images: 95 % interval over images: the range to expect on other images of the same kind.
+        over_seeds: 95 % interval over seeds: the range to expect with other seeds; None with fewer than two common seeds.
+        p: p-value, the larger one of the tests over images and over seeds.
+        corrected: p after Holm's correction for the number of comparisons.
     """
 
     value: float
@@ -94,7 +94,7 @@ class PairedDifference(NamedTuple):
         return self.corrected < LEVEL
 
     def verdict(self, name: str, baseline: str) -> str:
-        """One sentence."""
+        """The result of the comparison in one sentence."""
         if self.believed:
             better, worse = (name, baseline) if self.value > 0 else (baseline, name)
             over = self.over_images if self.over_seeds is None else self.over_seeds
@@ -105,12 +105,12 @@ class PairedDifference(NamedTuple):
         if self.over_images.too_wide:
             return f"{name} and {baseline}: too few images to compare"
         if self.over_seeds is not None and not (self.over_images.low <= 0 <= self.over_images.high):
-            return f"{name} and {baseline}: these images tell them apart, {self.common_seeds} seeds do not"
+            return f"{name} and {baseline}: they differ on these images, but not significantly over {self.common_seeds} seeds"
         return f"{name} and {baseline}: these images cannot tell them apart"
 
 
 def compare(baseline: Entrant, others: Sequence[Entrant], ground: Ground, by: str) -> list[PairedDifference]:
-    """Of each of the others to the baseline, paired: the same images, and the same seeds.
+    """The differences of the others to the baseline, paired by image and by seed, with Holm's correction.
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
     """
@@ -133,12 +133,12 @@ def difference(baseline: Entrant, other: Entrant, ground: Ground, by: str) -> Pa
 
 
 def resample(gains: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
-    """Σ w_c mean(gain of class c), and what it is on other images of the same classes, (RESAMPLES,).
+    """Σ w_c mean(gain of class c), and bootstrap samples of it, (RESAMPLES,).
 
-    A bootstrap within each class, which draws n_c − 1 of its n_c images, since n_c would be too few where classes are small
-    (Rao and Wu, Resampling inference with complex survey data, JASA 83 (1988)), and among them one that stands for all classes
-    together, or a class with two images that agree would be taken for certain. tests/report/test_comparison.py measures how
-    often the interval holds.
+    The bootstrap resamples within each class. It draws n_c − 1 of n_c images, since drawing n_c underestimates the variance of
+    small classes (Rao and Wu, Resampling inference with complex survey data, JASA 83 (1988)). One additional pseudo-image with
+    the distribution of all classes is added to each class; without it, a class with two images that agree would have no variance.
+    tests/report/test_comparison.py measures the coverage of the interval.
     """
     rng, classes = np.random.default_rng(SEED), np.flatnonzero(weights > 0)
     kinds, kind = np.unique(gains, return_inverse=True)
@@ -159,14 +159,14 @@ def resample(gains: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tupl
 
 
 def two_sided(draws: np.ndarray) -> float:
-    """Twice the share of the draws on the other side of zero; 1 where nothing differs."""
+    """The two-sided p-value of bootstrap samples: twice the share on the other side of zero; 1 if nothing differs."""
     beyond = min((draws <= 0).sum(), (draws >= 0).sum())
     return min(1.0, 2 * (float(beyond) + 1) / (len(draws) + 1))
 
 
 def paired_t(gains: np.ndarray) -> tuple[Interval, float]:
-    """95 % interval of the mean, and p, by Student's t with one degree of freedom less than there are seeds."""
-    from scipy import stats  # not needed to train
+    """95 % interval of the mean, and p-value, by Student's t-test with S − 1 degrees of freedom for S seeds."""
+    from scipy import stats  # imported here, since training does not need it
     mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
     if error == 0:
         return Interval(mean, mean), 1.0 if mean == 0 else 0.0
@@ -175,7 +175,7 @@ def paired_t(gains: np.ndarray) -> tuple[Interval, float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Corrected in their order: the smallest times k, the next times k − 1, …, never smaller than one before, at most 1."""
+    """Holm's correction: the smallest p times k, the next times k − 1, …, each at least as large as the one before, at most 1."""
     corrected, highest = [0.0] * len(p), 0.0
     for place, number in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         highest = max(highest, min(1.0, (len(p) - place) * p[number]))

@@ -1,4 +1,4 @@
-"""A comparison as text, as tables, as figures and as a page."""
+"""Writes a comparison as text, tables, figures and a page."""
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from lib.utils.text import count, csv_text, pad, printable, width, without_surro
 TITLES = {"balanced": "balanced accuracy", "top1": "Top-1 accuracy", "many": "many-shot accuracy",
           "medium": "medium-shot accuracy", "few": "few-shot accuracy"}
 COLORS = (GREY, BLUE, ORANGE, GREEN, PURPLE, RED, "black", "#56B4E9", "#F0E442", "#8C510A")
-BLOCKS = 50   # of neighbouring classes, where there are too many to be named
+BLOCKS = 50   # number of blocks of neighbouring classes, if there are too many classes to name each
 
 
 class EntrantRow(NamedTuple):
@@ -25,9 +25,9 @@ class EntrantRow(NamedTuple):
 
     name: str
     seeds: int
-    accuracies: dict[str, np.ndarray]    # by name of the accuracy, of each seed
+    accuracies: dict[str, np.ndarray]    # name of the accuracy to its values, one for each seed
     intervals: dict[str, Interval]       # over images
-    difference: PairedDifference | None        # to the first row; None for itself
+    difference: PairedDifference | None        # to the first row; None in the first row
 
 
 class Comparison(NamedTuple):
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         recall: of each class and row, (R, C), mean over seeds; NaN for a class without images.
-        remarks: what readers must know, a sentence each.
+        remarks: sentences that explain the numbers.
     """
 
     by: str
@@ -51,7 +51,7 @@ class Comparison(NamedTuple):
 
 
 def make_comparison(entrants: Sequence[Entrant], ground: Ground, by: str, remarks: Sequence[str] = ()) -> Comparison:
-    """Raises InputError where there is no such accuracy here."""
+    """Compares the entrants with the first one. Raises InputError if the accuracy ``by`` cannot be computed from these images."""
     differences = [None, *compare(entrants[0], entrants[1:], ground, by)]
     rows = [EntrantRow(printable(one.name, LONGEST_NAME), len(one.seeds),
                        {name: one.accuracy(ground, name) for name in ground.groups()},
@@ -62,22 +62,22 @@ def make_comparison(entrants: Sequence[Entrant], ground: Ground, by: str, remark
 
 
 def explain(rows: Sequence[EntrantRow]) -> list[str]:
-    """What the numbers mean."""
-    lines = [f"Intervals hold 95 %. Over images: what other images of the same kind would give (a paired bootstrap within each "
-             f"class, {RESAMPLES:,} resamples)."]
+    """Sentences that explain the numbers."""
+    lines = [f"All intervals are 95 % intervals. Over images: the range to expect on other images of the same kind (paired "
+             f"bootstrap within each class, {RESAMPLES:,} resamples)."]
     if any(row.difference is not None and row.difference.over_seeds is not None for row in rows):
-        lines.append("Over seeds: what other seeds would give (Student's t of the differences of runs with the same seed).")
+        lines.append("Over seeds: the range to expect with other seeds (Student's t, over pairs of runs with the same seed).")
     if any(row.seeds > 1 for row in rows):
         lines.append("±: standard deviation over seeds.")
     if any(row.seeds == 1 for row in rows):
-        lines.append("What another seed would give is unknown for a single one, and seeds alone often differ by a point or more.")
+        lines.append("A single seed does not show how much results vary between seeds, which is often a point or more.")
     if len(rows) > 2:
         lines.append(f"p is corrected for {len(rows) - 1} comparisons (Holm); intervals are not.")
     return lines
 
 
 def spread(values: np.ndarray) -> str:
-    """Per cent, with the standard deviation of several seeds."""
+    """The mean in per cent, with the standard deviation if there are several seeds."""
     return f"{100 * values.mean():.1f}" + (f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else "")
 
 
@@ -86,7 +86,7 @@ def bounds(interval: Interval | None, sign: str = "") -> str:
 
 
 def cells(row: EntrantRow, by: str) -> list[str]:
-    """Of the main table."""
+    """A row of the main table."""
     own = [row.name, str(row.seeds), spread(row.accuracies[by]), bounds(row.intervals[by])]
     if row.difference is None:
         return [*own, "", "", "", ""]
@@ -98,7 +98,7 @@ HEADER = ("run", "seeds", "%", "95 %, images", "difference", "95 %, images", "95
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Aligned; letters of Chinese, Japanese and Korean take two columns."""
+    """Aligns columns for a terminal, in which Chinese, Japanese and Korean letters are two columns wide."""
     used = [place for place in range(len(lines[0])) if any(line[place] for line in lines[1:])]
     lines = [[line[place] for place in used] for line in lines]
     widths = [max(width(line[place]) for line in lines) for place in range(len(used))]
@@ -107,7 +107,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def text_of(shown: Comparison, most_classes: int = 20) -> str:
-    """All but the pictures; of many classes the rarest ones."""
+    """The comparison as text; if there are more classes than ``most_classes``, only the rarest."""
     ground, by = shown.ground, shown.by
     images, groups = ground.images, [name for name in ground.groups() if name != by]
     counted = ground.weights(by) > 0
@@ -132,12 +132,12 @@ def capital(text: str) -> str:
 
 
 def class_order(ground: Ground) -> list[int]:
-    """From frequent to rare."""
+    """The classes from frequent to rare."""
     return np.argsort(-ground.train_images, kind="stable").tolist()
 
 
 def csv_of(shown: Comparison) -> str:
-    """A row per run: every accuracy, and the difference in the chosen one; shares, not per cent."""
+    """CSV with a row per run: all accuracies, and the difference in the chosen one; as fractions, not per cent."""
     names = [name for name in BY if name in shown.ground.groups()]
     header = ["run", "seeds", *(f"{name}{part}" for name in names for part in ("", "_std", "_low", "_high")), "by", "difference",
               "images_low", "images_high", "seeds_low", "seeds_high", "p_holm", "verdict"]
@@ -154,7 +154,7 @@ def csv_of(shown: Comparison) -> str:
 
 
 def classes_csv_of(shown: Comparison) -> str:
-    """A row per class."""
+    """CSV with a row per class."""
     ground = shown.ground
     header = ["name", "train_images", "images", *(f"recall of {row.name}" for row in shown.rows)]
     return csv_text([header, *([ground.class_names[number], int(ground.train_images[number]), int(ground.images[number]),
@@ -162,7 +162,7 @@ def classes_csv_of(shown: Comparison) -> str:
 
 
 def cell(value: float | None) -> float | str:
-    """A number, since text that begins with a minus is written as no formula."""
+    """A number, rounded, or an empty cell; as a text, a negative number would get a quote in front (``safe_cell``)."""
     return "" if value is None or np.isnan(value) else round(float(value), 6)
 
 
@@ -185,13 +185,13 @@ def differences_figure(shown: Comparison) -> Figure:
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel(f"points of {TITLES[shown.by]} more than {plain_text(shown.rows[0].name)} (filled: can be told apart)")
+    axes.set_xlabel(f"difference in {TITLES[shown.by]} to {plain_text(shown.rows[0].name)}, in points (filled: significant)")
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return figure
 
 
 def recall_figure(shown: Comparison) -> Figure:
-    """Recall of each class side by side, from frequent to rare; of many classes, means of neighbours."""
+    """Recall of each class side by side, from frequent to rare; if there are many classes, means of neighbouring ones."""
     ground, order = shown.ground, class_order(shown.ground)
     names = [ground.class_names[number] for number in order]
     figure = Figure(figsize=(9.5, 4.6 + room_for(names)), layout="constrained")
@@ -211,11 +211,11 @@ def recall_figure(shown: Comparison) -> Figure:
     if len(order) <= NAMED_CLASSES:
         labels = [f"{plain_text(name)} ({ground.images[number]:,})" for name, number in zip(names, order)]
         axes.set_xticks(range(len(order)), labels, rotation=90)
-        axes.set_xlabel("class (images here), from frequent to rare in training")
+        axes.set_xlabel("class (compared images), from frequent to rare in training")
         for place in np.flatnonzero(np.isnan(recall[0])).tolist():
             axes.text(place, 2, "no images", rotation=90, ha="center", va="bottom", fontsize=8, color=GREY)
     else:
-        axes.set_xlabel(f"classes, from frequent to rare in training (means of {len(order) / BLOCKS:.0f} neighbours)")
+        axes.set_xlabel(f"classes, from frequent to rare in training (means of {len(order) / BLOCKS:.0f} neighbouring classes)")
     axes.set_ylim(0, 102)
     axes.set_ylabel("recall (%)")
     axes.grid(axis="y", alpha=0.3)
@@ -224,7 +224,7 @@ def recall_figure(shown: Comparison) -> Figure:
 
 
 def page_of(shown: Comparison, figures: Mapping[str, bytes], title: str) -> str:
-    """One file that shows the comparison without a network; names are text in it."""
+    """The comparison as a page of one file, which needs no internet access; names are escaped."""
     style, script = (read(name) for name in ("style.css", "script.js"))
     ground = shown.ground
     text = template("comparison.html").render(

@@ -1,4 +1,4 @@
-"""Figures of a training. Each function returns a matplotlib Figure; nothing global is touched."""
+"""Figures of a training. Each function returns a matplotlib Figure and changes no global state."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +27,7 @@ def class_counts_figure(class_counts: Tensor, class_names: Sequence[str], bounds
         axes.set_xticks(range(len(order)), names, rotation=90 if max(map(len, names)) > 4 else 0)
     else:
         for name, color in SHOT_COLORS.items():
-            members = np.flatnonzero(groups == name)   # side by side, since they are sorted
+            members = np.flatnonzero(groups == name)   # consecutive, since the classes are sorted
             if len(members):
                 axes.stairs(heights[members], np.arange(members[0], members[-1] + 2), baseline=0.5, fill=True, color=color)
     axes.set_yscale("log")
@@ -43,18 +43,18 @@ def class_counts_figure(class_counts: Tensor, class_names: Sequence[str], bounds
 
 
 def training_curves(history: Sequence[dict[str, Any]], marks: dict[str, int], best_by: str = "accuracy") -> Figure:
-    """Loss, accuracy and rate by epoch.
+    """Loss, accuracy and learning rate by epoch.
 
     Args:
-        history: entries of history.jsonl; what an epoch did not measure is absent.
-        marks: text and epoch of moments to point out.
-        best_by: TEST.BEST_BY, whose best epoch is marked.
+        history: entries of history.jsonl; values that were not measured in an epoch are missing.
+        marks: {text: epoch} of epochs to mark with a line.
+        best_by: TEST.BEST_BY; the best epoch by this metric is marked.
     """
     figure = Figure(figsize=(9, 9), layout="constrained")
     loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 4, 2])
     curve(loss, history, "train_loss", "training", GREY)
     curve(loss, history, "valid_loss", "validation (plain cross-entropy)", GREEN, linewidth=2)
-    loss.set_yscale("log")   # the first epochs at a high rate would hide all others
+    loss.set_yscale("log")   # the high loss of the first epochs would hide all others
     loss.set_ylabel("loss (nats)")
     curve(accuracy, history, "train_accuracy", "training", GREY, percent=True)
     curve(accuracy, history, "valid_accuracy", "validation", GREEN, percent=True, linewidth=2)
@@ -91,7 +91,7 @@ def curve(axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, c
 
 
 def band(axes: Axes, history: Sequence[dict[str, Any]], key: str, color: str) -> None:
-    """The band of an interval, for the epochs that have one."""
+    """Draws an interval as a band, for the epochs that have one."""
     points = [(entry["epoch"], *entry[key]) for entry in history if entry.get(key) is not None]
     if points:
         epochs, low, high = np.array(points).T

@@ -1,6 +1,7 @@
-"""Fonts for names in any script: matplotlib's own has Latin, Greek, Cyrillic and some more, others are found when needed.
+"""Fonts for names in any script. matplotlib's default font has Latin, Greek, Cyrillic and some others; further fonts are found
+when needed.
 
-matplotlib takes each character from the first family of a text that has it (since 3.6).
+Since version 3.6, matplotlib takes each character from the first font family of a text that has it.
 """
 import logging
 import unicodedata
@@ -18,15 +19,15 @@ from matplotlib.text import Text
 
 log = logging.getLogger(__name__)
 
-REGULAR = ("Regular", "Book", "Normal", "Roman", "Medium")   # styles, before bold, slanted and thin ones
-EMPTY = ("lastresort", "adobeblank")   # families that have every character, and a box or nothing for it
-DRAWN_BY_NOTHING = ("Cc", "Zl", "Zp")  # categories of Unicode
-NAMED = 5                              # characters of a warning, of different scripts
-TOLD: set[str] = set()                 # characters that this process has warned of
+REGULAR = ("Regular", "Book", "Normal", "Roman", "Medium")   # styles that are preferred to bold, slanted and thin ones
+EMPTY = ("lastresort", "adobeblank")   # families that draw every character as a box, or not at all
+DRAWN_BY_NOTHING = ("Cc", "Zl", "Zp")  # Unicode categories of invisible characters
+NAMED = 5                              # number of characters in a warning, of different scripts
+TOLD: set[str] = set()                 # characters for which this process has already warned
 
 
 class Font(NamedTuple):
-    """An installed file, and those of the characters in question that it has."""
+    """An installed font file, and which of the wanted characters it has."""
 
     characters: frozenset[str]
     family: str
@@ -35,7 +36,7 @@ class Font(NamedTuple):
 
 
 def use_fonts(figure: Figure) -> None:
-    """Lets every text of a figure take what the default font lacks from other fonts; warns once of what none has."""
+    """Adds fonts to the texts of a figure for characters that the default font lacks. Warns once if no font has a character."""
     texts = figure.findobj(Text)
     own = FontProperties().get_family()
     needed = lacking(frozenset("".join(text.get_text() for text in texts)), findfont(FontProperties()))
@@ -47,7 +48,7 @@ def use_fonts(figure: Figure) -> None:
 
 
 def lacking(characters: frozenset[str], path: str) -> frozenset[str]:
-    """Characters that a font file has no glyph for."""
+    """The characters for which a font file has no glyph."""
     font = FT2Font(path)
     return frozenset(character for character in characters if unicodedata.category(character) not in DRAWN_BY_NOTHING
                      and not font.get_char_index(ord(character)))
@@ -55,7 +56,8 @@ def lacking(characters: frozenset[str], path: str) -> frozenset[str]:
 
 @cache
 def choose(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Few families that have these characters, those with most of them first; and the characters that no font has."""
+    """A small number of families that have these characters, those with most of them first; and the characters that no font
+    has."""
     families, left, fonts = [], characters, list(having(characters))
     while left and fonts:
         best = min(fonts, key=lambda font: rank(font, left))
@@ -67,13 +69,13 @@ def choose(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]
 
 
 def rank(font: Font, wanted: frozenset[str]) -> tuple:
-    """Orders fonts: most of the characters, a plain style, no serifs, no monospace, by name."""
+    """The sort key of a font: most wanted characters first, then regular style, no serifs, not monospace, by name."""
     words = font.family.split()
     return (-len(font.characters & wanted), font.style not in REGULAR, "Serif" in words, "Mono" in words, font.family, font.path)
 
 
 def having(characters: frozenset[str]) -> Iterator[Font]:
-    """Installed fonts with some of these characters. matplotlib's own list is of the day on which it was first used."""
+    """Installed fonts with some of these characters. (matplotlib's own list is not used: it is as old as its cache.)"""
     for path in sorted(findSystemFonts()):
         try:
             font = FT2Font(path)
@@ -82,11 +84,11 @@ def having(characters: frozenset[str]) -> Iterator[Font]:
                 if found:
                     yield Font(found, font.family_name, font.style_name, path)
         except (OSError, RuntimeError, ValueError) as error:
-            log.info("%s: no font that can be read (%s)", path, error)
+            log.info("%s: cannot be read as a font (%s)", path, error)
 
 
 def resolve(font: Font) -> str:
-    """The file that matplotlib takes for the font's family, which it is told of where it does not know it."""
+    """The file that matplotlib uses for the font's family; the font is added to matplotlib's list if it is not in it."""
     if not any(Path(entry.fname) == Path(font.path) for entry in fontManager.ttflist):
         fontManager.addfont(font.path)
     return findfont(FontProperties(family=font.family))
@@ -99,13 +101,14 @@ def warn(characters: frozenset[str]) -> None:
         names = {character: unicodedata.name(character, "without a name") for character in new}
         first_of = {name.split()[0]: f"{character} ({name})" for character, name in reversed(names.items())}   # of each script
         shown = ", ".join(list(first_of.values())[::-1][:NAMED])
-        log.warning("figures: boxes stand for %d characters that no installed font has, such as %s; on Debian, fonts-noto-cjk "
-                    "has Chinese, Japanese and Korean, fonts-noto-core most other scripts, fonts-symbola emoji", len(new), shown)
+        log.warning("figures: %d characters are drawn as boxes, since no installed font has them, such as %s; on Debian, install "
+                    "fonts-noto-cjk for Chinese, Japanese and Korean, fonts-noto-core for most other scripts, fonts-symbola for "
+                    "emoji", len(new), shown)
 
 
 @contextmanager
 def silent_boxes() -> Iterator[None]:
-    """Keeps matplotlib from a warning for each box, each script that it cannot shape, and each font without bold letters."""
+    """Suppresses matplotlib's warnings about missing glyphs, scripts that it cannot shape, and fonts without bold letters."""
     fonts = logging.getLogger("matplotlib.font_manager")
     level = fonts.level
     fonts.setLevel(logging.ERROR)

@@ -1,6 +1,6 @@
-"""From predictions to the numbers of long-tailed recognition."""
+"""The metrics of long-tailed recognition, computed from predictions."""
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,9 +17,9 @@ LEAST_RECALL = 1e-5   # in the harmonic mean, as in the code of LIFT (Shi et al.
 
 
 class Criterion(NamedTuple):
-    """A number by which epochs, or values of tau, are compared; higher is better."""
+    """A metric by which epochs, or values of tau, are compared; higher is better."""
 
-    key: str     # of history.jsonl
+    key: str     # in history.jsonl
     title: str
 
 
@@ -28,17 +28,17 @@ BEST_BY = {"accuracy": Criterion("valid_accuracy", "Top1"), "balanced": Criterio
 
 
 class ShotBounds(NamedTuple):
-    """Training images by which classes are grouped; the defaults are those of Liu et al., Large-Scale Long-Tailed Recognition in
-    an Open World, CVPR 2019, arXiv:1904.05160."""
+    """Numbers of training images that separate the shot groups; the defaults are those of Liu et al., Large-Scale Long-Tailed
+    Recognition in an Open World, CVPR 2019, arXiv:1904.05160."""
 
-    many: int = 100   # many-shot: more than that
-    few: int = 20     # few-shot: fewer than that; medium-shot: all between
+    many: int = 100   # many-shot classes have more
+    few: int = 20     # few-shot classes have fewer; the others are medium-shot
 
     def group(self, images: int) -> str:
         return "many" if images > self.many else "few" if images < self.few else "medium"
 
     def words(self, group: str) -> str:
-        """Numbers of training images."""
+        """The range of training images of a group, in words."""
         return {"many": f"more than {self.many:,}", "medium": f"{self.few:,} to {self.many:,}",
                 "few": f"fewer than {self.few:,}"}[group]
 
@@ -48,13 +48,13 @@ USUAL = ShotBounds()
 
 @dataclass(frozen=True)
 class Metrics:
-    """All numbers of one validation. Accuracies are fractions; NaN where a class has no images (recall) or predictions."""
+    """All metrics of one validation, as fractions. Recall is NaN for a class without images, precision without predictions."""
 
-    top: dict[int, float]                # k to accuracy, k no larger than the number of classes
+    top: dict[int, float]                # {k: top-k accuracy}, for k up to the number of classes
     shots: dict[str, float]              # many, medium, few: mean recall over the group's classes; an empty group is absent
     shot_sizes: dict[str, int]           # classes in each group
     shot_bounds: ShotBounds
-    hits: np.ndarray                     # (C,), validation images whose class is recognised
+    hits: np.ndarray                     # (C,), correctly classified validation images
     recall: np.ndarray                   # (C,)
     precision: np.ndarray                # (C,)
     f1: np.ndarray                       # (C,)
@@ -83,7 +83,7 @@ class Metrics:
         return shot_groups(self.train_images, self.shot_bounds)[group] & (self.valid_images > 0)
 
     def interval(self, group: str | None = None) -> Interval:
-        """Of balanced accuracy, or of the accuracy of a shot group."""
+        """The 95 % interval of balanced accuracy, or of the accuracy of a shot group."""
         chosen = slice(None) if group is None else self.members(group)
         return mean_interval(self.hits[chosen], self.valid_images[chosen])
 
@@ -93,7 +93,7 @@ class Metrics:
 
     @property
     def recall_intervals(self) -> np.ndarray:
-        """(C, 2), NaN for a class without images."""
+        """The 95 % intervals of the recalls, (C, 2); NaN for a class without images."""
         return recall_intervals(self.hits, self.valid_images)
 
     @property
@@ -102,13 +102,13 @@ class Metrics:
 
     @property
     def geometric_mean(self) -> float:
-        """(Π recall_c) ** (1 / C); zero as soon as one class is never recognised."""
+        """Geometric mean of the recalls, (Π recall_c) ** (1 / C); zero if the recall of any class is zero."""
         recall = self.recall[~np.isnan(self.recall)]
         return 0.0 if (recall == 0).any() else float(np.exp(np.log(recall).mean()))
 
     @property
     def harmonic_mean(self) -> float:
-        """C / Σ 1 / recall_c, with recalls of 10⁻⁵ at least, so that a class that is never recognised counts."""
+        """Harmonic mean of the recalls, C / Σ 1 / recall_c; recalls below 10⁻⁵ count as 10⁻⁵, to avoid a division by zero."""
         recall = self.recall[~np.isnan(self.recall)]
         return float(len(recall) / (1 / np.maximum(recall, LEAST_RECALL)).sum())
 
@@ -117,17 +117,21 @@ class Metrics:
         return int(np.nanargmin(self.recall))
 
     def score(self, best_by: str) -> float:
-        """What TEST.BEST_BY compares."""
+        """The metric that TEST.BEST_BY names."""
         return {"accuracy": self.top1, "balanced": self.balanced_accuracy, "macro_f1": self.macro_f1}[best_by]
 
+    def outline(self) -> dict[str, float]:
+        """Top-1 and balanced accuracy, the shot groups, and the calibration error."""
+        return {"top1": self.top1, "balanced_accuracy": self.balanced_accuracy, **self.shots, "ece": self.ece}
+
     def history_entry(self) -> dict[str, Any]:
-        """What history.jsonl keeps; a loss that is not finite is None."""
+        """The entries for history.jsonl; a loss that is not finite becomes None."""
         scores = {criterion.key: self.score(name) for name, criterion in BEST_BY.items()}
         return {"valid_loss": finite_or_none(self.nll), **scores, **self.shots, "balanced_interval": list(self.interval()),
                 "recall": nan_to_none(self.recall)}
 
     def to_dict(self) -> dict[str, Any]:
-        """For metrics.json: numbers only, None for NaN. Intervals are pairs of bounds."""
+        """The content of metrics.json; NaN becomes None, intervals are pairs of bounds."""
         groups = {name: self.interval(name) for name in self.shots}
         return {
             **{f"top{k}": value for k, value in self.top.items()}, **self.shots,
@@ -149,20 +153,22 @@ class Metrics:
 
 
 class Evaluated(NamedTuple):
-    """A network on a set of images.
+    """The result of evaluating a network on a set of images.
 
     Attributes:
-        unreadable: what is wrong with images in whose place another of their class was evaluated, by their number.
+        unreadable: {index: error} of images that cannot be read; another image of the same class was evaluated instead.
+        experts: the metrics of each expert alone, if there are several (NETWORK.EXPERTS.NUM).
     """
 
     predictions: Predictions
     metrics: Metrics
     images: ImageSet
     unreadable: Mapping[int, str] = {}
+    experts: Sequence[Metrics] = ()
 
 
 def shot_groups(class_counts: np.ndarray, bounds: ShotBounds) -> dict[str, np.ndarray]:
-    """Which classes are in each group, (C,) of bool."""
+    """The classes of each shot group, as masks, (C,) of bool."""
     many, few = class_counts > bounds.many, class_counts < bounds.few
     return {"many": many, "medium": ~many & ~few, "few": few}
 
@@ -190,7 +196,7 @@ def measure(predictions: Predictions, class_counts: Tensor, bounds: ShotBounds =
 
 
 def finite_or_none(value: float) -> float | None:
-    """JSON has neither NaN nor infinity."""
+    """None if the value is NaN or infinite, which JSON cannot represent."""
     return value if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Which mistakes a report shows as pictures, and the contact sheet of them."""
+"""The mistakes that a report shows as pictures, and their contact sheet."""
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ from lib.report.predictions import Predictions
 from lib.report.style import BLUE, GREY, RED, fit_text
 from lib.utils.text import count
 
-CONFIDENT = 24              # mistakes, the most confident ones
-RARE_CLASSES, EACH = 12, 6  # that are shown, and pictures of each
-COLUMNS = 8                 # of the sheet; a class's name takes two of them
+CONFIDENT = 24              # number of most confident mistakes that are shown
+RARE_CLASSES, EACH = 12, 6  # number of rare classes that are shown, and of pictures for each
+COLUMNS = 8                 # of the sheet; in the rows of rare classes, text takes the first two
 CELL, CAPTION = 1.4, 0.4   # inches: side of a cell, height of the text below it
-TITLE, GAP = 0.45, 0.1     # inches: a heading, and the room around a picture
-LETTERS = 20                # that a cell has room for
+TITLE, GAP = 0.45, 0.1     # inches: height of a heading, and margin around a picture
+LETTERS = 20                # per line in a cell
 
 
 class Mistake(NamedTuple):
-    """An image that was taken for another class."""
+    """An image that is predicted as another class."""
 
     index: int  # type: ignore[assignment]  # tuple.index, which nobody calls
     label: int
@@ -31,25 +31,25 @@ class Mistake(NamedTuple):
 
 
 class RareClass(NamedTuple):
-    """What the images of a rare class were taken for."""
+    """The mistakes of a rare class."""
 
     label: int
     hits: int
-    images: int                          # for validation
-    mistakes: list[Mistake]              # some of them, the most confident ones
-    taken_for: list[tuple[int, int]]     # other class, and how many images of this one were taken for it
-    taken_from: list[tuple[int, int]]    # other class, and how many of its images were taken for this one
+    images: int                          # validation images
+    mistakes: list[Mistake]              # its most confident mistakes
+    taken_for: list[tuple[int, int]]     # other class, and how many images of this class are predicted as it
+    taken_from: list[tuple[int, int]]    # other class, and how many of its images are predicted as this class
 
 
 class Mistakes(NamedTuple):
-    """What is shown, and of how many."""
+    """The mistakes that are shown, and the totals."""
 
     confident: list[Mistake]
-    total: int                # mistakes
+    total: int                # number of all mistakes
     images: int
     rare: list[RareClass]     # the rarest first
-    rare_total: int           # rare classes of which images were mistaken
-    rare_kind: str            # which classes these are, in words
+    rare_total: int           # number of all rare classes with mistakes
+    rare_kind: str            # a text that says which classes are called rare
 
     def indices(self) -> list[int]:
         shown = [*self.confident, *(mistake for rare in self.rare for mistake in rare.mistakes)]
@@ -60,7 +60,7 @@ def find_mistakes(predictions: Predictions, metrics: Metrics, left_out: Collecti
     """The most confident mistakes, and those in rare classes: the few-shot classes, else the rarest fifth.
 
     Args:
-        left_out: images that are not shown, since another was evaluated in their place.
+        left_out: images that are not shown, since they cannot be read and another was evaluated instead.
     """
     labels, predicted = predictions.labels.numpy(), predictions.predicted.numpy()
     confidence = np.nan_to_num(predictions.confidence.numpy(), nan=0.0)
@@ -82,7 +82,7 @@ def find_mistakes(predictions: Predictions, metrics: Metrics, left_out: Collecti
 
 
 def rare_classes(metrics: Metrics) -> tuple[np.ndarray, str]:
-    """Classes with validation images, the rarest first, and what they are."""
+    """The rare classes that have validation images, the rarest first, and a text that describes them."""
     order = np.argsort(metrics.train_images, kind="stable")
     order = order[metrics.valid_images[order] > 0]
     few = metrics.train_images[order] < metrics.shot_bounds.few
@@ -92,7 +92,7 @@ def rare_classes(metrics: Metrics) -> tuple[np.ndarray, str]:
 
 
 def tally(classes: np.ndarray) -> list[tuple[int, int]]:
-    """Each class with its number, the most frequent first."""
+    """Each class with its number of occurrences, the most frequent first."""
     values, numbers = np.unique(classes, return_counts=True)
     order = np.argsort(-numbers, kind="stable")
     return list(zip(values[order].tolist(), numbers[order].tolist()))
@@ -116,8 +116,8 @@ def mistakes_figure(mistakes: Mistakes, pictures: Mapping[int, Image.Image], cla
              [(name, BLUE), (taken_for(mistake, class_names), RED)])
     top = TITLE + rows * (CELL + CAPTION)
     part = f"{len(mistakes.rare)} of {mistakes.rare_total:,} " if len(mistakes.rare) < mistakes.rare_total else ""
-    heading(axes, top, f"Rare classes: {part}{mistakes.rare_kind} of which images were taken for others" if mistakes.rare else
-            f"Rare classes: no image of the {mistakes.rare_kind} was taken for another")
+    heading(axes, top, f"Rare classes: {part}{mistakes.rare_kind} with mistakes" if mistakes.rare else
+            f"Rare classes: no mistake in the {mistakes.rare_kind}")
     for row, rare in enumerate(mistakes.rare):
         y = top + TITLE + row * (CELL + CAPTION)
         axes.text(GAP, y + GAP, fit_text(class_names[rare.label], 2 * LETTERS - 6), va="top", fontsize=9, weight="bold")
@@ -137,17 +137,18 @@ def heading(axes: Axes, y: float, text: str) -> None:
 
 def describe_rare(rare: RareClass, class_names: Sequence[str], train_images: np.ndarray) -> str:
     lines = [count(int(train_images[rare.label]), "training image"),
-             f"{rare.hits} of {count(rare.images, 'validation image')} right", "taken for:"]
+             f"{rare.hits} of {count(rare.images, 'validation image')} correct", "predicted as:"]
     lines += [f"    {fit_text(class_names[other], 2 * LETTERS - 12)}  {number} ×" for other, number in rare.taken_for[:3]]
     left_out = len(rare.taken_for) - 3
     return "\n".join([*lines, f"    and {count(left_out, 'other class', 'other classes')}" * (left_out > 0)]).rstrip()
 
 
 def draw(axes: Axes, place: tuple[float, float], picture: Image.Image | None, captions: Sequence[tuple[str, str]]) -> None:
-    """A picture on grey, whole and with its proportions, and lines of text in their colours below it.
+    """Draws a whole picture, with its aspect ratio, on a grey square, and coloured lines of text below it.
 
     Args:
-        place: left and top.
+        place: left and top, in inches.
+        captions: pairs of text and colour.
     """
     left, top = place
     side = CELL - 2 * GAP

@@ -1,4 +1,4 @@
-"""report.html: one file that shows a validation in a browser, without a network."""
+"""report.html: a page of one file that shows a validation in a browser and needs no internet access."""
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,25 +16,26 @@ from lib.report.metrics import Evaluated, Metrics
 from lib.report.mistakes import Mistake, Mistakes
 from lib.report.pictures import data_uri, is_small, png_uri
 from lib.report.predictions import Predictions
+from lib.report.tables import expert_rows
 from lib.utils.text import count, printable, without_surrogates
 
 FOLDER = Path(__file__).parent / "page_files"
-CONFUSIONS = 12   # pairs of classes that are listed
-NAMED = 10        # classes without images that are named
+CONFUSIONS = 12   # number of pairs of classes in the list
+NAMED = 10        # number of classes without images in the list
 
 
 class Background(NamedTuple):
-    """The texts and figures of a page beside its numbers.
+    """The content of a page besides the numbers of the validation.
 
     Attributes:
         title: name of the run.
         subject: what was validated.
-        figures: of the training, where there are any; the page has them too.
-        history: of the run, a line of history.jsonl per epoch.
-        settings: full key to (value, default).
-        environment: what was recorded when the training started.
-        commands: what can be done next, and the command that does it.
-        data: what a look at the data found, as in data.json; None where there was none.
+        figures: figures of the training, if there are any.
+        history: the lines of history.jsonl, one per epoch.
+        settings: {full key: (value, default)}.
+        environment: environment of the training, as recorded at its start.
+        commands: pairs of a next step and its command.
+        data: content of data.json (warnings about the data set); None if there is none.
     """
 
     title: str
@@ -51,7 +52,7 @@ class Shown(NamedTuple):
     """The figures, mistakes and bins that a report shows.
 
     Attributes:
-        figures: name to the content of a PNG.
+        figures: {name: content of a PNG file}.
     """
 
     figures: Mapping[str, bytes]
@@ -72,13 +73,13 @@ class ClassRow(NamedTuple):
     interval: Interval
     precision: float | None
     f1: float | None
-    taken_for: str           # what its images are taken for most often
-    taken_images: int
+    taken_for: str           # the other class that its images are predicted as most often
+    taken_images: int        # how many images these are
 
 
 def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], background: Background) -> str:
     """The page as HTML; names are escaped."""
-    predictions, metrics, images, unreadable = evaluated
+    predictions, metrics, images, unreadable, experts = evaluated
     names = [printable(name) for name in images.class_names]
     style, script = (read(name) for name in ("style.css", "script.js"))
     changed, unchanged = split_settings(background.settings)
@@ -88,6 +89,7 @@ def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], back
         groups=[group_row(metrics, name) for name in metrics.shots],
         classes=class_rows(metrics, predictions, names), confusions=frequent_confusions(predictions, names),
         empty=[names[number] for number in np.flatnonzero(metrics.valid_images == 0)], unreadable=len(unreadable),
+        experts=expert_rows(metrics, experts) if experts else [],
         mistakes=shown.mistakes, picture=lambda mistake: picture(mistake, shown.pictures), path=lambda index: images.path(index),
         figures={name: png_uri(data) for name, data in shown.figures.items()}, calibration=judge_confidence(shown.bins),
         changed=changed, unchanged=unchanged, facts=flat(background.environment))
@@ -95,7 +97,7 @@ def page_html(evaluated: Evaluated, shown: Shown, about: Mapping[str, Any], back
 
 
 def template(name: str) -> jinja2.Template:
-    """A page's, which escapes all text, and fails at a name that is not there."""
+    """The jinja template of a page. It escapes all text, and raises an error for a name that is not defined."""
     made = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"percent": percent, "printable": printable, "number": lambda value: f"{value:,}"}
@@ -104,7 +106,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def sha256(script: str) -> str:
-    """By which the page's Content Security Policy knows its only script."""
+    """The hash that allows the page's only script in its Content Security Policy."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -120,7 +122,7 @@ class GroupRow(NamedTuple):
     """A shot group in the summary."""
 
     name: str
-    images: str              # for training, per class, in words
+    images: str              # range of training images per class, in words
     classes: int
     valid_images: int
     accuracy: float
@@ -134,7 +136,7 @@ def group_row(metrics: Metrics, name: str) -> GroupRow:
 
 
 def class_rows(metrics: Metrics, predictions: Predictions, names: Sequence[str]) -> list[ClassRow]:
-    """From frequent to rare."""
+    """The rows of the table of classes, from frequent to rare."""
     taken = most_taken_for(predictions, len(names))
     order = np.argsort(-metrics.train_images, kind="stable").tolist()
     bounds = metrics.recall_intervals
@@ -151,7 +153,8 @@ def class_rows(metrics: Metrics, predictions: Predictions, names: Sequence[str])
 
 
 def pairs(predictions: Predictions, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True class, predicted class and number of the mistakes, the most frequent first; (M,) each, never C²."""
+    """True class, predicted class and number of images for each kind of mistake, the most frequent first; (M,) each. A (C, C)
+    matrix is never made."""
     labels, predicted = predictions.labels.numpy(), predictions.predicted.numpy()
     wrong = labels != predicted
     codes, numbers = np.unique(labels[wrong] * num_classes + predicted[wrong], return_counts=True)
@@ -160,7 +163,7 @@ def pairs(predictions: Predictions, num_classes: int) -> tuple[np.ndarray, np.nd
 
 
 def most_taken_for(predictions: Predictions, num_classes: int) -> dict[int, tuple[int, int]]:
-    """Class to the other class that its images are taken for most often, and how many of them are."""
+    """{class: (other class that its images are predicted as most often, number of these images)}."""
     found: dict[int, tuple[int, int]] = {}
     for label, other, number in zip(*(column.tolist() for column in pairs(predictions, num_classes))):
         found.setdefault(label, (other, number))
@@ -175,20 +178,20 @@ def frequent_confusions(predictions: Predictions, names: Sequence[str]) -> list[
 
 
 def picture(mistake: Mistake, pictures: Mapping[int, Image.Image]) -> tuple[str, bool] | None:
-    """The source of an image, and whether its pixels are to be seen as squares; None where it cannot be read."""
+    """The source of an image, and whether its pixels are shown as squares; None if it cannot be read."""
     found = pictures.get(mistake.index)
     return None if found is None else (data_uri(found), is_small(found))
 
 
 def split_settings(settings: Mapping[str, tuple[Any, Any]]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Keys with another value than the default, and the others."""
+    """The settings that differ from the default, and those that do not."""
     texts = {key: (repr(value), repr(default)) for key, (value, default) in settings.items()}
     return ([(key, value, default) for key, (value, default) in texts.items() if value != default],
             [(key, value) for key, (value, default) in texts.items() if value == default])
 
 
 def flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Entries of an environment, those of sections one by one; what is not known is left out."""
+    """The entries of an environment as pairs of key and text, with sections flattened; unknown values (None) are left out."""
     rows = []
     for key, value in values.items():
         inner = value.items() if isinstance(value, Mapping) else [("", value)]

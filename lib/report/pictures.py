@@ -1,4 +1,4 @@
-"""Small copies of images, as figures and pages show them."""
+"""Thumbnails of images, for figures and pages."""
 import base64
 import io
 import logging
@@ -14,13 +14,13 @@ from lib.utils.threads import map_ranges
 
 log = logging.getLogger(__name__)
 
-SIDE = 320        # pixels of the longer side of a copy
-PIXELS = 64       # images up to this side keep all their pixels, and are stored without loss
-QUALITY = 85      # of JPEG, for larger ones
+SIDE = 320        # longer side of a thumbnail, in pixels
+PIXELS = 64       # images up to this side are stored as PNG, without loss
+QUALITY = 85      # of JPEG, for larger images
 
 
 def thumbnails(images: ImageSet, indices: Sequence[int]) -> dict[int, Image.Image]:
-    """Copies of some images, upright and in proportion. One that cannot be read is left out, and the log says so."""
+    """Thumbnails of some images, upright and with their aspect ratio. Images that cannot be read are left out, with a warning."""
     indices = list(dict.fromkeys(indices))
 
     def read(places: range) -> list[Image.Image | InputError]:
@@ -46,12 +46,12 @@ def thumbnail(images: ImageSet, index: int) -> Image.Image | InputError:
 
 
 def is_small(picture: Image.Image) -> bool:
-    """Whether its pixels are few enough to be shown as squares."""
+    """Whether the image is small enough to show its pixels as squares."""
     return max(picture.size) <= PIXELS
 
 
 def data_uri(picture: Image.Image) -> str:
-    """The picture as the source of an image in a page that has no other file."""
+    """The picture as a data URI, which can be embedded in a page."""
     kind, options = ("png", {"optimize": True}) if is_small(picture) else ("jpeg", {"quality": QUALITY})
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)

@@ -1,4 +1,4 @@
-"""What evaluation keeps of each image, and the confusion matrix of it."""
+"""The predictions that evaluation keeps for each image, and the confusion matrix."""
 from typing import NamedTuple
 
 import numpy as np
@@ -6,25 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TOP = 5           # classes of each image that are kept, the most probable ones
-MAX_CELLS = 100   # rows of a confusion matrix before classes share a row
+TOP = 5           # number of most probable classes that are kept for each image
+MAX_CELLS = 100   # largest number of rows of a confusion matrix; with more classes, several share a row
 
 
 class Predictions(NamedTuple):
-    """The predictions for a set of images: 72 bytes for each image, whatever the number of classes."""
+    """The predictions for a set of images: 72 bytes for each image, regardless of the number of classes."""
 
-    labels: Tensor       # int64, (N,), as the next four
+    labels: Tensor       # int64, (N,), like the next four
     predicted: Tensor    # int64, argmax of the logits
-    rank: Tensor         # int64, classes ahead of the true one: 0 where it is the predicted one
+    rank: Tensor         # int64, number of classes ahead of the true one; 0 if it is predicted correctly
     confidence: Tensor   # float32, probability of the predicted class
     nll: Tensor          # float32, −log probability of the true class
-    top: Tensor          # int32, (N, 5), the most probable classes, most probable first; −1 where there are fewer classes
-    probabilities: Tensor   # float32, (N, 5), theirs; 0 where there are fewer classes
+    top: Tensor          # int32, (N, 5), the most probable classes, most probable first; −1 if there are fewer classes
+    probabilities: Tensor   # float32, (N, 5), their probabilities; 0 if there are fewer classes
 
     @classmethod
     def empty(cls, num_images: int, device: torch.device) -> "Predictions":
-        """Room for so many images. Batch after batch is put into it, since small tensors that are kept between the large ones of
-        each batch would fragment memory, and a CPU's would grow by a batch's logits (B, C) every time."""
+        """Allocates memory for all images, into which ``put`` writes batch by batch. Keeping many small tensors instead would
+        fragment memory: on a CPU it would grow with every batch by the size of its logits (B, C)."""
         kinds = (torch.long, torch.long, torch.long, torch.float, torch.float)
         single = (torch.empty(num_images, dtype=kind, device=device) for kind in kinds)
         return cls(*single, *(torch.empty(num_images, TOP, dtype=kind, device=device) for kind in (torch.int32, torch.float)))
@@ -35,14 +35,14 @@ class Predictions(NamedTuple):
 
 
 def predictions_of(logits: Tensor, labels: Tensor) -> Predictions:
-    """(B, C) logits and (B,) labels; stays on the device. Among equal logits the lowest class comes first, as in argmax; where
-    the true class's logit is NaN, it comes last."""
+    """The predictions of a batch, from (B, C) logits and (B,) labels, on their device. Among equal logits the lowest class comes
+    first, as in argmax; a true class whose logit is NaN comes last."""
     logits = logits.float()
     log_probabilities = logits.log_softmax(dim=1)
     true = logits.gather(1, labels[:, None])
     top = top_classes(logits)
     before = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
-    behind = (logits < true) | ((logits == true) & ~before)   # itself among them, unless it is NaN
+    behind = (logits < true) | ((logits == true) & ~before)   # includes the true class, unless its logit is NaN
     rank = (~behind).sum(dim=1)
     nll = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
     probabilities = log_probabilities.gather(1, top).exp()
@@ -52,8 +52,8 @@ def predictions_of(logits: Tensor, labels: Tensor) -> Predictions:
 
 
 def top_classes(logits: Tensor) -> Tensor:
-    """The classes of the largest logits, (B, min(5, C)), since ``topk`` orders equal ones as it likes."""
-    logits = logits.clamp(min=torch.finfo(logits.dtype).min)   # a copy, in which what was taken is below all others
+    """The classes of the largest logits, (B, min(5, C)). ``topk`` is not used, since its order of equal logits is arbitrary."""
+    logits = logits.clamp(min=torch.finfo(logits.dtype).min)   # a copy without −inf, which marks the classes already taken
     places = []
     for _ in range(min(TOP, logits.shape[1])):
         places.append(logits.argmax(dim=1, keepdim=True))
@@ -62,15 +62,16 @@ def top_classes(logits: Tensor) -> Tensor:
 
 
 class Confusion(NamedTuple):
-    """A confusion matrix: true classes down and predicted ones across, ordered by training images; many classes share cells."""
+    """A confusion matrix: rows are true classes, columns predicted ones, both ordered by training images; if there are many
+    classes, several share a row."""
 
     counts: np.ndarray   # (R, R)
     order: np.ndarray    # (C,), classes from frequent to rare
-    edges: np.ndarray    # (R + 1,), positions in ``order`` where each row begins
+    edges: np.ndarray    # (R + 1,), position in ``order`` at which each row begins
 
 
 def confusion(predictions: Predictions, class_counts: Tensor, max_cells: int = MAX_CELLS) -> Confusion:
-    """The confusion matrix with at most ``max_cells`` rows: memory is O(N + C + R²), never C²."""
+    """The confusion matrix with at most ``max_cells`` rows; memory is O(N + C + R²), not O(C²)."""
     order = np.argsort(-class_counts.numpy(), kind="stable")
     rows = min(len(order), max_cells)
     edges = np.linspace(0, len(order), rows + 1).round().astype(int)

@@ -22,17 +22,18 @@ FILES = {"metrics": "metrics.json", "per_class": "per_class.csv", "predictions":
 
 
 def write_report(directory: Path, evaluated: Evaluated, about: dict[str, Any], background: Background) -> dict[str, Path]:
-    """Writes everything below ``directory``; returns what is where.
+    """Writes all files below ``directory``; returns their paths by name.
 
     Args:
-        about: what metrics.json says beside the numbers, such as the epoch and the checkpoint.
-        background: what the page says beside them.
+        about: further entries of metrics.json, such as the epoch and the checkpoint.
+        background: further content of the page.
     """
-    predictions, metrics, images, unreadable = evaluated
+    predictions, metrics, images, unreadable, experts = evaluated
     names = images.class_names
     paths = {key: directory / name for key, name in FILES.items()}
     paths["mistakes"].parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(paths["metrics"], json.dumps(about | metrics.to_dict(), indent=2) + "\n")
+    numbers = metrics.to_dict() | ({"experts": [expert.outline() for expert in experts]} if experts else {})
+    write_text_atomically(paths["metrics"], json.dumps(about | numbers, indent=2) + "\n")
     write_text_atomically(paths["per_class"], class_csv(metrics, names))
     write_text_atomically(paths["predictions"], predictions_csv(predictions, images, unreadable))
     mistakes = find_mistakes(predictions, metrics, unreadable)

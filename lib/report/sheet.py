@@ -1,4 +1,4 @@
-"""A contact sheet of pictures with what a network takes them for."""
+"""A contact sheet of pictures with their predicted classes."""
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -8,17 +8,17 @@ from torch import Tensor
 from lib.report.style import GREEN, fit_text
 
 COLUMNS = 6
-CELL = 2.2     # inches of a picture
-TEXT = 0.95    # inches of the texts of a row
+CELL = 2.2     # side of a picture, in inches
+TEXT = 0.95    # height of the texts of a row, in inches
 MARGIN = 0.15
-NAMED = 3      # classes below a picture
-LETTERS = 24   # columns of a terminal that fit below a picture
+NAMED = 3      # number of classes below a picture
+LETTERS = 24   # number of letters that fit below a picture
 
 Shown = tuple[Tensor, str, list[tuple[str, float]]]   # uint8 (3, H, W), its name, classes and probabilities
 
 
 def sheet_figure(shown: Sequence[Shown]) -> Figure:
-    """Pictures as the network saw them, their names above, the most probable classes below."""
+    """The pictures as the network receives them, with their names above and the most probable classes below."""
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     width, height = CELL * columns + MARGIN, (CELL + TEXT) * rows + MARGIN
@@ -36,7 +36,7 @@ def sheet_figure(shown: Sequence[Shown]) -> Figure:
 
 
 def write_classes(axes: Axes, classes: Sequence[tuple[str, float]]) -> None:
-    """A line for each class, and a bar as long as its probability."""
+    """Writes a line for each class, with a bar whose length is its probability."""
     for place, (name, probability) in enumerate(classes):
         y = -0.07 - 0.115 * place
         axes.plot([0, probability], [y - 0.05] * 2, color=GREEN, linewidth=2, transform=axes.transAxes, clip_on=False)

@@ -1,4 +1,4 @@
-"""Accuracy on test sets of other class distributions, with and without their prior: a table, shifted_test.json, and a figure."""
+"""Accuracy on test sets with other class distributions, without and with their prior: a table, shifted_test.json and a figure."""
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,21 +20,21 @@ class Shifted(NamedTuple):
 
     shift: Shift
     images: int
-    plain: float      # of the logits as they are
-    known: float      # of those moved to the set's own prior
+    plain: float      # of the unadjusted logits
+    known: float      # of the logits adjusted to the prior of the set
 
     def interval(self, accuracy: float) -> list[float]:
-        """Wilson's, 95 %."""
+        """Wilson's 95 % interval of an accuracy."""
         low, high = wilson(np.float64(accuracy), np.float64(self.images)).tolist()
         return [low, high]
 
 
 def measure_shifts(plain: Predictions, known: Mapping[Shift, Predictions], class_counts: Tensor) -> list[Shifted]:
-    """From the most long-tailed forward set to the most long-tailed backward one.
+    """Accuracies on the shifted sets, from the most long-tailed forward set to the most long-tailed backward one.
 
     Args:
-        plain: of all test images.
-        known: of all test images, with the prior of each shifted set.
+        plain: predictions for all test images.
+        known: predictions for all test images, adjusted to the prior of each shifted set.
         class_counts: training images, (C,).
     """
     found = []
@@ -46,13 +46,13 @@ def measure_shifts(plain: Predictions, known: Mapping[Shift, Predictions], class
 
 
 def shifts_table(results: Sequence[Shifted]) -> str:
-    lines = ["test set       images   as it is  known prior"]
+    lines = ["test set       images unadjusted  known prior"]
     lines += [f"{one.shift.name:<13}{one.images:>8,}{100 * one.plain:>10.2f}%{100 * one.known:>12.2f}%" for one in results]
     return "\n".join(lines)
 
 
 def write_shifts(directory: Path, results: Sequence[Shifted], about: dict[str, Any]) -> dict[str, Path]:
-    """Writes shifted_test.json and figures/shifted_test.png below ``directory``; returns what is where."""
+    """Writes shifted_test.json and figures/shifted_test.png below ``directory``; returns their paths by name."""
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     paths = {"shifts": directory / "shifted_test.json", "figure": figures / "shifted_test.png"}
@@ -68,8 +68,8 @@ def shifts_figure(results: Sequence[Shifted]) -> Figure:
     """Accuracy by test set, with 95 % intervals."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for label, color, move, values in (("as it is", BLUE, -0.08, [one.plain for one in results]),
-                                       ("with the set's prior", ORANGE, 0.08, [one.known for one in results])):
+    for label, color, move, values in (("unadjusted", BLUE, -0.08, [one.plain for one in results]),
+                                       ("adjusted to the prior of the test set", ORANGE, 0.08, [one.known for one in results])):
         bounds = np.array([one.interval(value) for one, value in zip(results, values)])
         errors = np.abs(bounds.T - np.array(values))
         axes.errorbar(np.arange(len(results)) + move, 100 * np.array(values), yerr=100 * errors, color=color, marker="o",

@@ -1,4 +1,4 @@
-"""The numbers of a validation as text."""
+"""The metrics of a validation as text and CSV tables."""
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,7 +16,7 @@ TOO_FEW = "too few images to compare"   # see ``Interval.too_wide``
 
 
 def summary(metrics: Metrics) -> str:
-    """Top-k and balanced accuracy, and the shot groups, in two lines; then the same with the images behind them."""
+    """Top-k and balanced accuracy and the shot groups, in two lines; then with intervals and numbers of images."""
     top = "".join(f"Top{k}: {100 * value:.2f}%  " for k, value in metrics.top.items())
     top += f"Balanced: {100 * metrics.balanced_accuracy:.2f}%"
     shots = "  ".join(f"{name.capitalize()}: {100 * value:.2f}% ({metrics.shot_sizes[name]} of {len(metrics.recall)} classes)"
@@ -24,8 +24,22 @@ def summary(metrics: Metrics) -> str:
     return "\n".join([top, shots, *headline(metrics)])
 
 
+def expert_rows(metrics: Metrics, experts: Sequence[Metrics]) -> list[tuple[str, dict[str, float]]]:
+    """Each expert alone, and the mean of their logits, which is what a network of experts predicts with."""
+    names = [f"expert {number}" for number in range(1, len(experts) + 1)]
+    return [(name, one.outline()) for name, one in zip([*names, "mean logits"], [*experts, metrics])]
+
+
+def experts_table(metrics: Metrics, experts: Sequence[Metrics]) -> str:
+    rows = expert_rows(metrics, experts)
+    columns = list(rows[0][1])
+    lines = ["             " + "".join(f"{column.replace('_', ' '):>20}" for column in columns)]
+    lines += [f"{name:<13}" + "".join(f"{100 * row[column]:>19.2f}%" for column in columns) for name, row in rows]
+    return "\n".join(lines)
+
+
 def headline(metrics: Metrics) -> list[str]:
-    """Balanced accuracy, and that of each shot group, with interval and number of images, a line each."""
+    """A line for balanced accuracy, and one for each shot group, with interval and number of images."""
     rows = [("Balanced", metrics.balanced_accuracy, metrics.interval(), metrics.valid_images)]
     rows += [(f"{name.capitalize()}-shot", value, metrics.interval(name), metrics.valid_images[metrics.members(name)])
              for name, value in metrics.shots.items()]
@@ -33,14 +47,14 @@ def headline(metrics: Metrics) -> list[str]:
 
 
 def behind(interval: Interval, images: np.ndarray) -> str:
-    """The interval of a mean recall and the number of images behind it; ``images`` of each class."""
+    """The interval of a mean recall and the number of its images, as text; ``images`` is the number for each class."""
     classes = count(int((images > 0).sum()), "class", "classes")
     text = f"(95 %: {100 * interval.low:.1f} to {100 * interval.high:.1f}; {count(int(images.sum()), 'image')}, {classes})"
     return text + f", {TOO_FEW}" * interval.too_wide
 
 
 def class_table(metrics: Metrics, class_names: list[str], max_rows: int = 20) -> str:
-    """Recall and precision by class, from frequent to rare; of many classes, the first and the last ones."""
+    """Recall and precision by class, from frequent to rare; if there are many classes, only the first and the last."""
     order = list(np.argsort(-metrics.train_images, kind="stable"))
     left_out = len(order) - max_rows
     shown = order if left_out <= 0 else order[:max_rows // 2] + order[-(max_rows // 2):]
@@ -59,7 +73,7 @@ def class_table(metrics: Metrics, class_names: list[str], max_rows: int = 20) ->
 
 
 def class_csv(metrics: Metrics, class_names: Sequence[str]) -> str:
-    """A row per class, in label order; an empty field where a number is not defined. Names are those of ``safe_cell``."""
+    """CSV with a row per class, in label order; undefined numbers are empty. Names go through ``safe_cell``."""
     scores = np.column_stack([metrics.recall, metrics.precision, metrics.f1, metrics.recall_intervals])
     rows = [(number, name, metrics.train_images[number], metrics.valid_images[number],
              *("" if np.isnan(score) else f"{score:.6f}" for score in scores[number]))
@@ -68,12 +82,12 @@ def class_csv(metrics: Metrics, class_names: Sequence[str]) -> str:
 
 
 def predictions_csv(predictions: Predictions, images: ImageSet, unreadable: Mapping[int, str]) -> str:
-    """A row per image, in the order of the set; names and paths are those of ``safe_cell``.
+    """CSV with a row per image, in the order of the set; names and paths go through ``safe_cell``.
 
-    Probabilities have as many digits as it takes to read back the same float32, so that runs can be compared by them.
+    Probabilities have enough digits to restore the same float32, so that runs can be compared.
 
     Args:
-        unreadable: what is wrong with images in whose place another of their class was evaluated, by their number.
+        unreadable: {index: error} of images that cannot be read; another image of the same class was evaluated instead.
     """
     shown, names = int((predictions.top[0] >= 0).sum()), images.class_names
     header = [*PREDICTION_COLUMNS, *(f"{column}_{place}" for place in range(1, shown + 1) for column in ("class", "probability")),

@@ -1,4 +1,4 @@
-"""Several values of tau side by side, of tau-normalization or of logit adjustment: a table, a JSON file, and a figure."""
+"""Sweeps over tau, of tau-normalization or of logit adjustment: a table, a JSON file and a figure."""
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,29 +11,29 @@ from lib.report.style import CRITERION_COLORS, FULL, GREEN, GREY, PURPLE, SHOT_C
 from lib.utils.files import write_text_atomically
 
 WARNING = ("choosing tau by these numbers is selection on the validation set: "
-           "what is reported for the chosen one must come from other images")
-Sweep = Mapping[float, Metrics]   # tau, ascending, to its metrics
+           "report the chosen tau on other images")
+Sweep = Mapping[float, Metrics]   # {tau: metrics}, in ascending order of tau
 
 
 class SweepKind(NamedTuple):
-    """The names of a sweep: of its files, and of its axis."""
+    """The names of the files and of the axis of a sweep."""
 
-    stem: str   # of the files
+    stem: str   # of the file names
     axis: str
 
 
 NORMALIZATION = SweepKind("tau_sweep", "tau (0: as trained, 1: rows of length 1)")
-ADJUSTMENT = SweepKind("logit_adjust_sweep", "tau (0: as trained, 1: the training prior is taken out)")
+ADJUSTMENT = SweepKind("logit_adjust_sweep", "tau (0: as trained, 1: the training prior is removed)")
 
 
 def write_sweep(directory: Path, sweep: Sweep, tau: float, about: dict[str, Any], best_by: str = "accuracy",
                 kind: SweepKind = NORMALIZATION) -> dict[str, Path]:
-    """Writes a JSON file and a figure below ``directory``, such as tau_sweep.json; returns what is where.
+    """Writes a JSON file (such as tau_sweep.json) and a figure below ``directory``; returns their paths by name.
 
     Args:
-        tau: the one that the headline is of.
-        about: what the JSON file says beside the numbers, such as the epoch and the checkpoint.
-        best_by: TEST.BEST_BY, whose highest value is marked.
+        tau: the tau of the reported result.
+        about: further entries of the JSON file, such as the epoch and the checkpoint.
+        best_by: TEST.BEST_BY; the highest value of this metric is marked.
     """
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
@@ -47,18 +47,18 @@ def write_sweep(directory: Path, sweep: Sweep, tau: float, about: dict[str, Any]
 
 
 def best_tau(sweep: Sweep, best_by: str) -> float:
-    """Of equal ones the smallest."""
+    """The best tau; if several are equally good, the smallest."""
     return max(sweep, key=lambda tau: sweep[tau].score(best_by))
 
 
 def scores(metrics: Metrics, best_by: str) -> dict[str, float]:
-    """Top-1, balanced accuracy, the shot groups that there are; macro-F1 where it is what values of tau are compared by."""
+    """Top-1 and balanced accuracy, and the accuracies of the shot groups; macro-F1 if ``best_by`` compares by it."""
     chosen = {"macro-F1": metrics.macro_f1} if best_by == "macro_f1" else {}
     return {"top1": metrics.top1, "balanced": metrics.balanced_accuracy, **chosen, **metrics.shots}
 
 
 def sweep_table(sweep: Sweep, best_by: str = "accuracy") -> str:
-    """A row for each tau; a word marks the best one."""
+    """A table with a row for each tau; the best one is marked."""
     columns = list(scores(next(iter(sweep.values())), best_by))
     lines = ["     tau" + "".join(f"{column[0].upper() + column[1:]:>10}" for column in columns)]
     best = best_tau(sweep, best_by)
@@ -68,7 +68,7 @@ def sweep_table(sweep: Sweep, best_by: str = "accuracy") -> str:
 
 
 def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy", kind: SweepKind = NORMALIZATION) -> Figure:
-    """Top-1, balanced accuracy and those of the shot groups over tau; a line marks the tau of the headline."""
+    """Top-1, balanced and shot-group accuracies over tau; a line marks the tau of the reported result."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     taus, rows = list(sweep), [scores(metrics, best_by) for metrics in sweep.values()]
@@ -81,7 +81,7 @@ def sweep_figure(sweep: Sweep, tau: float, best_by: str = "accuracy", kind: Swee
     height = 100 * sweep[best].score(best_by)
     axes.plot(best, height, "o", color=CRITERION_COLORS[best_by], fillstyle="none", markersize=10,
               label=f"highest {title}: {height:.2f} % at tau = {best:g} (selected on the validation set)")
-    axes.axvline(tau, color=GREY, linestyle="--", linewidth=1, label=f"headline: tau = {tau:g}")
+    axes.axvline(tau, color=GREY, linestyle="--", linewidth=1, label=f"reported: tau = {tau:g}")
     axes.set_xlabel(kind.axis)
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, FULL)

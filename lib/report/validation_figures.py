@@ -1,4 +1,4 @@
-"""Figures of one validation. Each function returns a matplotlib Figure; nothing global is touched."""
+"""Figures of one validation. Each function returns a matplotlib Figure and changes no global state."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,17 +17,17 @@ from lib.report.style import BLUE, FULL, GREY, NAMED_CLASSES, RED, SHOT_COLORS, 
 from lib.report.tables import behind
 from lib.utils.text import count
 
-CELL_NUMBERS = 20      # more rows than this, and the numbers do not fit into the cells
-FAINT, FAINT_TICKS = 0.4, (0, 1, 5, 20, 50, 100)   # colour ∝ share ** 0.4, so that 1 % is seen where there are no numbers
+CELL_NUMBERS = 20      # largest number of rows for which numbers fit into the cells
+FAINT, FAINT_TICKS = 0.4, (0, 1, 5, 20, 50, 100)   # colour ∝ share ** 0.4, so that 1 % is visible in cells without numbers
 NO_IMAGES = "no images"
 HATCHED: dict[str, Any] = {"facecolor": "#F2F2F2", "edgecolor": "#AAAAAA", "hatch": "///", "linewidth": 0}
 ON_WHITE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
-BLOCKS = 50            # of neighbouring classes, where a figure summarises them
+BLOCKS = 50            # number of blocks of neighbouring classes, if there are too many classes to show each
 
 
 def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[str]) -> Figure:
-    """Images of each true class (row) that are predicted as each class (column), frequent classes first. The colour is the share
-    of the row; a class without images has none, and is hatched."""
+    """The confusion matrix: images of each true class (row) that are predicted as each class (column), frequent classes first.
+    The colour is the share of the row; the row of a class without images is hatched."""
     rows, classes = len(matrix.counts), len(matrix.order)
     side = min(max(5.0, 0.42 * rows + 2.5), 10.0) + room_for(class_names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
@@ -36,7 +36,7 @@ def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[
     shares = np.divide(100 * matrix.counts, totals, out=np.full(matrix.counts.shape, np.nan), where=totals > 0)
     numbered = rows <= CELL_NUMBERS
     picture = axes.imshow(shares, cmap="Blues", norm=Normalize(0, 100) if numbered else PowerNorm(FAINT, 0, 100),
-                          extent=(0.5, classes + 0.5, classes + 0.5, 0.5))   # axes count classes, whatever shares a cell
+                          extent=(0.5, classes + 0.5, classes + 0.5, 0.5))   # axes count classes, not cells
     ticks = None if numbered else FAINT_TICKS
     label = "number: images, colour: % of the true class" if numbered else "% of the true class"
     figure.colorbar(picture, ax=axes, label=label, shrink=0.8, ticks=ticks, format="%g")
@@ -53,9 +53,9 @@ def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[
         places = [max(1, int(place)) for place in MaxNLocator(6, integer=True).tick_values(1, classes) if place <= classes]
         axes.set_xticks(places, [f"{place:,}" for place in places])
         axes.set_yticks(places, [f"{place:,}\n({counts[place - 1]:,})" for place in places])
-        shared = f", {classes / rows:.0f} to a cell; on the diagonal also those mistaken for one another inside it"
-        axes.set_xlabel("predicted class, by training images" + shared * (rows < classes))
-        axes.set_ylabel("true class, by training images (number)")
+        shared = f"; {classes / rows:.0f} classes per cell, so the diagonal includes mistakes within a cell"
+        axes.set_xlabel("predicted class, from frequent to rare" + shared * (rows < classes))
+        axes.set_ylabel("true class, from frequent to rare (training images)")
         mark_shots(axes, metrics.shot_bounds, counts)
     if numbered:
         write_cells(axes, matrix.counts, shares)
@@ -64,7 +64,7 @@ def confusion_figure(matrix: Confusion, metrics: Metrics, class_names: Sequence[
 
 
 def hatch_empty(axes: Axes, totals: np.ndarray, height: float) -> None:
-    """Rows without images, ``height`` classes each."""
+    """Hatches the rows without images; a row is ``height`` classes high."""
     for row in np.flatnonzero(totals == 0).tolist():
         axes.add_patch(Rectangle((0.5, 0.5 + row * height), len(totals) * height, height, **HATCHED))
         if len(totals) <= CELL_NUMBERS:
@@ -72,7 +72,7 @@ def hatch_empty(axes: Axes, totals: np.ndarray, height: float) -> None:
 
 
 def mark_shots(axes: Axes, bounds: ShotBounds, counts: np.ndarray) -> None:
-    """Lines between the shot groups on both axes of a confusion matrix, and their names above it; ``counts`` descend."""
+    """Draws lines between the shot groups of a confusion matrix, and their names above it; ``counts`` must be descending."""
     groups = np.array([bounds.group(count) for count in counts])
     for name, color in SHOT_COLORS.items():
         members = np.flatnonzero(groups == name)
@@ -93,7 +93,7 @@ def write_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
 
 
 def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
-    """Recall of each class with its 95 % interval, from frequent to rare, over its number of training images."""
+    """Recall of each class with its 95 % interval, from frequent to rare, and the number of training images."""
     order = np.argsort(-metrics.train_images, kind="stable")
     figure = Figure(figsize=(9, 4.8 + room_for(class_names)), layout="constrained")
     axes = figure.add_subplot()
@@ -104,11 +104,11 @@ def recall_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
         names = [f"{plain_text(class_names[number])} ({metrics.valid_images[number]:,})" for number in order]
         axes.set_xticks(range(len(order)), names, rotation=90)
         axes.set_xlabel("class (validation images), from frequent to rare")
-        axes.set_ylabel("recall (%), and its 95 % interval")
+        axes.set_ylabel("recall (%) with 95 % interval")
     else:
         what = scatter_recall(axes, 100 * metrics.recall[order], colors)
         draw_means(axes, metrics, order)
-        axes.set_xlabel(f"classes, from frequent to rare ({what}; line: mean of neighbours, and its 95 % interval)")
+        axes.set_xlabel(f"classes, from frequent to rare ({what}; line: mean of neighbouring classes, with 95 % interval)")
         axes.set_ylabel("recall (%)")
     axes.set_ylim(100 - FULL, FULL)
     sizes = axes.twinx()
@@ -129,7 +129,7 @@ def recall_legend(metrics: Metrics) -> list[Patch]:
 
 
 def draw_bars(axes: Axes, metrics: Metrics, order: np.ndarray, colors: list[str]) -> None:
-    """A bar per class with its interval; over the whole height and hatched where there are no images."""
+    """Draws a bar with its interval for each class; a class without images gets a hatched bar of full height."""
     recall, bounds = 100 * metrics.recall[order], 100 * metrics.recall_intervals[order]
     known = ~np.isnan(recall)
     places = np.arange(len(order))
@@ -142,52 +142,52 @@ def draw_bars(axes: Axes, metrics: Metrics, order: np.ndarray, colors: list[str]
 
 
 def draw_means(axes: Axes, metrics: Metrics, order: np.ndarray) -> None:
-    """Mean recall of neighbours with its interval; hatched where there are no images."""
+    """Draws the mean recall of neighbouring classes with its interval; classes without images are hatched."""
     recall, hits, images = metrics.recall[order], metrics.hits[order], metrics.valid_images[order]
     blocks = [block for block in split_blocks(len(order)) if images[block].any()]
     middles = [block.mean() for block in blocks]
     low, high = np.array([mean_interval(hits[block], images[block]) for block in blocks]).T
     axes.fill_between(middles, 100 * low, 100 * high, color="black", alpha=0.15, linewidth=0)
     axes.plot(middles, [100 * np.nanmean(recall[block]) for block in blocks], color="black", linewidth=1.5)
-    ends = np.flatnonzero(np.diff(np.concatenate([[0], images == 0, [0]])))   # of runs of classes without images
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], images == 0, [0]])))   # of sequences of classes without images
     axes.broken_barh([(start - 0.5, end - start) for start, end in ends.reshape(-1, 2)], (100 - FULL, 2 * FULL), **HATCHED)
 
 
 def scatter_recall(axes: Axes, recall: np.ndarray, colors: list[str]) -> str:
-    """A dot per class; where few values are shared by many classes (three validation images have four), dots that grow with
-    the number of neighbours of equal recall. Returns what a dot is."""
+    """Draws a dot per class. If many classes share few values (three validation images allow four), a dot stands for all
+    neighbouring classes of equal recall, and its area for their number. Returns the text that explains the dots."""
     levels = np.unique(recall[~np.isnan(recall)])
     if len(levels) * BLOCKS >= len(recall):
         axes.scatter(range(len(recall)), recall, c=colors, s=max(5, 1500 / len(recall)), alpha=0.5, linewidths=0)
-        return "dot: a class"
+        return "dot: one class"
     blocks = split_blocks(len(recall))
     numbers = np.array([[(recall[block] == level).sum() for level in levels] for block in blocks])
     middles, heights = np.meshgrid([block.mean() for block in blocks], levels, indexing="ij")
     middle_colors = np.repeat([colors[int(block.mean())] for block in blocks], len(levels))
     areas = 150 * numbers.ravel() / numbers.max()
     axes.scatter(middles.ravel(), heights.ravel(), c=middle_colors, s=areas, alpha=0.5, linewidths=0)
-    return "dot: neighbours of equal recall, area: how many"
+    return "dot: neighbouring classes of equal recall, area: their number"
 
 
 def split_blocks(count: int) -> list[np.ndarray]:
-    """Positions of ``count`` classes in blocks of about a fiftieth, four classes at least."""
+    """Splits the positions of ``count`` classes into at most 50 blocks, of at least four classes."""
     return np.array_split(np.arange(count), min(BLOCKS, max(1, count // 4)))
 
 
 def reliability_figure(bins: Bins, ece: float) -> Figure:
-    """How often predictions of a confidence are right, over the confidence; below it, how many there are."""
+    """Reliability diagram: accuracy of the predictions by their confidence; below it, the number of predictions."""
     figure = Figure(figsize=(6, 6.5), layout="constrained")
     axes, numbers = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     edges = np.linspace(0, 100, len(bins.images) + 1)
     middles, width, filled = (edges[1:] + edges[:-1]) / 2, edges[1], bins.images > 0
     accuracy, confidence = 100 * bins.accuracy[filled], 100 * bins.confidence[filled]
     bounds = 100 * recall_intervals(bins.hits[filled], bins.images[filled])
-    axes.bar(middles[filled], accuracy, width, color=BLUE, alpha=0.8, edgecolor="white", label="right")
+    axes.bar(middles[filled], accuracy, width, color=BLUE, alpha=0.8, edgecolor="white", label="accuracy")
     axes.errorbar(middles[filled], accuracy, np.abs(bounds.T - accuracy), fmt="none", ecolor="black", elinewidth=1, capsize=3,
-                  label="95 % interval")
+                  label="95 % interval of the accuracy")
     axes.plot(confidence, confidence, "_", color=RED, markersize=16, markeredgewidth=2, label="mean confidence")
     axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1)
-    axes.set_ylabel("right (% of these images)")
+    axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, FULL)
     axes.set_xlim(0, 100)
     axes.set_title(f"ECE {100 * ece:.1f} %: {judge_confidence(bins)}", fontsize=11)

@@ -132,7 +132,7 @@ def classifier_hint(network: Any, found: foreign.FoundWeights, advice: str) -> s
     if shapes[0] == shapes[1][::-1] != shapes[1]:
         return "its classifier is the cosine one, CLASSIFIER.TYPE FCNorm"
     if shapes[0][1] == shapes[1][1] and shapes[0] != shapes[1]:
-        return f"it was trained for {shapes[0][0]} classes, and here are {shapes[1][0]}" + f"; {advice}" * bool(advice)
+        return f"it was trained for {shapes[0][0]} classes, but the data have {shapes[1][0]}" + f"; {advice}" * bool(advice)
     if "bias" in there and "bias" not in own:
         return "its classifier has a bias: CLASSIFIER.TYPE FC with CLASSIFIER.BIAS True"
     if "bias" in own and "bias" not in there:
@@ -186,7 +186,7 @@ def fit_tensors(module: nn.Module, found: foreign.FoundWeights, source: str, may
         elif names:
             notes.append(f"{what} (allowed): {', '.join(names)}")
     if errors:
-        hint = hint if found.fits else "it is of another backbone than BACKBONE.TYPE here"
+        hint = hint if found.fits else "it has another backbone than BACKBONE.TYPE"
         raise InputError("; ".join([f"{source} does not fit this network", *errors, *[hint] * bool(hint)]))
     taken = {name: tensors[name] for name in own if name in tensors and name not in mismatched}
     return Fit(module, taken, (*found.notes, *notes), source)
@@ -244,8 +244,8 @@ def read_start(kind: str, path: Path, key: str) -> Start:
     state |= {name: state[name].item() for name in POSITION if isinstance(state.get(name), np.generic)}
     lacking = [name for name in ("optimizer", "epoch") if name not in state]
     if kind == "run" and lacking:
-        raise InputError(f"{key}: {path} has no {' and no '.join(lacking)}, so it cannot be resumed from; "
-                         "RESUME_MODE state_dict takes its weights only")
+        raise InputError(f"{key}: {path} has no {' and no '.join(lacking)}, so training cannot be resumed from it; "
+                         "RESUME_MODE state_dict loads its weights only")
     odd = [name for name, types in POSITION.items() if not isinstance(state.get(name, 0), types) or not state.get(name, 0) >= -1]
     if kind == "run" and odd:
         raise InputError(f"{key}: {path} is no checkpoint of a run; its {odd[0]} is {state[odd[0]]!r}")

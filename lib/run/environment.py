@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "turbojpeg", "yacs", "tensorboardX", "matplotlib")
 
 
-def environment(hardware: str) -> dict[str, Any]:
-    """What a number depends on besides the config: versions, hardware, threads, command."""
+def environment(hardware: str, precision: str = "float32") -> dict[str, Any]:
+    """What a number depends on besides the config: versions, hardware, precision, threads, command."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -34,6 +34,7 @@ def environment(hardware: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "hardware": hardware,
+        "precision": precision,
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "jpeg_decoder": decoder_name(),

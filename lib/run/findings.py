@@ -27,7 +27,7 @@ class FindingsLog:
             known.add(found)
             if new and self.runtime.is_main:
                 more = [f"and {len(new) - SHOWN_COMPLAINTS} more"] if len(new) > SHOWN_COMPLAINTS else []
-                log.warning("%s: %d images could not be read, others of their class took their place:%s", loader.set.name,
+                log.warning("%s: %d images could not be read and were replaced by others of their class:%s", loader.set.name,
                             len(new), "".join(f"\n    {line}" for line in [*new[:SHOWN_COMPLAINTS], *more]))
             for remark in sorted(known.remarks.keys() - said.keys()):
                 self.say(loader, remark, known, said)
@@ -37,7 +37,7 @@ class FindingsLog:
         self.tell()
         for loader, known, said in zip(self.loaders, self.known, self.said):
             if known.unreadable and self.runtime.is_main:
-                log.warning("%s: in all, %d of %d images could not be read, and others of their class took their place",
+                log.warning("%s: in total, %d of %d images could not be read and were replaced by others of their class",
                             loader.set.name, len(known.unreadable), len(loader.set.labels))
             for remark in sorted(remark for remark, number in said.items() if len(known.remarks[remark]) > number):
                 self.say(loader, remark, known, said)

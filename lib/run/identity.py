@@ -24,8 +24,8 @@ FACTS = {"class_names": "class names or their order", "class_counts": "images pe
          "indices": "the chosen subset", "content": "pixels, or names of files"}   # of a fingerprint, the others may change
 OTHERS = ("weights", "first stage", "network")   # kinds of starts with a classifier of another run
 SHOWN = 80   # characters of a value in a message
-UNTOLD = "%s does not tell what it was trained on, like all files of earlier versions and of others: what it tells is compared"
-UNNAMED = "%s does not tell its class names, like all files of earlier versions and of others: class 0 is taken for %r, and so on"
+UNTOLD = "%s does not say what data it was trained on (files of earlier versions and other programs do not); the rest is checked"
+UNNAMED = "%s has no class names (files of earlier versions and other programs do not); class 0 is taken as %r, and so on"
 
 
 class OtherDataError(InputError):
@@ -192,4 +192,4 @@ def load_start(network: Network, start: Start, here: Identity | None) -> None:
     start.load_weights(network)
     reorder_classes(network.classifier, places, start.source)
     for difference in compare_preprocessing(start.state, here) if here is not None and not start.resumes else ():
-        log.info("%s saw images that were prepared in another way: %s", start.source, difference)
+        log.info("%s was trained on images that were prepared in another way: %s", start.source, difference)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from lib.report import aggregated
 from lib.report.report import FILES
 from lib.run import checkpoint
 from lib.utils.errors import InputError
@@ -20,8 +21,10 @@ CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
 DATA = ("split.csv", "data.txt", "data.json")   # of a look at pictures in folders
 RECORDS = (CONFIG, ENVIRONMENT, "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", *DATA)
 METRICS, SWEEP, ADJUST_SWEEP, SHIFTED = FILES["metrics"], "tau_sweep.json", "logit_adjust_sweep.json", "shifted_test.json"
+EXPERT_WEIGHTS = aggregated.FILE
 REPORT = tuple(FILES.values())   # of one validation
-SWEEP_REPORT = tuple(name for file in (SWEEP, ADJUST_SWEEP, SHIFTED) for name in (file, f"figures/{Path(file).stem}.png"))
+SWEEP_REPORT = (EXPERT_WEIGHTS, *(
+    name for file in (SWEEP, ADJUST_SWEEP, SHIFTED) for name in (file, f"figures/{Path(file).stem}.png")))
 FIGURES = ("figures/training_curves.png", "figures/class_counts.png", "figures/cam_sampling.png")
 EVENTS = "events.out.tfevents.*"   # of TensorBoard
 

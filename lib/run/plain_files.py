@@ -21,8 +21,8 @@ HARMLESS_GLOBALS = [argparse.Namespace,
 ADVICE = ("only tensors and plain values are read, since anything else can run code. Where you trust the file, save its weights "
           "alone, such as torch.save(torch.load(FILE, weights_only=False)[\"state_dict\"], NEW_FILE); of a whole model, its "
           ".state_dict()")
-OTHER_FILES = {b"version https://git-lfs": "it is a pointer of Git LFS, which git lfs pull replaces by the file",
-               b"<": "it is a web page or another text, not the file that was to be downloaded"}
+OTHER_FILES = {b"version https://git-lfs": "it is a Git LFS pointer; git lfs pull replaces it by the file",
+               b"<": "it is a web page or other text, not the downloaded file"}
 
 
 def read_plain(path: Path, mapped: bool = False) -> Any:

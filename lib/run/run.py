@@ -70,11 +70,12 @@ class Run:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.lock_held = lock_file(self.directory / LOCK, owner)
         except LockedError as error:
-            raise InputError(f"{self.directory} is in use by {error}; wait for its end, or choose another NAME") from error
+            raise InputError(f"{self.directory} is in use by {error}; wait until it ends, or choose another NAME") from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise self.cannot_write(error) from error
-            log.warning("%s: this file system has no locks, so see to it that no two runs use this directory", self.directory)
+            log.warning("%s: this file system does not support locks; make sure that no two runs use this directory",
+                        self.directory)
         self.claimed = True
 
     def cannot_write(self, error: OSError) -> InputError:
@@ -106,7 +107,7 @@ class Run:
             raise InputError(f"OUTPUT_DIR/NAME: {self.directory} is a file; choose another NAME")
         if self.holds_a_run():
             raise InputError(f"{self.directory} already holds a run; resume it with --ar True, "
-                             "replace it by --overwrite, or choose another NAME")
+                             "replace it with --overwrite, or choose another NAME")
 
     def clear(self) -> None:
         """Deletes what a run wrote, and nothing else that lies in the directory."""
@@ -122,7 +123,7 @@ class Run:
         if position[1] == 0 and checkpoint.position(checkpoint.peek(last)) != position:
             own_files.second_name(source, last)
 
-    def open(self, config: str, first_epoch: int, hardware: str, tensorboard: bool) -> None:
+    def open(self, config: str, first_epoch: int, hardware: str, tensorboard: bool, precision: str = "float32") -> None:
         """Makes the folders, writes config and environment, drops history from ``first_epoch`` on."""
         try:
             self.models.mkdir(parents=True, exist_ok=True)
@@ -130,7 +131,7 @@ class Run:
             own_files.remove_unfinished(self.directory)
             log_to_file(self.directory / "log.txt")
             write_text_atomically(self.directory / "config.yaml", config)
-            self._record_environment(hardware, first_epoch)
+            self._record_environment(environment(hardware, precision), first_epoch)
             kept = [entry for entry in self.history() if entry["epoch"] < first_epoch]
             write_text_atomically(self.history_file, "".join(json.dumps(entry) + "\n" for entry in kept))
             if tensorboard:
@@ -138,10 +139,10 @@ class Run:
         except OSError as error:
             raise self.cannot_write(error) from error
 
-    def _record_environment(self, hardware: str, first_epoch: int) -> None:
+    def _record_environment(self, facts: dict[str, Any], first_epoch: int) -> None:
         """environment.json has one entry per start, so that a resumed run tells all machines it was on."""
         git, diff = git_state()
-        entry = environment(hardware) | {"launch": launch(), "first_epoch": first_epoch, "git": git}
+        entry = facts | {"launch": launch(), "first_epoch": first_epoch, "git": git}
         write_text_atomically(self.directory / "environment.json", json.dumps([*self.sessions(), entry], indent=2) + "\n")
         if diff:
             write_text_atomically(self.directory / "uncommitted.diff", diff)

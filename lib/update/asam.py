@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization with a radius in proportion to each weight."""
+"""Adaptive sharpness-aware minimization: the perturbation of each weight is scaled by its magnitude."""
 from typing import Annotated
 
 import torch
@@ -13,8 +13,8 @@ from lib.utils.options import Choice, Range
 class ASAM(SAM):
     """Adaptive SAM: ε = rho · T² g / (‖T g‖₂ + 1e-16), T = |w| + eta for parameters called ``weight`` (also BatchNorm's), else 1.
 
-    All else is as in SAM. Kwon et al., ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural
-    Networks, ICML 2021, arXiv:2102.11600.
+    Everything else is as in SAM. Kwon et al., ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant Learning of Deep
+    Neural Networks, ICML 2021, arXiv:2102.11600.
 
     Args:
         rho: about ten times SAM's; published 0.5 for CIFAR-10 and 1 for CIFAR-100.

@@ -1,4 +1,4 @@
-"""The contract every update rule follows, and what it works with."""
+"""The contract every update rule follows, and the gradients and weights that it works with."""
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -20,11 +20,11 @@ UPDATES = Registry("update rule")
 
 
 class Piece(NamedTuple):
-    """A part of a batch (TRAIN.UPDATE.ACCUMULATE), most often all of it."""
+    """A part of a batch (TRAIN.UPDATE.ACCUMULATE); by default the whole batch."""
 
     share: float   # of the batch's examples
-    # Forward pass and loss, with a graph; every call repeats the same draw. With class weights (K, C) the loss is (K,): number k
-    # has each example's term times weights[k, y].
+    # Forward pass and loss, with the autograd graph; every call uses the same random numbers. With class weights (K, C) the loss
+    # is (K,): entry k multiplies each example's term by weights[k, y].
     compute: Callable[..., Step]
 
 
@@ -32,32 +32,32 @@ Losses = Sequence[Piece]
 
 
 class Weights:
-    """The weights that are trained: their gradients, and the optimizer's step.
+    """The trained weights: computes their gradients and makes the optimizer's step.
 
     Args:
-        network: as the step calls it, wrapped for several devices.
-        clip_norm: largest L2 norm of the gradient over all parameters; 0 leaves it as it is.
+        network: as the training step calls it, wrapped in DDP or DataParallel on several devices.
+        clip_norm: maximum L2 norm of the gradient over all parameters; 0 turns clipping off.
     """
 
     def __init__(self, network: nn.Module, optimizer: Optimizer, precision: Precision, clip_norm: float = 0.0) -> None:
         self.network, self.optimizer, self.precision, self.clip_norm = network, optimizer, precision, clip_norm
 
     def parameters(self) -> Iterator[Parameter]:
-        """All trained parameters: of the network, then of the loss and the combiner."""
+        """All trained parameters, first those of the network, then those of the loss and the combiner."""
         return (parameter for group in self.optimizer.param_groups for parameter in group["params"])
 
     def clear(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, losses: Losses, local: bool = False, class_weights: Tensor | None = None) -> Step:
-        """Adds the gradient of the batch's loss, Σ share · loss over its pieces, to the gradients that are there.
+        """Adds the gradient of the batch's loss, Σ share · loss over its pieces, to the current gradients.
 
         Args:
-            local: each rank keeps the gradient of its own images; otherwise all get the mean over the ranks.
-            class_weights: of the examples' terms in the loss, (C,).
+            local: each rank keeps the gradient of its own images; otherwise the gradients are averaged over the ranks.
+            class_weights: (C,), multiplies the term of each example in the loss by the weight of its class.
 
         Returns:
-            The loss, logits and targets of the whole batch, without a graph.
+            The loss, logits and targets of the whole batch, detached.
         """
         steps = []
         for number, (share, compute) in enumerate(losses, start=1):
@@ -72,13 +72,13 @@ class Weights:
         return steps[0] if len(steps) == 1 else join(steps, [piece.share for piece in losses])
 
     def gradients_of_parts(self, losses: Losses, class_weights: Tensor) -> tuple[Step, list[dict[Parameter, Tensor]]]:
-        """The gradients of several parts of the loss, from one forward pass; gradients are clear before and after.
+        """The gradients of K parts of the loss, from one forward pass. The gradients of the parameters are None before and after.
 
         Args:
-            class_weights: (K, C), with a row for each part; a column sums to 1.
+            class_weights: (K, C), a row of class weights for each part; each column sums to 1.
 
         Returns:
-            The step of the whole loss, and the gradients of each part, the mean over the ranks.
+            The step of the whole loss, and the gradients of each part, averaged over the ranks.
         """
         steps: list[Step] = []
         parts: list[dict[Parameter, Tensor]] = [{} for _ in class_weights]
@@ -101,12 +101,12 @@ class Weights:
         return self.network.no_sync() if local and isinstance(self.network, DistributedDataParallel) else nullcontext()
 
     def outside(self) -> list[Parameter]:
-        """Parameters of the loss and the combiner, which DDP does not know of."""
+        """Parameters of the loss and the combiner, whose gradients DDP does not average."""
         inside = set(self.network.parameters())
         return [parameter for parameter in self.parameters() if parameter not in inside]
 
     def update(self) -> Tensor | float:
-        """The optimizer's step along the gradients that are there. Returns 1 where it was left out, since they had overflowed."""
+        """Makes the optimizer's step with the current gradients. Returns 1 if it was skipped because they had overflowed."""
         if self.clip_norm:
             self.precision.unscale(self.optimizer)
             clip_grad_norm_(self.parameters(), self.clip_norm)
@@ -114,21 +114,21 @@ class Weights:
 
 
 def join(steps: Sequence[Step], shares: Sequence[float]) -> Step:
-    """The step of a batch from those of its pieces."""
+    """The step of a batch from the steps of its pieces."""
     loss = torch.stack([share * step.loss for share, step in zip(shares, steps)]).sum()
     return Step(loss, torch.cat([step.logits for step in steps]), torch.cat([step.targets for step in steps]))
 
 
 class Update(Part):
-    """An update rule: makes new weights of the losses of a batch, ``update(losses, weights) -> (step, skipped)``.
+    """An update rule: updates the weights from the losses of a batch, ``update(losses, weights) -> (step, skipped)``.
 
-    A rule of several passes calls ``weights.backward(losses)`` several times; the batch, its augmentation and all that the
-    combiner drew stay the same. Gradients are clear before. ``step`` is what is logged, ``skipped`` what
-    ``weights.update()`` returned.
+    A rule with several passes calls ``weights.backward(losses)`` several times; the batch, its augmentation and the random
+    numbers of the combiner stay the same. All gradients are None at the start. ``step`` is logged; ``skipped`` is the result of
+    ``weights.update()``.
 
     Class attributes:
-        passes: backward passes of a step.
-        splits_loss: whether it weighs the examples' terms in the loss by their class (``Combiner.sums_examples``).
+        passes: number of backward passes per step.
+        splits_loss: whether it weights the examples in the loss by class (needs ``Combiner.sums_examples``).
 
     Attributes:
         class_counts: training images per class, (C,), on the device.
@@ -139,4 +139,4 @@ class Update(Part):
     class_counts: Tensor = torch.ones(0)
 
     def __call__(self, losses: Losses, weights: Weights) -> tuple[Step, Tensor | float]:
-        raise NotImplementedError(f"{type(self).__name__} must say what an update is")
+        raise NotImplementedError(f"{type(self).__name__} must implement __call__")

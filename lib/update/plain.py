@@ -1,4 +1,4 @@
-"""One backward pass."""
+"""The plain update rule, with one backward pass."""
 from torch import Tensor
 
 from lib.combiner import Step

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization: the gradient at the worst point nearby."""
+"""Sharpness-aware minimization: the step uses the gradient at the worst nearby point."""
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -14,20 +14,20 @@ from lib.utils.options import Choice, Range
 
 @UPDATES.register("sam")
 class SAM(Update):
-    """Sharpness-aware minimization: the optimizer's step along the gradient at w + ε, ε = rho · g / (‖g‖₂ + 1e-12), g the
-    gradient of the same loss at w.
+    """Sharpness-aware minimization: the optimizer's step at w with the gradient at w + ε, where ε = rho · g / (‖g‖₂ + 1e-12) and
+    g is the gradient of the same loss at w.
 
-    The norm is over all trained parameters together. Both passes see the same batch, augmentation, mixture and dropout; weight
-    decay enters in the optimizer alone, at w. Foret et al., Sharpness-Aware Minimization, ICLR 2021, arXiv:2010.01412; for long
+    The norm is over all trained parameters together. Both passes use the same batch, augmentation, mixup and dropout; the
+    optimizer applies weight decay at w. Foret et al., Sharpness-Aware Minimization, ICLR 2021, arXiv:2010.01412; for long
     tails Rangwani et al., Escaping Saddle Points for Effective Generalization on Class-Imbalanced Data, NeurIPS 2022,
     arXiv:2212.13827. Loss and accuracy of a step are those of the first pass.
 
-    With a loss scale (float16) a gradient of either pass that is not finite skips the whole step.
+    With loss scaling (float16), a gradient that is not finite in either pass skips the whole step.
 
     Args:
         rho: radius, the length of ε.
-        bn: passes that move the BatchNorm statistics, "both" as published, or "first".
-        local: every rank has an ε of its own, from its own images.
+        bn: which passes update the BatchNorm statistics, "both" as published, or "first".
+        local: every rank computes its own ε, from its own images.
     """
 
     passes = 2
@@ -51,7 +51,7 @@ class SAM(Update):
         return step, weights.update()
 
     def scales(self, network: nn.Module, moved: list[Tensor]) -> list[Tensor] | None:
-        """T of each parameter, with which ε = rho · T² g / ‖T g‖₂; None for 1."""
+        """T of each parameter in ε = rho · T² g / ‖T g‖₂; None if T = 1."""
         return None
 
     @torch.no_grad()
@@ -59,7 +59,7 @@ class SAM(Update):
         """Adds ε to the parameters; returns ‖T g‖₂."""
         scaled = gradients if scales is None else list(torch._foreach_mul(gradients, scales))
         norm = torch.stack(torch._foreach_norm(scaled)).norm()
-        # not finite: the second pass stays at w, since BatchNorm would keep what it sees elsewhere
+        # if the norm is not finite, the second pass stays at w: NaN weights would spoil the BatchNorm statistics for good
         factor = torch.where(norm.isfinite(), self.rho / (norm + self.small), 0)
         changes = torch._foreach_mul([gradient.nan_to_num(0, 0, 0) for gradient in scaled], factor)
         torch._foreach_add_(parameters, list(changes if scales is None else torch._foreach_mul(changes, scales)))
@@ -68,20 +68,20 @@ class SAM(Update):
 
 @torch.no_grad()
 def restore(parameters: list[Tensor], before: list[Tensor]) -> None:
-    """Copies, since adding and subtracting ε would leave a rounding error."""
+    """Copies the saved weights back; subtracting ε again would leave a rounding error."""
     torch._foreach_copy_(parameters, before)
 
 
 @torch.no_grad()
 def spoil(parameters: Sequence[Tensor], norm: Tensor) -> None:
-    """Makes a gradient not finite where the first pass had one that was not, so that the step is skipped, or ends the run."""
+    """Sets a gradient to NaN if the norm of the first pass was not finite, so that the step is skipped or the run stops."""
     gradient = next(parameter.grad for parameter in parameters if parameter.grad is not None)
-    gradient.add_(norm - norm)   # 0, or not a number
+    gradient.add_(norm - norm)   # 0 if finite, else NaN
 
 
 @contextmanager
 def statistics_stopped(network: nn.Module, stopped: bool) -> Iterator[None]:
-    """BatchNorm normalises as in training, and its running statistics stay as they are."""
+    """BatchNorm normalises with batch statistics as in training, but does not update its running statistics."""
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)] if stopped else []
     momenta = [layer.momentum for layer in layers]
     counts = [layer.num_batches_tracked.clone() for layer in layers if layer.num_batches_tracked is not None]

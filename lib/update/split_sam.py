@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization of a part of the loss: that of rare classes, or one with a weight for each class."""
+"""Sharpness-aware minimization of a part of the loss: rare classes only (ImbSAM), or a weight per class (Focal-SAM)."""
 from typing import Annotated
 
 import torch
@@ -11,18 +11,19 @@ from lib.utils.options import MANY, Choice, Range
 
 
 class SplitSAM(SAM):
-    """The optimizer's step along g_plain(w) + g_sharp(w + ε), ε = rho · g_sharp / (‖g_sharp‖₂ + 1e-12).
+    """SAM for a part of the loss: the optimizer's step along g_plain(w) + g_sharp(w + ε), ε = rho · g_sharp / (‖g_sharp‖₂ +
+    1e-12).
 
-    The loss is L_plain + L_sharp; each example's term is divided between them by its class, and both gradients come from one
-    forward pass. Everything else is as in SAM.
+    The loss is L_plain + L_sharp; the class of an example determines how its term is divided between the two. Both gradients at w
+    come from one forward pass. Everything else is as in SAM.
     """
 
     passes = 3
     splits_loss = True
 
     def weights_of_classes(self) -> tuple[Tensor, Tensor]:
-        """Weights of the plain and of the sharp part, (C,) each, with a sum of 1."""
-        raise NotImplementedError(f"{type(self).__name__} must say what its parts are")
+        """Class weights of the plain and of the sharp part, (C,) each, which sum to 1 for each class."""
+        raise NotImplementedError(f"{type(self).__name__} must implement weights_of_classes")
 
     factor = 1.0   # of the sharp part in the step
 
@@ -45,14 +46,14 @@ class SplitSAM(SAM):
 class ImbSAM(SplitSAM):
     """SAM for rare classes only: L_plain is the loss of classes with ``threshold`` images or more, L_sharp that of the others.
 
-    The sharp part counts twice in the step, as in the authors' code. A batch without images of rare classes makes a plain step.
+    The sharp part has weight 2 in the step, as in the authors' code. A batch without images of rare classes makes a plain step.
     Zhou et al., ImbSAM: A Closer Look at Sharpness-Aware Minimization in Class-Imbalanced Recognition, ICCV 2023,
     arXiv:2308.07815.
 
     Args:
         rho: published 0.05.
-        threshold: training images from which a class is not rare; published 20 for CIFAR-100.
-        bn: as of SAM.
+        threshold: classes with fewer training images are rare; published 20 for CIFAR-100.
+        bn: as for SAM.
     """
 
     factor = 2.0
@@ -69,14 +70,14 @@ class ImbSAM(SplitSAM):
 
 @UPDATES.register("focal_sam")
 class FocalSAM(SplitSAM):
-    """SAM with a weight for each class: L_sharp has the weights lambda · (1 − p_c) ** gamma, L_plain the rest, p_c = n_c / N.
+    """SAM with a weight for each class: lambda · (1 − p_c) ** gamma in L_sharp, the rest to 1 in L_plain; p_c = n_c / N.
 
     Li et al., Focal-SAM: Focal Sharpness-Aware Minimization for Long-Tailed Classification, ICML 2025, arXiv:2505.01660.
 
     Args:
         rho: published 0.2 for CIFAR-10 and 0.3 for CIFAR-100, with logit adjustment.
         gamma, lambda_: published 3 and 0.5 for CIFAR-10, 3.2 and 0.8 for CIFAR-100, 0.8 and 0.8 for ImageNet-LT.
-        bn: as of SAM.
+        bn: as for SAM.
     """
 
     def __init__(self, *, rho: Annotated[float, Range(0, 100)] = 0.2, gamma: Annotated[float, Range(0, 100)] = 3.0,

@@ -1,6 +1,6 @@
-"""The last module that the server of ``worker_context`` imports: it freezes all objects that exist by then.
+"""The last module that the fork server of ``worker_context`` imports: it excludes all existing objects from garbage collection.
 
-So the workers share their memory until they end; garbage collection would write to every object.
+Garbage collection writes to every object; without it, the workers keep sharing the memory of these objects.
 """
 import gc
 

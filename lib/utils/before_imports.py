@@ -1,4 +1,4 @@
-"""The first module that the server of ``worker_context`` imports: garbage collection is off while it imports the others."""
+"""The first module that the fork server of ``worker_context`` imports: it turns garbage collection off during the imports."""
 import gc
 
 gc.disable()

@@ -1,20 +1,20 @@
-"""EXIF's orientation: how an image has to be turned, found in its file without decoding it, and applied."""
+"""The EXIF orientation: how an image must be rotated or mirrored. It is read from the file without decoding the image."""
 import struct
 from typing import BinaryIO, NamedTuple
 
 from torch import Tensor
 
 ORIENTATION = 0x0112                       # the tag
-UNSIGNED = {1: "B", 3: "H", 4: "L"}        # kinds of values: BYTE, SHORT (the right one), LONG
+UNSIGNED = {1: "B", 3: "H", 4: "L"}        # types of values: BYTE, SHORT (the correct one for this tag), LONG
 BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 PREFIX = b"Exif\0\0"
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 APP1, SCAN, END = 0xE1, 0xDA, 0xD9         # markers of a JPEG: EXIF (or XMP), coded data, the end
-LONGEST = 2**20                            # bytes of EXIF that are looked at; a JPEG can hold 64 KiB
+LONGEST = 2**20                            # most bytes of EXIF that are read; a JPEG can hold 64 KiB
 
 
 class Turn(NamedTuple):
-    """The turn that makes stored pixels upright: rows and columns change places, then their order is reversed."""
+    """The transformation that makes stored pixels upright: first transposition, then reversal of rows and columns."""
 
     transposed: bool
     rows_reversed: bool
@@ -25,7 +25,7 @@ class Turn(NamedTuple):
         return (stored[1], stored[0]) if self.transposed else stored
 
     def stored_window(self, window: tuple[int, int, int, int], stored: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Where a window (top, left, height, width) of the upright image lies in the stored one."""
+        """The window of the stored image that corresponds to a window (top, left, height, width) of the upright one."""
         top, left, height, width = window
         upright = self.size(stored)
         top = upright[0] - top - height if self.rows_reversed else top
@@ -33,7 +33,7 @@ class Turn(NamedTuple):
         return (left, top, width, height) if self.transposed else (top, left, height, width)
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """Stored pixels (..., H, W), upright."""
+        """The upright pixels, from stored pixels (..., H, W)."""
         pixels = pixels.transpose(-2, -1) if self.transposed else pixels
         reversed_dims = [dim for dim, turned in ((-2, self.rows_reversed), (-1, self.columns_reversed)) if turned]
         return pixels.flip(reversed_dims) if reversed_dims else pixels
@@ -47,9 +47,9 @@ TURNS = {   # by the tag's value
 
 
 def read_orientation(file: BinaryIO) -> int:
-    """The tag's value in a JPEG, PNG or WebP file; 1 (upright) where there is none, or where its EXIF is damaged.
+    """The value of the orientation tag in a JPEG, PNG or WebP file; 1 (upright) if there is none or the EXIF data are damaged.
 
-    A TIFF has the tag in its own directory, which its decoder reads; other formats have none.
+    A TIFF has the tag in its own directory, which its decoder reads; other formats do not have it.
     """
     start = file.read(12)
     if start.startswith(JPEG):
@@ -62,7 +62,7 @@ def read_orientation(file: BinaryIO) -> int:
 
 
 def find_in_jpeg(file: BinaryIO) -> bytes:
-    """Content of the first EXIF segment before the coded data; empty where there is none."""
+    """Content of the first EXIF segment before the image data; empty if there is none."""
     place = 2
     while True:
         file.seek(place)
@@ -78,7 +78,7 @@ def find_in_jpeg(file: BinaryIO) -> bytes:
 
 
 def find_in_png(file: BinaryIO) -> bytes:
-    """Content of its eXIf chunk, which may stand behind the pixels; empty where there is none."""
+    """Content of the eXIf chunk, which may come after the image data; empty if there is none."""
     place = len(PNG)
     while True:
         file.seek(place)
@@ -88,11 +88,11 @@ def find_in_png(file: BinaryIO) -> bytes:
             return file.read(min(length, LONGEST))
         if len(head) < 8 or name == b"IEND":
             return b""
-        place += 8 + length + 4   # a checksum follows
+        place += 8 + length + 4   # 4 bytes of checksum
 
 
 def find_in_webp(file: BinaryIO) -> bytes:
-    """Content of its EXIF chunk; empty where there is none."""
+    """Content of the EXIF chunk; empty if there is none."""
     place = 12
     while True:
         file.seek(place)
@@ -106,7 +106,7 @@ def find_in_webp(file: BinaryIO) -> bytes:
 
 
 def parse(exif: bytes) -> int:
-    """The tag's value in EXIF's own form, which is that of a TIFF file."""
+    """The value of the orientation tag in EXIF data, whose format is that of a TIFF file."""
     exif = exif.removeprefix(PREFIX)
     order = BYTE_ORDERS.get(exif[:4])
     if order is None:
@@ -120,5 +120,5 @@ def parse(exif: bytes) -> int:
                 value, = struct.unpack_from(order + UNSIGNED[kind], exif, place + 8)
                 return value if value in TURNS else UPRIGHT
     except (struct.error, KeyError):
-        return UPRIGHT   # damaged, and the pixels are good all the same
+        return UPRIGHT   # the EXIF data are damaged; the pixels can still be used
     return UPRIGHT

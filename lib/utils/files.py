@@ -1,4 +1,4 @@
-"""Atomic writing of files, and locks of folders that one process owns."""
+"""Atomic writing of files, and locks for folders that only one process may use."""
 import os
 import tempfile
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import IO
 from lib.utils.system import lock, sync_folder
 from lib.utils.text import without_surrogates
 
-UNFINISHED = ".tmp"   # how the names of files end that are still being written
+UNFINISHED = ".tmp"   # suffix of files that are still being written
 
 
 class LockedError(Exception):
-    """A file that another process has locked; the message is what that process says of itself."""
+    """Another process has locked the file; the message is the description that this process wrote into it."""
 
 
 def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Replaces ``path`` in one step: whoever reads it, also after a crash, finds the old content or the new one."""
+    """Replaces ``path`` in one step: a reader finds either the old content or the new one, even after a crash."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -31,7 +31,8 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """As UTF-8, which has no file names that are none; see ``without_surrogates``."""
+    """Replaces ``path`` in one step by a text in UTF-8; characters that UTF-8 cannot encode are replaced (file names can contain
+    such, see ``without_surrogates``)."""
     write_bytes_atomically(path, without_surrogates(text).encode("utf-8"))
 
 
@@ -44,21 +45,21 @@ def append_line(path: Path, line: str) -> None:
 
 
 def remove_unfinished_copies(path: Path) -> None:
-    """Deletes what writers of this one file that were killed have left beside it."""
+    """Deletes the temporary files that killed processes left while they were writing ``path``."""
     for copy in path.parent.glob(f".*{UNFINISHED}"):
         if copy.name.startswith(f".{path.name}."):
             copy.unlink(missing_ok=True)
 
 
 def lock_file(path: Path, owner: str) -> IO[str]:
-    """Locks ``path`` for as long as the file that is returned stays open; the lock ends with the process, however it ends.
+    """Locks ``path`` as long as the returned file is open; the lock ends with the process, even if it is killed.
 
     Args:
-        owner: written into the file, for whoever comes second.
+        owner: description of this process, written into the file; another process that finds the lock shows it.
 
     Raises:
         LockedError: another process has the lock.
-        OSError: the file cannot be written, or its file system has no locks.
+        OSError: the file cannot be written, or its file system does not support locks.
     """
     file = path.open("a+", encoding="utf-8")
     try:

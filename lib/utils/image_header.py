@@ -8,28 +8,28 @@ from PIL import Image
 from lib.utils.errors import InputError, MissingPathError
 from lib.utils.exif import ORIENTATION, TURNS, UPRIGHT, Turn, read_orientation
 
-# of images of data sets; Pillow hands some others to outside programs, as it does EPS to Ghostscript, which runs their code
+# formats that are read; Pillow passes some others to external programs that execute code in them, such as EPS to Ghostscript
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 WIDTH, HEIGHT = 256, 257   # tags of TIFF
 
-warnings.filterwarnings("ignore", module=r"PIL\.")   # of damaged EXIF and the like, without the name of the file
+warnings.filterwarnings("ignore", module=r"PIL\.")   # such as warnings of damaged EXIF data, which do not name the file
 
-# Pillow's answers to damaged files
+# exceptions that Pillow raises for damaged files
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError, ImportError,
            Image.DecompressionBombError)
 
 
 class Header(NamedTuple):
-    """Height and width of the stored pixels, and how these are turned upright."""
+    """Height and width of the stored pixels, and how to make them upright."""
 
     stored: tuple[int, int]
     turn: Turn
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Reads the beginning of a file, and decodes nothing. Raises one of DAMAGED."""
+    """Reads the header of a file without decoding the image. Raises one of DAMAGED."""
     with Image.open(file, formats=FORMATS) as image:
-        if image.format == "TIFF":   # some versions of Pillow already tell the size of the upright image
+        if image.format == "TIFF":   # for these, some versions of Pillow report the size of the upright image
             tags = image.tag_v2  # type: ignore[attr-defined]  # of TIFF files
             stored, orientation = (tags[HEIGHT], tags[WIDTH]), tags.get(ORIENTATION)
             return Header(stored, TURNS.get(orientation, TURNS[UPRIGHT]))
@@ -39,11 +39,11 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def read_size(path: Path, entry: str, exif: bool = True) -> tuple[int, int]:
-    """Height and width in pixels of the image as it is trained on, without decoding.
+    """Height and width in pixels of an image as training uses it, read from its header.
 
     Args:
         entry: where the path comes from, for messages.
-        exif: EXIF's orientation is applied.
+        exif: whether the EXIF orientation is applied.
     """
     try:
         with path.open("rb") as file:
@@ -52,4 +52,4 @@ def read_size(path: Path, entry: str, exif: bool = True) -> tuple[int, int]:
     except FileNotFoundError as error:
         raise MissingPathError(f"{entry}: no file {path}") from error
     except DAMAGED as error:
-        raise InputError(f"{entry}: {path} is no image that can be read ({error})") from error
+        raise InputError(f"{entry}: {path} cannot be read as an image ({error})") from error

@@ -1,4 +1,4 @@
-"""One log: to the screen and to the run's file, from rank 0 only; other ranks report warnings."""
+"""Logging to the screen and to the run's log file, from rank 0; other ranks log warnings only, to the screen."""
 import io
 import logging
 import os
@@ -14,7 +14,7 @@ LOGGERS = ("lib", "main", "tools")
 
 
 class Readable(logging.Formatter):
-    """A formatter whose text every file and terminal takes, also for file names that are not UTF-8."""
+    """A formatter whose text can be written to every file and terminal, even if it contains file names that are not UTF-8."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_surrogates(super().format(record))
@@ -25,21 +25,22 @@ FILE_FORMAT = Readable("%(asctime)s  %(levelname)s  %(message)s", "%Y-%m-%d %H:%
 
 
 class Screen(logging.StreamHandler):
-    """Standard output. Where its reader is gone (a pipe to head) or its disk is full it falls silent, and the run continues."""
+    """Log handler for standard output. If its reader is gone (a pipe to head) or the disk is full, it stops writing, and the run
+    continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         self.setLevel(logging.CRITICAL + 1)
 
 
 class LogFile(logging.FileHandler):
-    """A run's log.txt. Where the disk is full it falls silent; the run says so itself at its next checkpoint."""
+    """Log handler for a run's log.txt. If the disk is full, it stops writing; the run reports this at its next checkpoint."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         self.setLevel(logging.CRITICAL + 1)
 
 
 def start_logging(rank: int = 0) -> None:
-    """Sends the project's log records to standard output, and keeps them for ``log_to_file``; may be called again."""
+    """Sends the project's log records to standard output, and keeps them for ``log_to_file``; it can be called repeatedly."""
     take_all_text()
     screen = Screen(sys.stdout)
     screen.setFormatter(FORMAT if rank == 0 else Readable(f"rank {rank}: %(message)s"))
@@ -54,14 +55,15 @@ def start_logging(rank: int = 0) -> None:
 
 
 def take_all_text() -> None:
-    """Lets the standard streams take any text: what their encoding lacks, such as × in ASCII, is written as \\xd7."""
+    """Lets the standard streams accept any text: characters that their encoding lacks are escaped, such as × in ASCII as
+    \\xd7."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def output_is_lost() -> bool:
-    """Whether standard output cannot be written any more; what is left of it is then dropped silently."""
+    """Whether standard output can no longer be written; if so, the remaining output is discarded silently."""
     try:
         sys.stdout.flush()
         lost = has_no_reader(sys.stdout)
@@ -74,7 +76,7 @@ def output_is_lost() -> bool:
 
 
 def has_no_reader(stream: IO[str]) -> bool:
-    """Of a pipe, whether its other end is closed; a write that failed for that is not repeated by the next flush."""
+    """Whether the stream is a pipe whose other end is closed. A flush may not tell, since it does not repeat a failed write."""
     if stream is not sys.__stdout__ or not hasattr(select, "poll"):   # Windows
         return False
     poll = select.poll()
@@ -83,14 +85,14 @@ def has_no_reader(stream: IO[str]) -> bool:
 
 
 def log_to_file(path: Path) -> None:
-    """Appends the log to ``path`` as well: what was logged since ``start_logging``, and from now on."""
+    """Appends the log to ``path`` as well: everything since ``start_logging``, and all later records."""
     handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(FILE_FORMAT)
     for name in LOGGERS:
         logger = logging.getLogger(name)
         for waiting in [kept for kept in logger.handlers if isinstance(kept, MemoryHandler)]:
             waiting.setTarget(handler)
-            waiting.flush()   # shared by all loggers, so it is empty after the first
+            waiting.flush()   # all loggers share this handler, so it is empty after the first
             logger.removeHandler(waiting)
         logger.addHandler(handler)
 

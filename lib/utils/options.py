@@ -1,13 +1,13 @@
-"""What the value of an option may be, declared at the option: ``gamma: Annotated[float, Range(0, 10)]``."""
+"""Declarations of the values that an option accepts: ``gamma: Annotated[float, Range(0, 10)]``."""
 import math
 from typing import NamedTuple
 
 MANY = 10**9
-LARGEST = 2**63 - 1   # an integer that every part of a run can hold
+LARGEST = 2**63 - 1   # largest integer (int64)
 
 
 class Range(NamedTuple):
-    """Numbers from ``low`` to ``high``, both included unless they are left out."""
+    """Numbers from ``low`` to ``high``; both bounds are included unless ``without_low`` or ``without_high`` excludes them."""
 
     low: float
     high: float
@@ -15,9 +15,9 @@ class Range(NamedTuple):
     without_high: bool = False
 
     def complaint(self, number: float) -> str:
-        """What is wrong with a number; empty for one in the range."""
+        """What is wrong with a number; empty if it is in the range."""
         if not math.isfinite(number):
-            return f"{number} is no number to compute with"
+            return f"must be a finite number, got {number}"
         if self.without_low and number <= self.low:
             return f"must be above {self.low:g}, got {number}"
         if number < self.low:
@@ -28,23 +28,23 @@ class Range(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """A list of numbers, each in ``each``, of at most ``most`` entries."""
+    """A list of at most ``most`` numbers, each in the range ``each``."""
 
     each: Range
     most: int = 100
 
 
 class Choice(tuple):
-    """The texts that an option can be."""
+    """A choice between texts: the values that an option can have."""
 
     def __new__(cls, *texts: str) -> "Choice":
         return super().__new__(cls, texts)
 
 
 class FromCheckpoint(NamedTuple):
-    """Marks an option that is a trained network, which the configuration names by its checkpoint."""
+    """Marks an option that is a trained network; the configuration gives the path of its checkpoint."""
 
-    owner: str   # whose checkpoint it is, for messages
+    owner: str   # role of the network, such as "the teacher", for messages
 
 
 SHARE, BELOW_ONE, POWER = Range(0, 1), Range(0, 1, without_high=True), Range(0, 10)

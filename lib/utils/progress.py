@@ -1,10 +1,10 @@
-"""How far work on many images has come: lines every few seconds, with rate and time left."""
+"""Progress lines for work on many images, every few seconds, with rate and remaining time."""
 import logging
 import time
 
 log = logging.getLogger(__name__)
 
-SHOW_SECONDS = 5   # from one line of a Counter to the next
+SHOW_SECONDS = 5   # between two lines of a Counter
 
 
 def clock(seconds: float) -> str:
@@ -12,7 +12,7 @@ def clock(seconds: float) -> str:
 
 
 class Throttle:
-    """``due()`` is true at most once every so many seconds, and never in the first ones."""
+    """A timer: ``due()`` is True at most once per ``seconds``, and never in the first ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.last = seconds, time.monotonic()
@@ -28,8 +28,8 @@ class Counter:
     """Progress lines of work that is counted in images, one every few seconds, and one at the end.
 
     Args:
-        what: the line's first word.
-        total: images to do.
+        what: first words of the line.
+        total: number of images to process.
     """
 
     def __init__(self, what: str, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Name to builder tables, and how a builder's options come out of a config section."""
+"""Registries, which map names to builders, and read a builder's options from a config section."""
 import difflib
 import importlib
 import inspect
@@ -8,11 +8,11 @@ from typing import Annotated, Any, get_args, get_origin
 
 from lib.utils.errors import UnknownNameError
 
-BEGINNING = 4   # letters of a name that are as good as the whole
+BEGINNING = 4   # first letters of a name that suffice to suggest it
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """The end of every "unknown name" message: the nearest known name, or all of them."""
+    """The end of an "unknown name" message: the most similar known name, or all known names."""
     known = sorted(known)
     same = [name for name in known if name.lower() == word.lower()]
     completions = [name for name in known if len(word) >= BEGINNING and name.lower().startswith(word.lower())]
@@ -23,15 +23,15 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 class Registry:
-    """A table of builders: ``@LOSSES.register("CDT")`` puts one in, ``LOSSES["CDT"]`` takes it out.
+    """A table of builders by name: ``@LOSSES.register("CDT")`` adds one, ``LOSSES["CDT"]`` returns it.
 
     A builder's keyword-only arguments are its options. ``build`` reads them from the builder's section of the
-    family's config node (``LOSS.LDAMLoss.MAX_MARGIN`` for ``max_margin``), or from the family's node itself where
+    family's config node (``LOSS.LDAMLoss.MAX_MARGIN`` for ``max_margin``), or from the family's node itself if
     members share an option (``TRAIN.COMBINER.ALPHA``).
 
-    What an option may be is declared at it: ``Annotated[float, Range(0, 1)]``, ``Annotated[str, Choice("a", "b")]``. A registry
-    stands for one of its members: of ``baseloss: Annotated[str | LongTailLoss, LOSSES]`` the configuration says the name, and
-    the builder receives the member, built with the options of its own section.
+    The annotation of an option declares its values: ``Annotated[float, Range(0, 1)]``, ``Annotated[str, Choice("a", "b")]``. A
+    registry declares that the option is one of its members: for ``baseloss: Annotated[str | LongTailLoss, LOSSES]`` the
+    configuration gives a name, and the builder receives that member, built with the options of its own section.
     """
 
     def __init__(self, family: str) -> None:
@@ -40,8 +40,8 @@ class Registry:
         self._sections: dict[str, str] = {}
 
     def register(self, name: str, section: str | None = None) -> Callable:
-        """Decorator. ``section`` is the config node of the options; by default the name itself, and for names in
-        lower case the name in upper case with underscores ("weighted sampler" has WEIGHTED_SAMPLER)."""
+        """Decorator that adds a builder. ``section`` is the config node of its options, by default the name itself; a name in
+        lower case becomes upper case with underscores ("weighted sampler" has WEIGHTED_SAMPLER)."""
         def add(builder: Callable) -> Callable:
             if name in self._builders:
                 raise ValueError(f"{self.family} {name!r} is already registered by {self._builders[name].__module__}")
@@ -67,12 +67,12 @@ class Registry:
         return self._sections[name]
 
     def options(self, name: str) -> dict[str, str]:
-        """Config key to argument: ``def __init__(self, counts, *, lambda_=.1)`` gives ``{"LAMBDA": "lambda_"}``."""
+        """{config key: argument}: ``def __init__(self, counts, *, lambda_=.1)`` gives ``{"LAMBDA": "lambda_"}``."""
         parameters = inspect.signature(self[name]).parameters.values()
         return {p.name.rstrip("_").upper(): p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     def declared(self, name: str, kind: type) -> dict[str, Any]:
-        """Config key to what is declared of the option, for declarations of a kind such as ``Range``."""
+        """{config key: declaration} of all options that have a declaration of this kind, such as ``Range``."""
         parameters = inspect.signature(self[name]).parameters
         found: dict[str, Any] = {}
         for key, argument in self.options(name).items():
@@ -82,7 +82,7 @@ class Registry:
         return found
 
     def key(self, name: str, option: str, node: Mapping[str, Any]) -> str:
-        """Where an option stands in ``node``, the config node of the family: in the section of ``name``, or beside it."""
+        """The key of an option in ``node``, the config node of the family: in the section of ``name``, or in the node itself."""
         return f"{self._sections[name]}.{option}" if option in node.get(self._sections[name], {}) else option
 
     def build(self, name: str, node: Mapping[str, Any], *args: Any) -> Any:
@@ -90,12 +90,12 @@ class Registry:
         arguments = self.arguments(name, node)
         for key, registry in self.declared(name, Registry).items():
             argument = self.options(name)[key]
-            if arguments[argument] != name:   # the builder refuses itself as a part of itself
+            if arguments[argument] != name:   # else the name is passed on, and the builder raises an error for itself as a part
                 arguments[argument] = registry.build(arguments[argument], node, *args)
         return self[name](*args, **arguments)
 
     def arguments(self, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of ``name`` in ``node``, by argument."""
+        """{argument: value} of the options of ``name`` in ``node``."""
         options = self.options(name)
         section = node.get(self._sections[name], {})
         return {argument: section[key] if key in section else node[key] for key, argument in options.items()}

@@ -1,7 +1,7 @@
-"""What changes with the epoch, as pure functions of the epoch. Epochs count from 1.
+"""Learning rate schedules and the start of second stages, as pure functions of the epoch. Epochs count from 1.
 
-With LR_STEP 160 the lower rate holds from epoch 160 on, while DRW and DRS with START_EPOCH 160 begin at 161, both as
-published (the original stepped its scheduler before the epoch and compared the epoch with ``>``).
+With LR_STEP 160 the lower rate applies from epoch 160 on, while DRW and DRS with START_EPOCH 160 begin at 161. Both are as
+published: the original code stepped its scheduler before the epoch, and compared the epoch with ``>``.
 """
 import math
 from bisect import bisect_right
@@ -16,12 +16,12 @@ Schedule = Callable[[int], float]   # epoch to rate / BASE_LR
 Factor = Annotated[float, Range(0, 10, without_low=True)]
 SCHEDULES = Registry("schedule")   # ``SCHEDULES.build(name, options, epochs, base_rate)``
 
-COSINE_FLOOR = 1e-4   # rate at which the published cosine decay ends, whatever the base rate
+COSINE_FLOOR = 1e-4   # final rate of the published cosine decay, for every base rate
 
 
 @dataclass(frozen=True)
 class Deferred:
-    """Second-stage switch of DRW and DRS: off through ``start_epoch``, on from the epoch after it."""
+    """The start of the second stage of DRW and DRS: inactive up to and including ``start_epoch``, active after it."""
 
     start_epoch: int = 0
 
@@ -32,7 +32,7 @@ class Deferred:
 def multistep(milestones: Sequence[int], factor: float, warm_epochs: int = 0) -> Schedule:
     """Step decay: factor ** #{milestones <= epoch}, so a milestone is the first epoch of the lower rate.
 
-    The first ``warm_epochs`` climb linearly to the full rate: times (1 - a) / 3 + a, a = min(epoch / warm_epochs, 1).
+    In the first ``warm_epochs`` there is a linear warm-up: times (1 - a) / 3 + a, a = min(epoch / warm_epochs, 1).
     """
     milestones = sorted(milestones)
 
@@ -44,9 +44,9 @@ def multistep(milestones: Sequence[int], factor: float, warm_epochs: int = 0) ->
 
 
 def cosine(last_epoch: int, base_rate: float) -> Schedule:
-    """Half a cosine from ``base_rate`` at epoch 0 to 1e-4 at ``last_epoch``, where it stays; divided by ``base_rate``.
+    """Cosine decay from ``base_rate`` at epoch 0 to 1e-4 at ``last_epoch``, constant afterwards; divided by ``base_rate``.
 
-    The published code came up again after ``last_epoch``.
+    In the published code the rate rose again after ``last_epoch``.
     """
     def at(epoch: int) -> float:
         wave = (1 + math.cos(math.pi * min(epoch / last_epoch, 1.0))) / 2
@@ -56,9 +56,9 @@ def cosine(last_epoch: int, base_rate: float) -> Schedule:
 
 
 def warmup_cosine(last_epoch: int, warm_epochs: int) -> Schedule:
-    """Half a cosine to 0, which is what the epoch after ``last_epoch`` would have, after a linear climb from 0.
+    """Linear warm-up from 0, then cosine decay to 0, which the epoch after ``last_epoch`` would reach.
 
-    Epoch e of the climb has e / (warm_epochs + 1); the first one after it has the full rate.
+    Epoch e of the warm-up has e / (warm_epochs + 1); the first epoch after it has the full rate.
     """
     def at(epoch: int) -> float:
         if epoch <= warm_epochs:
@@ -70,7 +70,8 @@ def warmup_cosine(last_epoch: int, warm_epochs: int) -> Schedule:
 
 
 def climb(epochs: int, start: float, after: Schedule) -> Schedule:
-    """``after`` times start + (1 − start) · min(e / epochs, 1): a linear climb, which has its full rate at epoch ``epochs``."""
+    """Adds a linear warm-up to a schedule: ``after`` times start + (1 − start) · min(e / epochs, 1), at the full rate from epoch
+    ``epochs`` on."""
     def at(epoch: int) -> float:
         return after(epoch) * (start + (1 - start) * min(epoch / epochs, 1.0))
 
@@ -80,7 +81,7 @@ def climb(epochs: int, start: float, after: Schedule) -> Schedule:
 @SCHEDULES.register("multistep")
 def build_multistep(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50),
                     lr_factor: Factor = 0.1) -> Schedule:
-    """``multistep`` from the full rate on."""
+    """``multistep`` without warm-up."""
     return multistep(lr_step, lr_factor)
 
 
@@ -88,18 +89,18 @@ def build_multistep(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (
 def build_warmup(epochs: int, base_rate: float, *, lr_step: Sequence[int] = (40, 50),
                  lr_factor: Factor = 0.1,
                  warm_epoch: Annotated[int, EPOCHS] = 5) -> Schedule:
-    """``multistep`` after a climb."""
+    """``multistep`` with warm-up."""
     return multistep(lr_step, lr_factor, warm_epoch)
 
 
 @SCHEDULES.register("cosine")
 def build_cosine(epochs: int, base_rate: float, *, cosine_decay_end: Annotated[int, EPOCHS] = 0) -> Schedule:
-    """``cosine`` to ``cosine_decay_end``; 0 is the last epoch."""
+    """``cosine`` that ends at epoch ``cosine_decay_end``; 0 means the last epoch."""
     return cosine(cosine_decay_end or epochs, base_rate)
 
 
 @SCHEDULES.register("warmup_cosine")
 def build_warmup_cosine(epochs: int, base_rate: float, *, warm_epoch: Annotated[int, EPOCHS] = 5,
                         cosine_decay_end: Annotated[int, EPOCHS] = 0) -> Schedule:
-    """``warmup_cosine`` to ``cosine_decay_end``; 0 is the last epoch."""
+    """``warmup_cosine`` that ends at epoch ``cosine_decay_end``; 0 means the last epoch."""
     return warmup_cosine(cosine_decay_end or epochs, warm_epoch)

@@ -1,4 +1,5 @@
-"""What operating systems differ in: cores, locks, folders, memory, signals. Linux is tested, macOS and Windows have fallbacks."""
+"""Functions that differ between operating systems: cores, locks, folders, memory, signals. Linux is tested; macOS and Windows
+have fallbacks."""
 import errno
 import os
 import signal
@@ -25,13 +26,13 @@ try:
 except ImportError:   # Windows
     resource = None
 
-LOCKED_BYTE = 2**30   # of a file on Windows, where others cannot read what is locked; far behind all that is read
-LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)   # of a process or the machine, whatever file it met them at
+LOCKED_BYTE = 2**30   # position of the locked byte on Windows, where a locked byte cannot be read; far beyond all content
+LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)   # limits of the process or machine, which are not the file's fault
 TAKEN = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
 def cpu_count() -> int:
-    """Cores that this process may use; where the system does not tell (macOS, Windows), those that there are."""
+    """Number of cores that this process may use; on macOS and Windows, which do not report this, the number of all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -42,7 +43,7 @@ def lock(file: IO[str]) -> None:
 
     Raises:
         BlockingIOError: another process has the lock.
-        OSError: the file system, or the system, has no locks.
+        OSError: the file system, or the operating system, does not support locks.
     """
     try:
         if fcntl is not None:
@@ -67,7 +68,7 @@ def lock_byte(handle: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a new name survive a power cut; Windows cannot open folders, and some file systems leave it to themselves."""
+    """Makes new names in a folder survive a power cut. Does nothing on Windows, and on file systems that do not support it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -81,29 +82,29 @@ def sync_folder(folder: Path) -> None:
 
 
 def peak_memory() -> float:
-    """Highest resident set of this process so far, in MiB.
+    """Peak resident memory of this process so far, in MiB.
 
     Raises:
-        InputError: the system does not tell.
+        InputError: the operating system does not report it.
     """
     if resource is None:
-        raise InputError("memory is measured on Linux and macOS only: this Python has no module resource")
+        raise InputError("memory can be measured on Linux and macOS only: this Python has no module resource")
     unit = 2**20 if sys.platform == "darwin" else 2**10   # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def most_open_files() -> str:
-    """The limit of this process, in words where there is none to tell."""
+    """The limit on open files of this process, as text; "unknown" if the system does not report it."""
     return str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) if resource is not None else "unknown"
 
 
 def interrupt(process: subprocess.Popen, number: int = signal.SIGINT) -> None:
-    """Sends a signal. Windows knows no SIGINT for one process; there, Ctrl-C reaches all that the terminal has started."""
+    """Sends a signal. Windows cannot send SIGINT to a single process; there, Ctrl-C reaches all processes of the terminal."""
     if os.name != "nt" or number != signal.SIGINT:
         process.send_signal(number)
 
 
 def unblock(*numbers: int) -> None:
-    """Lets this thread get signals that were blocked before it was started; nothing can block them on Windows."""
+    """Lets this thread receive signals that were blocked before it started; does nothing on Windows, which cannot block them."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)

@@ -1,4 +1,4 @@
-"""Small facts about tensors."""
+"""Precision and digests of tensors."""
 import hashlib
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision becomes float32; float32 and float64 stay."""
+    """Converts half precision to float32; float32 and float64 do not change."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -19,7 +19,7 @@ def digest_bytes(values: Tensor) -> str:
 
 
 def digest_weights(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of named tensors of any type, in the order of their names; they are copied to the CPU one by one."""
+    """SHA-256 of named tensors of any dtype, in the order of their names; they are copied to the CPU one by one."""
     content = hashlib.sha256()
     for name in sorted(tensors):
         values = tensors[name].detach().cpu().contiguous().flatten()
@@ -28,5 +28,5 @@ def digest_weights(tensors: Mapping[str, Tensor]) -> str:
 
 
 def digest(numbers: Tensor) -> str:
-    """SHA-256 of whole numbers, equal on all machines."""
+    """SHA-256 of integers, equal on all machines."""
     return hashlib.sha256(numbers.cpu().numpy().astype("<i8").tobytes()).hexdigest()

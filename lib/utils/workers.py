@@ -1,4 +1,4 @@
-"""How worker processes are started."""
+"""Starts worker processes."""
 import multiprocessing
 import os
 import signal
@@ -14,27 +14,27 @@ from lib.utils.system import unblock
 OWN = ("lib", "main")   # packages of the project
 AROUND = "lib.utils.before_imports", "lib.utils.after_imports"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-WATCH_SECONDS = 2.0   # after which a process notices that its parent was killed
+WATCH_SECONDS = 2.0   # within this time a process notices that its parent was killed
 
 
 def worker_context() -> BaseContext:
-    """Starts processes by forking a server that has imported once what this process has of the project, and has no threads,
-    no CUDA and no data. Where there is no such server (Windows), or the system's libraries do not bear to be forked (macOS), by
-    starting Python from scratch, which imports everything again.
+    """The multiprocessing context for workers. It forks a server that has imported the project's modules once, and that has no
+    threads, no CUDA and no data. On Windows, which has no fork, and on macOS, whose libraries do not support it, each worker is a
+    new Python process that imports everything again.
 
-    Eight workers that import torch take half a minute of CPU time and gigabytes; forked ones take a fraction of a second, and
-    share the memory.
+    Eight workers that import torch take half a minute of CPU time and gigabytes of memory; forked workers take a fraction of a
+    second, and share the memory.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     modules = sorted(name for name in sys.modules if name.split(".")[0] in OWN and name not in AROUND)
-    context.set_forkserver_preload([AROUND[0], *modules, AROUND[1]])   # of the first call
+    context.set_forkserver_preload([AROUND[0], *modules, AROUND[1]])   # only the first call has an effect
     return context
 
 
 def start_server() -> None:
-    """Lets the server begin its imports, which take seconds, while this process does something else."""
+    """Starts the fork server early, so that its imports, which take seconds, run while this process does something else."""
     if worker_context().get_start_method() == "forkserver":
         with left_to_parent():
             forkserver.ensure_running()
@@ -42,14 +42,15 @@ def start_server() -> None:
 
 @contextmanager
 def left_to_parent() -> Iterator[None]:
-    """Processes that are started in this block never see Ctrl-C or SIGTERM, which reach a whole group of processes.
+    """Processes that are started in this block ignore Ctrl-C and SIGTERM, which are sent to a whole group of processes.
 
-    A reader that died of one could not deliver what its parent needs to finish the batch. Each must call ``follow_parent``.
+    A worker that such a signal ended could not deliver the images that its parent needs to finish the batch. Each process must
+    call ``follow_parent``.
     """
     if not hasattr(signal, "pthread_sigmask"):   # Windows
         yield
         return
-    resource_tracker.ensure_running()   # would lift the block when it is started itself
+    resource_tracker.ensure_running()   # if it were started later, it would unblock the signals
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -58,17 +59,17 @@ def left_to_parent() -> Iterator[None]:
 
 
 def follow_parent(parent: int) -> None:
-    """Lets this process, which was started in ``left_to_parent``, end when process ``parent`` terminates it or is gone.
+    """Lets this process, which was started in ``left_to_parent``, end when process ``parent`` sends SIGTERM or no longer exists.
 
-    SIGTERM is blocked here, so a thread accepts it, and looks who sent it. Of a parent that was killed only the server of
-    ``worker_context`` would know, and that waits for its processes. On macOS and Windows anybody's SIGTERM ends it, and torch's
-    workers look for their parent by themselves.
+    SIGTERM is blocked, so a thread waits for it and checks who sent it. If the parent is killed, the operating system tells only
+    the fork server of ``worker_context``, which itself waits for its processes. On macOS and Windows any SIGTERM ends the
+    process, and torch's workers watch their parent themselves.
     """
     if not hasattr(signal, "sigtimedwait"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         unblock(*STOPPING)
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)   # as it is, unless the server was started elsewhere
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)   # needed if the server was started outside of ``left_to_parent``
     threading.Thread(target=watch_parent, args=(parent,), daemon=True).start()
 
 
@@ -76,7 +77,7 @@ def watch_parent(parent: int) -> None:
     while True:
         received = signal.sigtimedwait([signal.SIGTERM], WATCH_SECONDS)
         if (received is not None and received.si_pid == parent) or not is_alive(parent):
-            os._exit(0)   # from a thread: nothing of a reader's needs to be wound up
+            os._exit(0)   # immediately: a worker has nothing to clean up
 
 
 def is_alive(process: int) -> bool:

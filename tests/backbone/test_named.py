@@ -71,12 +71,12 @@ def test_the_weights_own_normalisation_is_used_unless_another_is_given():
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["res18", "torchvision:vgg16"], "no backbone here takes torchvision's 'vgg16'; known: resnet101"),
-    (["res18", "torchvision:resnet18.V9"], "torchvision has no weights 'V9' of resnet18; there are IMAGENET1K_V1"),
-    (["res34", "torchvision:resnet18"], "torchvision:resnet18.IMAGENET1K_V1 is of BACKBONE.TYPE res18, got res34"),
-    (["res18", "timm:test_vit"], "timm:test_vit.r160_in1k is of BACKBONE.TYPE timm with BACKBONE.TIMM.MODEL test_vit, got res18"),
-    (["timm", "timm:test_vit", "BACKBONE.TIMM.MODEL", "test_vit2"], "is of BACKBONE.TIMM.MODEL test_vit, got test_vit2"),
-    (["timm", "timm:test_vit.nope"], "has no weights 'test_vit.nope' of test_vit; there are test_vit.r160_in1k"),
+    (["res18", "torchvision:vgg16"], "torchvision's 'vgg16' is not supported; known: resnet101"),
+    (["res18", "torchvision:resnet18.V9"], "torchvision has no weights 'V9' for resnet18; it has IMAGENET1K_V1"),
+    (["res34", "torchvision:resnet18"], "torchvision:resnet18.IMAGENET1K_V1 needs BACKBONE.TYPE res18, got res34"),
+    (["res18", "timm:test_vit"], "timm:test_vit.r160_in1k needs BACKBONE.TYPE timm with BACKBONE.TIMM.MODEL test_vit, got res18"),
+    (["timm", "timm:test_vit", "BACKBONE.TIMM.MODEL", "test_vit2"], "needs BACKBONE.TIMM.MODEL test_vit, got test_vit2"),
+    (["timm", "timm:test_vit.nope"], "has no weights 'test_vit.nope' for test_vit; it has test_vit.r160_in1k"),
     (["timm", "timm:tset_vit"], "has no model 'tset_vit'; did you mean 'test_vit'?"),
 ])
 def test_what_does_not_fit_is_refused_with_the_configuration(words, message):
@@ -116,7 +116,8 @@ def test_timm_s_weights_come_from_the_hub_s_cache_in_this_size(caches, no_networ
         build.find_start(cfg, Run(caches / "run"), auto_resume=False).load_weights(network)
     assert torch.equal(network.backbone.model.blocks[0].attn.qkv.weight, whole.blocks[0].attn.qkv.weight)
     assert network.backbone.model.pos_embed.shape[1] == 4 * 4 + 1
-    assert "its images had the mean [0.5, 0.5, 0.5] and deviation [0.5, 0.5, 0.5]; here they are [0.0, 0.0, 0.0]" in caplog.text
+    assert ("it was trained on images normalised with mean [0.5, 0.5, 0.5] and standard deviation [0.5, 0.5, 0.5]; "
+            "DATASET.MEAN and STD are [0.0, 0.0, 0.0]") in caplog.text
 
 
 def test_without_a_network_the_message_names_the_file_and_what_takes_it(caches, no_network):
@@ -124,11 +125,11 @@ def test_without_a_network_the_message_names_the_file_and_what_takes_it(caches, 
         named.fetch("torchvision:resnet18", SIZE)
     url = ResNet18_Weights.DEFAULT.url
     assert str(caught.value) == (
-        "BACKBONE.PRETRAINED_MODEL: torchvision:resnet18 cannot be fetched (<urlopen error no route to host>); download "
-        f"{url} elsewhere and put it at {caches / 'torch/checkpoints' / url.rpartition('/')[2]}, or name the file as "
-        "BACKBONE.PRETRAINED_MODEL with BACKBONE.TYPE res18")
+        "BACKBONE.PRETRAINED_MODEL: torchvision:resnet18 cannot be downloaded (<urlopen error no route to host>); download "
+        f"{url} on another machine and put it at {caches / 'torch/checkpoints' / url.rpartition('/')[2]}, or set "
+        "BACKBONE.PRETRAINED_MODEL to the file and BACKBONE.TYPE to res18")
     with pytest.raises(InputError) as caught:
         named.fetch("timm:convnext_tiny.fb_in22k", SIZE)
-    assert "cannot be fetched ([Errno -2] Name or service not known); download " in str(caught.value)
-    assert "/timm/convnext_tiny.fb_in22k/resolve/main/model.safetensors elsewhere and name the file as " in str(caught.value)
-    assert str(caught.value).endswith("with BACKBONE.TYPE timm and BACKBONE.TIMM.MODEL convnext_tiny")
+    assert "cannot be downloaded ([Errno -2] Name or service not known); download " in str(caught.value)
+    assert "/timm/convnext_tiny.fb_in22k/resolve/main/model.safetensors on another machine and set " in str(caught.value)
+    assert str(caught.value).endswith("BACKBONE.TYPE to timm and BACKBONE.TIMM.MODEL to convnext_tiny")

@@ -80,12 +80,12 @@ def test_a_model_with_position_embeddings_is_built_for_input_size():
     (words(""), "BACKBONE.TIMM.MODEL: must name a model of timm"),
     (words("convnext_tinny"), r"BACKBONE.TIMM.MODEL: timm \S+ has no model 'convnext_tinny'; did you mean 'convnext_tiny'\?"),
     (words("hf-hub:timm/test_vit"), "BACKBONE.TIMM.MODEL: timm .* has no model"),
-    (words("test_vit", (60, 64)), r"INPUT_SIZE: timm's test_vit cannot take \[60, 64\] \(its patches are 16 × 16 pixels, by "
-                                  r"which the sides must be divisible\); its usual size is \[160, 160\]"),
+    (words("test_vit", (60, 64)), r"INPUT_SIZE: timm's test_vit does not accept \[60, 64\] \(height and width must be "
+                                  r"divisible by its patch size, 16 × 16 pixels\); its default size is \[160, 160\]"),
     ([*words("test_vit"), "TRAIN.COMBINER.TYPE", "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "layer3"],
      "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION: test_vit has no 'layer3'; it has features, head, pool, fc"),
     ([*words("test_vit"), *CAM],
-     "DATASET.GENERATE_CAM_BASED_DATASET: test_vit ends with a pooling of its own, so there are no feature maps"),
+     "DATASET.GENERATE_CAM_BASED_DATASET: test_vit pools its features itself, so there are no feature maps"),
 ])
 def test_what_cannot_be_is_one_message(changes, message):
     with pytest.raises(InputError, match=message):

@@ -223,7 +223,7 @@ def test_images_without_their_annotations_are_nobodys(output, monkeypatch):
     write(output)
     assert not output.has_leftovers()
     output.json_file.unlink()
-    with pytest.raises(InputError, match="already there"):
+    with pytest.raises(InputError, match="already exists"):
         output.check_free(overwrite=False)
 
 
@@ -236,7 +236,7 @@ def test_what_a_killed_generation_left_is_cleared_away(output):
 def test_a_finished_set_is_replaced_on_request_only(output):
     output.check_free(overwrite=False)
     write(output)
-    with pytest.raises(InputError, match=r"images and .*cam\.json already there; replace by --overwrite"):
+    with pytest.raises(InputError, match=r"images and .*cam\.json already exists; replace it with --overwrite"):
         output.check_free(overwrite=False)
     output.check_free(overwrite=True)
     write(output, count=2)
@@ -248,7 +248,7 @@ def test_files_of_others_are_never_replaced(output):
     write(output)
     foreign = output.folder / "class_0003/holiday.png"
     foreign.write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"holiday\.png is no image of CAM-based sampling"):
+    with pytest.raises(InputError, match=r"holiday\.png is not an image of CAM-based sampling"):
         output.check_free(overwrite=True)
     foreign.unlink()
     output.json_file.write_text('{"annotations": [{"fpath": "a.jpg", "category_id": 0}], "num_classes": 1}')

@@ -50,10 +50,10 @@ def test_all_may_be_open_at_once_and_nothing_is_open_by_default(load):
     ({"LOSS.LOSS_TYPE": "BSCE"}, "LOSS.LOSS_TYPE: unknown loss"),
     ({"TRAIN.OPTIMIZER.MOMENTUM": "2"}, "TRAIN.OPTIMIZER.MOMENTUM: must be below 1"),
     ({"TRAIN.BATCH_SIZE": "-1"}, "TRAIN.BATCH_SIZE: must be at least 1"),
-    ({"TRAIN.SAMPLER.TYPE": "bbn sampler", "TRAIN.TWO_STAGE.DRS": "True"}, "TRAIN.TWO_STAGE.DRS: cannot begin"),
-    ({"TRAIN.MINUTES": "5", "TRAIN.MAX_EPOCH": "7"}, "TRAIN.MINUTES: chooses TRAIN.MAX_EPOCH, which is given as 7"),
+    ({"TRAIN.SAMPLER.TYPE": "bbn sampler", "TRAIN.TWO_STAGE.DRS": "True"}, "TRAIN.TWO_STAGE.DRS: does not work with"),
+    ({"TRAIN.MINUTES": "5", "TRAIN.MAX_EPOCH": "7"}, "TRAIN.MINUTES: chooses TRAIN.MAX_EPOCH, but TRAIN.MAX_EPOCH is set to 7"),
     ({"DATASET.DATASET": "IMBALANCEDIGITS", "DATASET.TRAIN_JSON": "''", "DATASET.VALID_JSON": "''"},
-     "INPUT_SIZE: must be given for IMBALANCEDIGITS, whose images are brought to it"),
+     "INPUT_SIZE: must be given for DATASET.DATASET IMBALANCEDIGITS, whose images are resized to it"),
 ])
 def test_what_is_not_open_is_checked_before_the_data_is_looked_at(values, message, load):
     with pytest.raises(InputError) as caught:
@@ -74,7 +74,7 @@ def test_decided_values_make_a_complete_configuration(load):
 
 
 def test_values_that_do_not_go_together_are_told(load):
-    with pytest.raises(InputError, match=r"values chosen from the data[^#]*INPUT_SIZE: ResNetCifar takes sides divisible by 4"):
+    with pytest.raises(InputError, match=r"values chosen from the data[^#]*INPUT_SIZE: ResNetCifar needs sides divisible by 4"):
         decide(load({**JSON, **OPEN}), {**CHOSEN, "BACKBONE.TYPE": "res32_cifar", "INPUT_SIZE": [30, 30]})
 
 
@@ -101,7 +101,7 @@ def test_a_run_s_own_choices_are_taken_over(tmp_path, load):
 def test_without_a_run_the_message_says_where_choices_are(tmp_path, load):
     open_cfg = load({**JSON, **OPEN})
     assert as_its_run(open_cfg, tmp_path / "none") is open_cfg
-    with pytest.raises(InputError, match=r"INPUT_SIZE, .*are chosen by a training, and there is none in .*none; --cfg"):
+    with pytest.raises(InputError, match=r"INPUT_SIZE, .*are chosen when a run is trained, but there is no run in .*none; give"):
         complete(open_cfg, tmp_path / "none")
 
 

@@ -24,16 +24,17 @@ def told(*words: object) -> list[str]:
 
 @pytest.mark.parametrize(("words", "expected"), [
     (("TRAIN.MAX_EPOCH", 320, SCHEDULE + "LR_STEP", "[320, 360, 400]"),
-     f"{SCHEDULE}LR_STEP: the rate is not lowered at 360, 400, since TRAIN.MAX_EPOCH is 320"),
+     f"{SCHEDULE}LR_STEP: the learning rate is not lowered at epoch 360, 400, since TRAIN.MAX_EPOCH is 320"),
     (("TRAIN.MAX_EPOCH", 5, SCHEDULE + "TYPE", "warmup", SCHEDULE + "WARM_EPOCH", 5, SCHEDULE + "LR_STEP", "[]"),
-     f"{SCHEDULE}WARM_EPOCH: all epochs are warm-up, which takes 5, since TRAIN.MAX_EPOCH is 5"),
+     f"{SCHEDULE}WARM_EPOCH: all epochs are warm-up, since it takes 5 epochs and TRAIN.MAX_EPOCH is 5"),
     (("TRAIN.MAX_EPOCH", 20, SCHEDULE + "TYPE", "warmup", SCHEDULE + "WARM_EPOCH", 9, SCHEDULE + "LR_STEP", "[8, 18]"),
-     f"{SCHEDULE}LR_STEP: the rate is lowered at 8, in the midst of the warm-up of 9 epochs"),
+     f"{SCHEDULE}LR_STEP: the learning rate is lowered at epoch 8, during the warm-up of 9 epochs"),
     (("TRAIN.MAX_EPOCH", 20, SCHEDULE + "LR_STEP", "[18]", SCHEDULE + "LR_FACTOR", 10),
-     f"{SCHEDULE}LR_FACTOR: 10 raises the rate at the epochs of LR_STEP; below 1 it lowers it"),
+     f"{SCHEDULE}LR_FACTOR: 10 raises the learning rate at LR_STEP; a value below 1 lowers it"),
     (("TRAIN.MAX_EPOCH", 20, SCHEDULE + "TYPE", "cosine", SCHEDULE + "COSINE_DECAY_END", 21),
-     f"{SCHEDULE}COSINE_DECAY_END: the cosine does not come to its end at 21, since TRAIN.MAX_EPOCH is 20"),
-    (("TRAIN.OPTIMIZER.BASE_LR", 1e30), "TRAIN.OPTIMIZER.BASE_LR: 1e+30 is too high for most networks to learn"),
+     f"{SCHEDULE}COSINE_DECAY_END: the cosine decay ends at epoch 21, after TRAIN.MAX_EPOCH 20, so it is not completed"),
+    (("TRAIN.OPTIMIZER.BASE_LR", 1e30),
+     "TRAIN.OPTIMIZER.BASE_LR: 1e+30 is too high for most networks; 0.1 is a usual value for SGD"),
     (("TRANSFORMS.TEST_TRANSFORMS", "[random_crop, center_crop]"),
      "TRANSFORMS.TEST_TRANSFORMS: random_crop changes the images of the validation set at random"),
     (("DATASET.ROOT", "/data"),
@@ -41,15 +42,15 @@ def told(*words: object) -> list[str]:
     (("DATASET.CAM_DATA_JSON_SAVE_PATH", "cam.json"),
      "DATASET.CAM_DATA_JSON_SAVE_PATH: cam.json is not read, since DATASET.USE_CAM_BASED_DATASET is False"),
     (("DATASET.FOLDER.SPLIT", "split.csv"),
-     "DATASET.FOLDER.SPLIT: split.csv is not read, since DATASET.DATASET is IMBALANCEDIGITS; FOLDER does"),
+     "DATASET.FOLDER.SPLIT: split.csv is not used, since DATASET.DATASET is IMBALANCEDIGITS, not FOLDER"),
     (("TRAIN.NUM_THREADS", 1024),
-     f"TRAIN.NUM_THREADS: 1024 threads on {count(cpu_count(), 'core')} slow each other down; 0 takes as many as there are cores"),
+     f"TRAIN.NUM_THREADS: 1024 threads on {count(cpu_count(), 'core')} slow each other down; 0 uses one per core"),
     (("TEST.NUM_WORKERS", 1024),
-     f"TEST.NUM_WORKERS: 1024 processes on {count(cpu_count(), 'core')} take memory and time from each other"),
+     f"TEST.NUM_WORKERS: 1024 processes on {count(cpu_count(), 'core')} slow each other down and use much memory"),
     (("TRAIN.COMBINER.DIVE.TEACHER_MODEL", "./a.pth"),
      "TRAIN.COMBINER.DIVE.TEACHER_MODEL: ./a.pth is not read, since TRAIN.COMBINER.TYPE is default"),
     (("OUTPUT_DIR", "$HOME/runs"),
-     "OUTPUT_DIR: $HOME/runs is taken as it is written; ~ is replaced, and variables such as $HOME are not"),
+     "OUTPUT_DIR: $HOME/runs is used literally; ~ is expanded, but variables such as $HOME are not"),
 ])
 def test_what_is_hardly_meant_is_told_in_one_line(words, expected):
     assert told(*words) == [expected]
@@ -70,7 +71,7 @@ def test_what_is_meant_is_not_doubted(words):
 def test_no_recipe_is_doubted_but_for_epochs_that_never_come(name):
     lines = doubts(load_config(ROOT / name))
     assert len(lines) <= 1
-    assert all(line.startswith(f"{SCHEDULE}LR_STEP: the rate is not lowered at ") for line in lines)
+    assert all(line.startswith(f"{SCHEDULE}LR_STEP: the learning rate is not lowered at epoch ") for line in lines)
     assert not lines or "cam_" in name or "first_stage" in name
 
 
@@ -81,7 +82,7 @@ def test_validation_on_the_training_images(tmp_path, train_json):
     words = ["DATASET.DATASET", "CIFAR", "DATASET.ROOT", tmp_path, "DATASET.TRAIN_JSON", train_json.format(tmp=tmp_path)]
     line, = told(*words, "DATASET.VALID_JSON", "same.json")
     same = os.path.realpath(tmp_path / "same.json")
-    assert line.startswith(f"DATASET.VALID_JSON: is the file of DATASET.TRAIN_JSON, {same}, so")
+    assert line.startswith(f"DATASET.VALID_JSON: is the same file as DATASET.TRAIN_JSON, {same}, so")
     assert told(*words, "DATASET.VALID_JSON", "other.json") == []
 
 
@@ -89,8 +90,8 @@ def test_validation_on_the_training_images(tmp_path, train_json):
 @pytest.mark.parametrize("name", ["IMBALANCEDIGITS", "IMBALANCEFASHIONMNIST", "IMBALANCECIFAR10", "IMBALANCECIFAR100"])
 def test_annotations_that_the_data_set_does_not_read_are_an_error(name, option):
     """Which would otherwise train on the digits, the default."""
-    with pytest.raises(ConfigError, match=rf"DATASET\.{option}: is given, and DATASET\.DATASET {name} does not read it; "
-                                          r"\w+(, \w+)* and \w+ do"):
+    with pytest.raises(ConfigError, match=rf"DATASET\.{option}: is set, but DATASET\.DATASET {name} does not read it; "
+                                          r"set it to '', or use \w+( or \w+)*"):
         load_config([], [*JSON[2:], "DATASET.DATASET", name, f"DATASET.{option}", "x.json"])
     assert load_config([], JSON).DATASET.TRAIN_JSON == "train.json"
 
@@ -101,7 +102,7 @@ def test_few_steps_an_epoch(steps, images, batch, processes, enough):
     cfg = load_config(ROOT / DIGITS, ["TRAIN.BATCH_SIZE", str(batch), "TRAIN.MAX_EPOCH", "20"])
     line, = doubt_steps(cfg, steps, images, processes)
     assert line.startswith(f"TRAIN.BATCH_SIZE: an epoch has only {steps} step")
-    assert f"{images:,} images in batches of {batch * processes}, which makes {20 * steps} in 20 epochs" in line
+    assert f"{images:,} images in batches of {batch * processes}), {20 * steps} in 20 epochs" in line
     assert line.endswith(f"BATCH_SIZE {enough} gives 5 or more")
     assert images // processes // enough >= 5 or enough == 1
     assert doubt_steps(cfg, 5, images, processes) == []
@@ -113,8 +114,9 @@ def test_a_training_says_it_once(tiny, tmp_path, capsys):
     assert train.main(["--cfg", str(ROOT / DIGITS), "--gpus", "cpu", *tiny, *words]) == 0
     log = (tmp_path / "run/log.txt").read_text()
     for text in (capsys.readouterr().out, log):
-        for line in ("LR_STEP: the rate is not lowered at 9, since TRAIN.MAX_EPOCH is 2", "DATASET.ROOT: /data is not read",
-                     "TRAIN.BATCH_SIZE: an epoch has only 1 step, of 562 images in batches of 1,000, which makes 2 in 2 epochs"):
+        for line in ("LR_STEP: the learning rate is not lowered at epoch 9, since TRAIN.MAX_EPOCH is 2",
+                     "DATASET.ROOT: /data is not read",
+                     "TRAIN.BATCH_SIZE: an epoch has only 1 step (562 images in batches of 1,000), 2 in 2 epochs"):
             assert text.count(line) == 1, text
     assert log.count("WARNING") == 4   # and one of the warm-up
     assert valid.main(["--cfg", str(ROOT / DIGITS), "--gpus", "cpu", *tiny, *words]) == 0

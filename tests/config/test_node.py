@@ -104,7 +104,7 @@ def test_types_of_the_command_line(write, words, key, value):
     ("zzz: 1", "unknown key zzz; --show prints all keys"),
     ("NAME: a\nNAME: b", "key 'NAME' comes twice"),
     ("TRAIN: [", "not yaml"), ("- 1\n- 2", "not a list"), ("just text", "not a str"),
-    ("_BASE_: 3", "_BASE_ is a path or a list of paths"),
+    ("_BASE_: 3", "_BASE_ must be a path or a list of paths"),
     ('_BASE_: "\\0"', "cannot be the path of a file"), ('_BASE_: "\\ud800"', "cannot be the path of a file"),
     ("_BASE_: nowhere.yaml", "nowhere.yaml: no such file"),
     ("!!python/object/apply:os.system ['true']", "not yaml"),
@@ -131,7 +131,7 @@ def test_all_mistakes_of_all_places_come_at_once(write):
 
 def test_bases_that_go_in_a_circle(write):
     write("a.yaml", "_BASE_: b.yaml\n")
-    assert "goes in a circle" in problems(write("b.yaml", "_BASE_: a.yaml\n"))[0]
+    assert "_BASE_ is circular" in problems(write("b.yaml", "_BASE_: a.yaml\n"))[0]
 
 
 def test_a_missing_file_is_told_the_nearest(write, tmp_path):

@@ -51,7 +51,8 @@ def test_a_tilde_is_the_home_directory_in_files_and_on_the_command_line(home, tm
 @pytest.mark.parametrize("key", [key for key in PATHS if key not in MODELS])
 def test_a_home_directory_that_is_not_there_is_named(home, key):
     assert problems("DATASET.DATASET", "iNaturalist", key, "~nobody_here/x") == [
-        f"{key}: there is no home directory '~nobody_here'; ./ before it makes it a folder's name, got '~nobody_here/x'"]
+        f"{key}: there is no home directory '~nobody_here'; "
+        "for a folder of this name, put ./ in front of it, got '~nobody_here/x'"]
 
 
 @pytest.mark.parametrize("key", MODELS)
@@ -78,17 +79,17 @@ def test_a_base_may_be_in_the_home_directory(home, tmp_path):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["OUTPUT_DIR", "a/~"], "OUTPUT_DIR: 'a/~' has a folder ~ in it"), (["OUTPUT_DIR", "./~/b"], "has a folder ~ in it"),
-    (["NAME", "~"], "NAME: '~' is not the name of a folder"),
-    (["NAME", "a" * 256], "NAME: has 256 bytes, and the name of a folder 255"),
+    (["NAME", "~"], "NAME: '~' is not the name of a single folder"),
+    (["NAME", "a" * 256], "NAME: has 256 bytes, but the name of a folder can have 255"),
     (["NAME", "猫" * 86], "NAME: has 258 bytes"),
-    (["NAME", "a\nb"], "NAME: has a control character, such as the end of a line, in it, 'a\\nb'"),
+    (["NAME", "a\nb"], "NAME: has a control character, such as a line break, in it, 'a\\nb'"),
     (["NAME", "a\x1b[2J"], "in it, 'a\\x1b[2J'"), (["NAME", "a\x85"], "NAME: has a control character"),
     (["NAME", "a\u2028"], "NAME: has"),
-    (["NAME", "\ud800"], "NAME: '\N{REPLACEMENT CHARACTER}' has characters that utf-8"),
+    (["NAME", "\ud800"], "NAME: '\N{REPLACEMENT CHARACTER}' has characters that cannot be encoded in utf-8"),
     (["NAME", "a\0"], "NAME: has a null character in it"),
-    (["OUTPUT_DIR", "a/" + "b" * 256], "has 256 bytes, and a name in a path 255 at most"),
-    (["OUTPUT_DIR", "b/" * LONGEST_PATH], f"and a path {LONGEST_PATH:,} at most"),
-    (["OUTPUT_DIR", "b/" * (LONGEST_PATH // 2 - 30), "NAME", "x"], "OUTPUT_DIR: with NAME it has"),
+    (["OUTPUT_DIR", "a/" + "b" * 256], "has 256 bytes, but a file name can have at most 255"),
+    (["OUTPUT_DIR", "b/" * LONGEST_PATH], f"but a path can have at most {LONGEST_PATH:,}"),
+    (["OUTPUT_DIR", "b/" * (LONGEST_PATH // 2 - 30), "NAME", "x"], "OUTPUT_DIR: OUTPUT_DIR/NAME has"),
     (["OUTPUT_DIR", "a\n/b"], "OUTPUT_DIR: has a control character"),
     (["OUTPUT_DIR", "\0"], "OUTPUT_DIR: has a null character"), (["OUTPUT_DIR", "~\0"], "OUTPUT_DIR: has a null character"),
 ])
@@ -106,7 +107,7 @@ def test_every_path_is_checked_before_anything_is_opened(key, text):
 
 def test_the_empty_output_dir(tmp_path):
     (tmp_path / "own.yaml").write_text("OUTPUT_DIR: ''\n")
-    with pytest.raises(ConfigError, match=r"OUTPUT_DIR: is empty; the working directory is \."):
+    with pytest.raises(ConfigError, match=r"OUTPUT_DIR: is empty; write \. for the working directory"):
         load_config(tmp_path / "own.yaml")
 
 
@@ -114,7 +115,7 @@ def test_a_stack_whose_name_grows_too_long_is_told_what_would_do(tmp_path):
     files = [tmp_path / f"{letter * 120}.yaml" for letter in "abc"]
     for file in files:
         file.write_text("SEED: 1\n")
-    with pytest.raises(ConfigError, match=r"NAME: has 372 bytes, .*give a shorter one \(stacked files that set none add theirs"):
+    with pytest.raises(ConfigError, match=r"NAME: has 372 bytes, .*a shorter one \(stacked files without a NAME add their"):
         load_config([DIGITS, *files])
     assert load_config([DIGITS, *files], ["NAME", "short"]).NAME == "short"
 

@@ -25,7 +25,7 @@ LISTS = {   # values that are refused
                                    [math.nan]),
     "DATASET.MEAN": CHANNEL, "DATASET.STD": (*CHANNEL, [0.1, 0.1, 0.0], [0.1, 0.1, 1e-9]),
     "TRANSFORMS.TRAIN_TRANSFORMS": (["randomcrop"], [""], [3], [["random_crop"]], ["a" * 10**5], [None]),
-    "TRANSFORMS.TEST_TRANSFORMS": (["centercrop"], [True]),
+    "TRANSFORMS.TEST_TRANSFORMS": (["centercrop"], [True]), "TEST.AGGREGATION.TRANSFORMS": (["randomcrop"], [3]),
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE": (*PAIR, [0.5, 1.1]),
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.RATIO": PAIR,
     "TEST.TAU_NORM.SWEEP": ([-0.1], [10.1], [math.nan], [math.inf], ["a"], [True], [[1.0]], [0.5, 1, 0.5],
@@ -142,9 +142,9 @@ def test_what_is_of_another_kind_is_refused_by_file_and_key(tmp_path, key):
 
 @pytest.mark.parametrize(("key", "value", "message"), [
     ("DATASET.MEAN", [123.675, 116.28, 103.53],
-    "in units of [0, 1], from 0 to 1, got [123.675, 116.28, 103.53]; divided by 255 that is "
+    "in units of [0, 1], from 0 to 1, got [123.675, 116.28, 103.53]; divide by 255: "
                                                "[0.485, 0.456, 0.406]"),
-    ("DATASET.STD", [58.395, 57.12, 57.375], "divided by 255 that is [0.229, 0.224, 0.225]"),
+    ("DATASET.STD", [58.395, 57.12, 57.375], "divide by 255: [0.229, 0.224, 0.225]"),
     ("DATASET.STD", [math.inf] * 3, "got [inf, inf, inf]"),
     ("TRAIN.BATCH_SIZE", 10**9, "must be at most 1,048,576, got 1000000000"),
     ("TRAIN.NUM_WORKERS", 10**6, "must be at most 1,024"), ("TRAIN.COMBINER.ALPHA", 1e-300, "must be at least 0.001, got 1e-300"),
@@ -180,7 +180,8 @@ def test_every_loss_is_finite_at_the_bounds_of_its_options(key, bound):
     targets = torch.tensor([0, 0, 1, 1, 2, 3, 0, 0])
     for scale in (1, 30, 1000):
         logits = torch.randn(8, 5, generator=generator) * scale
-        logits = (logits.tanh() if cfg.LOSS.LOSS_TYPE == "LDAMLoss" else logits).requires_grad_()   # whose logits are cosines
+        cosines = type(criterion).needs_classifier == "FCNorm"
+        logits = (logits.tanh() if cosines else logits).requires_grad_()
         if hasattr(criterion, "on_batch"):
             criterion.on_batch(torch.tensor(5))
         number = type(criterion).num_experts or 2

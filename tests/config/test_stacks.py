@@ -14,16 +14,17 @@ CONFIGS, TRICKS = ROOT / "configs", ROOT / "configs/tricks"
 BASELINE = CONFIGS / "fashion_lt/baseline/fashion_im100.yaml"
 FRAGMENTS = sorted(path.stem for path in TRICKS.glob("*.yaml"))
 FAMILIES = {   # what one of each family may be stacked with one of any other
-    "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "seql", "cdt", "bsce",
+    "loss": ["csce", "csce_square", "focal", "cbce", "cbfocal", "cels", "celas", "ldam", "gcl", "seql", "cdt", "bsce",
              "influence_balanced", "logit_adjustment", "vs", "lade"],
     "update": ["sam", "asam", "imb_sam", "focalsam"],
     "mixup": ["input_mixup", "manifold_mixup", "remix", "remix_averaged", "cut_mix", "uni_mix"],
     "draw": ["balance_sampling", "square_sampling", "progressive_sampling", "bbn_sampling"],
     "deferral": ["drw", "drs"],
 }
-LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm", "disalign", "marc"]
+LATER_STAGES = ["crt", "lws", "tau_norm", "finetune", "cam_generation", "cam_stage", "dive", "max_norm", "disalign", "marc",
+                "gcl_stage2", "mislas", "los", "ride_distilled", "h2t"]
 PAIRS = [(a, b) for one, other in combinations(FAMILIES.values(), 2) for a in one for b in other]
-NEEDS = {"drs": ["balance_sampling"]}   # nothing to defer without
+NEEDS = {"drs": ["balance_sampling"], "ride_distilled": ["ride"]}   # nothing to defer, or to distil, without
 REFUSED = {   # pairs that make no sense, by the key that says so
     ("lade", "drw"): "TRAIN.TWO_STAGE.DRW",
     **{("lade", mixup): "LOSS.LOSS_TYPE" for mixup in FAMILIES["mixup"]},   # it looks at which examples share a label
@@ -88,7 +89,7 @@ def test_the_resolved_configuration_loads_back_to_itself(write):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["TEST.MODEL_FILE", "{BEFORE}/x"], "TEST.MODEL_FILE: {BEFORE} names the files before a yaml file"),
+    (["TEST.MODEL_FILE", "{BEFORE}/x"], "TEST.MODEL_FILE: {BEFORE} stands for the NAME of earlier yaml files"),
     (["OUTPUT_DIR", "{OUTPUT_DIR}/x"], "OUTPUT_DIR: cannot refer to itself"),
     (["TRAIN.TWO_STAGE.START_EPOCH", "-1", "TRAIN.LR_SCHEDULER.LR_STEP", "[]"], "which TYPE multistep with LR_STEP [] does not"),
     (["TRAIN.TWO_STAGE.START_EPOCH", "-1", "TRAIN.LR_SCHEDULER.TYPE", "cosine"], "TRAIN.TWO_STAGE.START_EPOCH: -1 is the first"),
@@ -111,7 +112,7 @@ def test_the_second_stage_begins_at_the_first_milestone_of_any_schedule(names, e
 
 def test_every_fragment_is_of_a_family_a_schedule_or_a_later_stage():
     schedules = [name for name in FRAGMENTS if name.startswith("epochs")]
-    methods = ["balpoe", "bcl", "cmo", "curriculum", "ride", "sade"]   # which say what the network or the transforms are
+    methods = ["balpoe", "bcl", "cmo", "curriculum", "proco", "ride", "ride_teacher", "sade", "weight_decay"]
     known = [*(name for family in FAMILIES.values() for name in family), *LATER_STAGES, *schedules, "bbn_mixup", *methods]
     assert sorted(known) == FRAGMENTS
 
@@ -163,3 +164,23 @@ def test_the_published_combinations_are_stacks_of_a_baseline():
         stacked = load_config([base, *stack(*names)[1:]]).flat()
         published = load_config(CONFIGS / "cui_cifar/combinations/mixup_with_rebalancing" / recipe).flat()
         assert {key for key in stacked if stacked[key] != published[key]} == {"NAME"}
+
+
+@pytest.mark.parametrize("recipe", sorted((TRICKS.parent / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_says_everything_that_numbers_of_it_depend_on(recipe):
+    cfg = load_config([BASELINE, recipe, TRICKS / "bsce.yaml"])
+    own = read_flat(recipe, TREE.flat())
+    bases = [recipe.parent / base for base in [own.get(BASE, [])] if isinstance(base, str)]
+    said = own.keys() | {key for base in bases for key in own_recipe(base)}
+    wanted = {"TRANSFORMS.TRAIN_TRANSFORMS", "TRAIN.BATCH_SIZE", "TRAIN.MAX_EPOCH", "TRAIN.OPTIMIZER.BASE_LR",
+              "TRAIN.OPTIMIZER.WEIGHT_DECAY", "TRAIN.OPTIMIZER.NESTEROV", "TRAIN.LR_SCHEDULER.TYPE"}
+    assert wanted <= said
+    assert cfg.LOSS.LOSS_TYPE == "BalancedSoftmaxCE"
+    assert cfg.NAME.endswith(f"_{recipe.stem}_bsce")
+
+
+def own_recipe(path: Path) -> dict:
+    """What a recipe sets, the one that it is based on included."""
+    content = read_flat(path, TREE.flat())
+    base = content.pop(BASE, None)
+    return content | (own_recipe(path.parent / base) if base else {})

@@ -6,6 +6,7 @@ from lib.config import TREE, load_config
 from lib.core import build
 from lib.dataset import ArraySet
 from lib.device.runtime import Runtime
+from lib.engine.step import set_rate
 from lib.loss import LOSSES
 from lib.net import Output
 from lib.run import checkpoint
@@ -90,6 +91,16 @@ def test_a_second_stage_implies_a_frozen_backbone(name, shapes, stop):
     assert [tuple(p.shape) for p in group["params"]] == shapes
     assert (group["weight_decay"], group["momentum"]) == (2e-4, 0.9)
     assert network.train().backbone.bn1.training != stop
+
+
+@pytest.mark.parametrize(("factor", "groups"), [
+    ("0.2", [([(10,)], 1.0), ([(10, 64), (10,)], 0.2)]), ("0", [([(10,)], 1.0)])])
+def test_lws_trains_its_linear_layer_at_a_rate_of_its_own(factor, groups):
+    cfg = config("CLASSIFIER.TYPE", "LWS", *FIRST, "./first.pth", "CLASSIFIER.LWS.TRAIN_FC", True,
+                 "TRAIN.OPTIMIZER.LR_FACTORS", f"['classifier.fc={factor}']")
+    optimizer, _ = build.build_optimizer(cfg, build.build_network(cfg, 10))
+    set_rate(optimizer, 0.5)
+    assert [([tuple(p.shape) for p in group["params"]], group["lr"] / 0.5) for group in optimizer.param_groups] == groups
 
 
 def test_heads_are_the_classifier_or_its_normalized_forms():

@@ -29,10 +29,12 @@ def last(tmp_path, name: str) -> dict:
 
 FAMILIES = {
     "plain": [],
+    "bfloat16": ["TRAIN.AMP_DTYPE", "bfloat16"],
     "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
     "manifold_mix_up": ["TRAIN.COMBINER.TYPE", "manifold_mix_up", "TRAIN.COMBINER.MANIFOLD_MIX_UP.LOCATION", "layer2"],
     "remix": ["TRAIN.COMBINER.TYPE", "remix"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True"],
+    "GCL": ["LOSS.LOSS_TYPE", "GCL", "CLASSIFIER.TYPE", "FCNorm", "LOSS.GCL.FOCAL_GAMMA", "1", "TRAIN.COMBINER.TYPE", "mix_up"],
     "bbn_mix": ["TRAIN.SAMPLER.TYPE", "bbn sampler", "TRAIN.COMBINER.TYPE", "bbn_mix"],
     "SAM": ["TRAIN.UPDATE.TYPE", "sam", "TRAIN.UPDATE.CLIP_NORM", "1.0", "TRAIN.COMBINER.TYPE", "mix_up"],
     "experts": ["NETWORK.EXPERTS.NUM", "3", "CLASSIFIER.TYPE", "CosineFC", "LOSS.LOSS_TYPE", "BalPoE"],
@@ -46,6 +48,8 @@ FAMILIES = {
                           "TRAIN.SAMPLER.BBN_SAMPLER.TYPE", "balance", "TRAIN.COMBINER.CMO.WARM_UP", "0"],
     "UniMix, VS and policies": ["TRAIN.COMBINER.TYPE", "uni_mix", "LOSS.LOSS_TYPE", "VSLoss", "TRANSFORMS.TRAIN_TRANSFORMS",
                                 "[random_crop, random_rotation, auto_augment, rand_augment, cutout]"],
+    "H2T": ["TRAIN.COMBINER.TYPE", "h2t", "TRAIN.SAMPLER.TYPE", "bbn sampler", "BACKBONE.FREEZE", "True",
+            "NETWORK.PRETRAINED", "True", "NETWORK.PRETRAINED_MODEL", "{FIRST}/run/models/last.pth"],
     "LADE and ASAM": ["LOSS.LOSS_TYPE", "LADE", "TRAIN.UPDATE.TYPE", "asam"],
     "CutMix and ImbSAM": ["TRAIN.COMBINER.TYPE", "cut_mix", "TRAIN.UPDATE.TYPE", "imb_sam"],
 }
@@ -161,9 +165,10 @@ def test_no_transform_waits_for_the_device(name):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_captured_graph_draws_anew_when_the_seed_changes():
+@pytest.mark.parametrize(("name", "options"), [("SEQL", {"gamma": 0.5, "lambda_": 0.2}), ("GCL", {})])
+def test_a_captured_graph_draws_anew_when_the_seed_changes(name, options):
     logits, labels = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
-    expected, loss = (LOSSES["SEQL"](torch.tensor([50, 9, 3, 1]), gamma=0.5, lambda_=0.2) for _ in range(2))
+    expected, loss = (LOSSES[name](torch.tensor([50, 9, 3, 1]), **options) for _ in range(2))
     loss, on_device = loss.to(CUDA), (logits.to(CUDA), labels.to(CUDA))
     loss(*on_device)   # so that nothing is loaded while the graph is captured
     graph = torch.cuda.CUDAGraph()

@@ -4,11 +4,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
 from lib.data_transform import TRANSFORMS, normalize
-from lib.data_transform.color import ColorJitter
+from lib.data_transform.color import ColorJitter, turn_hue
 from lib.data_transform.crop import windows
 from lib.data_transform.resize import covering_size, resize, resize_windows
 from lib.utils.errors import InputError
@@ -68,7 +69,7 @@ def test_result_is_uint8_and_decided_by_the_generator(name):
     first, again, other = (build(name).batch(IMAGES, generator(seed)) for seed in (1, 1, 2))
     assert first.dtype == torch.uint8
     assert torch.equal(first, again)
-    assert torch.equal(first, other) != name.startswith(("random_", "color_", "auto_", "rand_", "cutout"))
+    assert torch.equal(first, other) != name.startswith(("random_", "color_", "auto_", "rand_", "cutout", "gaussian_"))
 
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
@@ -141,7 +142,7 @@ def test_what_is_cut_is_cut_only_for_a_centre_crop():
     resize = build("shorter_resize_for_crop")
     resize.expect([TRANSFORMS["random_crop"]((8, 8), padding=0), build("center_crop")])
     assert resize.image(image).shape == (3, 9, 13500)
-    with pytest.raises(InputError, match=r"of \[2, 30000000\] would become one of \[9, 135000000\]; center_crop behind it"):
+    with pytest.raises(InputError, match=r"of \[2, 30000000\] pixels would become one of \[9, 135000000\]; put center_crop"):
         resize.image(torch.empty(3, 2, 30_000_000, dtype=torch.uint8, device="meta"))
 
 
@@ -290,6 +291,53 @@ def test_jitter_differs_between_images_and_keeps_the_middle():
     assert 58 <= values.min() < 65
     assert 135 < values.max() <= 141
     assert values.mean().item() == pytest.approx(100, abs=3)
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.1, 0.0, 0.037, 0.1, 0.25])
+def test_hue_is_that_of_the_reference(turn):
+    colours = torch.cat([IMAGES, torch.full_like(IMAGES[:1], 77)])   # noise, photographs, and grey, which has no hue
+    ours = turn_hue(colours, torch.full((len(colours), 1, 1, 1), turn))
+    assert (ours.int() - tv.adjust_hue(colours, turn).int()).abs().max() <= 2
+    assert turn or torch.equal(ours, colours)
+
+
+def test_hue_is_turned_by_an_amount_of_each_image_s_own():
+    turns = torch.linspace(-0.1, 0.1, len(IMAGES)).view(-1, 1, 1, 1)
+    for image, turn, ours in zip(IMAGES, turns, turn_hue(IMAGES, turns)):
+        assert torch.equal(turn_hue(image[None], turn[None])[0], ours)
+
+
+def test_jitter_with_all_its_strengths_0_changes_nothing():
+    still = TRANSFORMS["color_jitter"]((32, 32), brightness=0.0, contrast=0.0, saturation=0.0)
+    assert (still.batch(IMAGES, generator()).int() - IMAGES.int()).abs().max() <= 1   # a blend with itself is rounded down
+
+
+@pytest.mark.parametrize(("name", "options"), [("color_jitter", {"hue": 0.1}), ("random_grayscale", {}), ("gaussian_blur", {})])
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_a_share_of_the_images_is_changed(name, options, probability):
+    """The images of a batch are the same noise, so that those that are changed can be counted."""
+    noise = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8, generator=generator()).expand(2000, -1, -1, -1)
+    result = TRANSFORMS[name]((8, 8), probability=probability, **options).batch(noise, generator())
+    changed = (result != noise).flatten(1).any(dim=1).float().mean().item()
+    assert changed == pytest.approx(probability, abs=0.04)
+    assert probability > 0 or torch.equal(result, noise)
+
+
+def test_grey_is_pillow_s():
+    ours = TRANSFORMS["random_grayscale"]((32, 32), probability=1.0).batch(IMAGES)
+    for image, grey in zip(IMAGES, ours):
+        expected = np.array(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L"))
+        assert (grey.numpy() == expected).all()
+
+
+def test_blur_is_weaker_and_stronger_and_keeps_the_mean():
+    point = torch.zeros(400, 3, 21, 21, dtype=torch.uint8)
+    point[:, :, 10, 10] = 255
+    blurred = TRANSFORMS["gaussian_blur"]((21, 21), probability=1.0).batch(point, generator())
+    tops = blurred[:, 0, 10, 10].float()
+    assert tops.min() < 20   # 255 / (2 π · 2²) is 10
+    assert tops.max() > 235   # nearly nothing at 0.1
+    assert (blurred[:, 0].float().sum(dim=(1, 2)) - 255).abs().max() < 60   # each of up to 200 pixels is rounded
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

@@ -76,7 +76,7 @@ def test_classes_may_have_names(tmp_path):
       for key in ("im_height", "im_width") for side in (0, 6.0, True, "6", [6])],
     ({"annotations": [GOOD, 7], "num_classes": 3}, r"annotations\[1\]: must be an object with fpath and category_id, got 7"),
     (published({"fpath": ..., "inner": GOOD}), r"annotations\[0\]: has no fpath"),
-    (published({"inner": GOOD}), "1 annotations are not in the list"),
+    (published({"inner": GOOD}), "1 annotations are inside others"),
     (published({}, class_names=["cat"]), "class_names must be a list of 3 names"),
     (published({}, class_names=["cat", "dog", 3]), "class_names must be a list of 3 names"),
 ])

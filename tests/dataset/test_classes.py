@@ -29,7 +29,7 @@ def test_what_either_side_lacks_is_named():
 
 
 def test_a_name_of_two_classes_cannot_be_compared():
-    with pytest.raises(InputError, match="train and valid list other classes, or in another order, and 'crane' is the name of"):
+    with pytest.raises(InputError, match="train and valid list different classes, or in another order, and 'crane' is the"):
         match_classes(["crane", "cat", "crane"], ["cat", "crane", "crane"], "train and valid")
 
 

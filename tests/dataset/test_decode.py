@@ -177,7 +177,7 @@ def test_a_damaged_image_names_its_file_and_entry(decoder, name, tmp_path):
     path.write_bytes(DAMAGED[name]())
     for read in (lambda: read_image(path, "a.json, annotations[7]"),
                  lambda: open_image(path, "a.json, annotations[7]").window(0, 0, 8, 8)):
-        with pytest.raises(InputError, match=r"^a\.json, annotations\[7\]: .*broken\.jpg is no image that can be read \(.+\)$"):
+        with pytest.raises(InputError, match=r"^a\.json, annotations\[7\]: .*broken\.jpg cannot be read as an image \(.+\)$"):
             read()
 
 

@@ -178,7 +178,7 @@ def test_a_missing_image_is_named(made):
 def test_a_damaged_image_is_named(made):
     path = made.parent / "images/7.png"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(InputError, match=r"images/7\.png is no image that can be read"):
+    with pytest.raises(InputError, match=r"images/7\.png cannot be read as an image"):
         enlarge(original(), made).pixels()
     Image.new("RGB", (2, 2)).save(path)
     with pytest.raises(InputError, match=r"images/7\.png has .*2, 2.*6, 5"):

@@ -62,7 +62,7 @@ def test_images_without_an_images_suffix_are_told_by_their_content(birds):
     listing = list_folder(birds, KEYS)
     assert show(listing, birds)["train"]["cat"] == ["cat/1.png", "cat/a1b2c3", "cat/photo.jpg_large", "cat/windows.dib"]
     expected = "3 ('birds/cat/a1b2c3', 'birds/cat/photo.jpg_large', 'birds/cat/windows.dib')"
-    assert listing.remarks == [f"taken as images by their content, whatever their suffix: {expected}"]
+    assert listing.remarks == [f"recognised as images by their content, not by their suffix: {expected}"]
 
 
 def test_what_is_left_out_is_named_by_kind(birds):
@@ -80,10 +80,10 @@ def test_what_is_left_out_is_named_by_kind(birds):
     listing = list_folder(birds, KEYS)
     assert show(listing, birds)["train"]["ant"] == ["ant/1.png", "ant/deep/er/2.png"]
     assert set(listing.remarks) == {
-        "left out as hidden, or the system's own: 5 ('birds/__MACOSX', 'birds/ant/._1.png', 'birds/ant/.hidden', "
+        "left out as hidden, or of the operating system: 5 ('birds/__MACOSX', 'birds/ant/._1.png', 'birds/ant/.hidden', "
         "'birds/ant/Thumbs.db', 'birds/ant/desktop.ini')",
         "left out as images in no class folder: 1 ('birds/stray.png')",
-        "left out as pictures of a format that is not read and can be converted to JPEG or PNG (.dng, .heic): "
+        "left out as images in a format that is not supported; convert them to JPEG or PNG (.dng, .heic): "
         "2 ('birds/ant/IMG.HEIC', 'birds/ant/raw.dng')",
         "left out as no images (.csv, .txt): 3 ('birds/ant/a.csv', 'birds/ant/b.csv', 'birds/ant/notes.txt')",
         "left out as files of zero bytes: 1 ('birds/ant/empty.jpg')",
@@ -105,8 +105,8 @@ def test_links_are_followed_and_circles_are_not(birds, tmp_path):
     listing = list_folder(birds, KEYS)
     assert show(listing, birds)["train"] == {
         "ant": ["ant/1.png", "ant/deep/er/2.png"], "cat": ["cat/1.png", "cat/linked.png", "cat/more/2.png"], "owl": ["owl/1.png"]}
-    assert listing.remarks == ["left out as links to folders that are listed already, or hold this one: 4 ('birds/ant/deep/up', "
-                               "'birds/ant/twice', 'birds/cat/root', 'birds/owl/above')"]
+    assert listing.remarks == ["left out as links to folders that are already listed, or that contain this link: 4 "
+                               "('birds/ant/deep/up', 'birds/ant/twice', 'birds/cat/root', 'birds/owl/above')"]
 
 
 def test_folders_of_links_to_one_another_come_to_an_end(tmp_path):
@@ -170,7 +170,7 @@ def test_test_images_of_no_class_are_left_out_and_validation_images_refused(tmp_
         save(tmp_path / "birds" / name)
     listing = list_folder(tmp_path / "birds", KEYS)
     assert (listing.class_names, [*listing.parts]) == (["ant"], ["train"])
-    assert f"birds/test, whose folders are no classes of {tmp_path}/birds/train: 'unknown'" in text(listing)
+    assert f"birds/test, whose folders are not classes of {tmp_path}/birds/train: 'unknown'" in text(listing)
     (tmp_path / "birds/test").rename(tmp_path / "birds/val")
     with pytest.raises(InputError, match=r"--in: .*train and .*val have no class in common"):
         list_folder(tmp_path / "birds", KEYS)
@@ -181,7 +181,7 @@ def test_parts_inside_of_classes_are_noticed(tmp_path):
         save(tmp_path / "birds" / name)
     listing = list_folder(tmp_path / "birds", KEYS)
     assert len(listing.parts["train"]) == 3
-    assert "its class folders hold folders called 'train', 'val', whose images are taken together" in text(listing)
+    assert "its class folders hold folders called 'train', 'val', whose images are used together" in text(listing)
 
 
 def test_classes_that_are_called_train_and_test(tmp_path):
@@ -190,7 +190,7 @@ def test_classes_that_are_called_train_and_test(tmp_path):
         save(tmp_path / "vehicles" / name)
     listing = list_folder(tmp_path / "vehicles", KEYS)
     assert listing.class_names == ["bus", "car", "train"]
-    assert "its folders are taken for the classes, 'train' among them; --layout parts would" in text(listing)
+    assert "all its folders are used as classes, including 'train'; --layout parts would" in text(listing)
     for name in ("train/1.png", "test/1.png"):
         save(tmp_path / "words" / name)
     assert list_folder(tmp_path / "words", KEYS).class_names == ["test", "train"]
@@ -200,12 +200,12 @@ def test_the_layout_can_be_forced(tmp_path):
     folder = split_set(tmp_path / "birds")
     assert list_folder(folder, KEYS, "classes").class_names == ["Val", "test", "train"]
     save(folder / "unsorted/1.png")
-    with pytest.raises(InputError, match=r"--in: .* has 'Val', 'test', 'train' with folders in them, as a set that is split has, "
-                                         "and 'unsorted' beside them; --layout parts leaves out the latter, --layout classes"):
+    with pytest.raises(InputError, match=r"--in: .* is ambiguous: 'Val', 'test', 'train' have folders in them, .* but there are "
+                                         "also 'unsorted'; --layout parts ignores the latter, --layout classes"):
         list_folder(folder, KEYS)
     listing = list_folder(folder, KEYS, "parts")
     assert listing.class_names == ["ant", "cat", "owl"]
-    assert "left out as folders that are none of the set's parts: 1 ('birds/unsorted')" in listing.remarks
+    assert "left out as folders that are not train, val or test: 1 ('birds/unsorted')" in listing.remarks
 
 
 def test_links_inside_a_part_do_not_leave_it(tmp_path):
@@ -217,7 +217,7 @@ def test_links_inside_a_part_do_not_leave_it(tmp_path):
 
 @pytest.mark.parametrize(("names", "layout", "message"), [
     (("val", "valid", "train"), "auto", "several folders for valid: 'val', 'valid'; keep one"),
-    (("ant", "cat", "test"), "parts", "has no folder of training images, called train, but 'ant', 'cat', 'test'")])
+    (("ant", "cat", "test"), "parts", "has no folder train for the training images; it has 'ant', 'cat', 'test'")])
 def test_parts_that_are_none(tmp_path, names, layout, message):
     with pytest.raises(InputError, match=message):
         list_folder(split_set(tmp_path / "birds", names), KEYS, layout)
@@ -233,7 +233,7 @@ def test_a_folder_of_validation_images(tmp_path, birds):
     with pytest.raises(InputError, match=r"--valid: .* no class in common: 'ant', 'cat' in the first, 'eel', 'yak' in"):
         list_folder(birds, KEYS, valid_folder=tmp_path / "others")
     split_set(tmp_path / "split")
-    with pytest.raises(InputError, match=r"--valid: .* has validation images of its own, in Val; leave the option out"):
+    with pytest.raises(InputError, match=r"--valid: .* already has validation images, in Val; leave the option out"):
         list_folder(tmp_path / "split", KEYS, valid_folder=tmp_path / "others")
     (tmp_path / "bare/ant").mkdir(parents=True)
     with pytest.raises(InputError, match=r"--valid: no images in the class folders of .*bare"):
@@ -265,13 +265,13 @@ def test_a_part_that_was_copied_from_a_mac_has_the_same_classes(tmp_path):
     listing = list_folder(tmp_path / "birds", KEYS)
     assert listing.class_names == [unicodedata.normalize("NFC", "café")]
     assert [label for _, label in listing.parts["valid"]] == [0]
-    assert "is the same name in other code points as for train" in text(listing)
+    assert "has the same name as one of train in another Unicode form" in text(listing)
 
 
 # --- no classes, no images
 
 @pytest.mark.parametrize(("files", "message"), [
-    ([], "has no folders in it; it should have one per class"), (["1.png", "2.png"], "has 2 images and no folders in it"),
+    ([], "has no folders in it; it must have one folder per class"), (["1.png", "2.png"], "has 2 images and no folders in it"),
     ([".git/1.png"], "has no folders in it"), (["ant/.1.png"], r"no images in the class folders of .*\n  left out as hidden")])
 def test_folders_without_classes_or_images(tmp_path, files, message):
     (tmp_path / "birds").mkdir()
@@ -291,4 +291,4 @@ def test_a_folder_around_the_classes_is_noticed(tmp_path, birds):
     birds.rename(tmp_path / "download/birds")
     listing = list_folder(tmp_path / "download", KEYS)
     assert listing.class_names == ["birds"]
-    assert text(listing).endswith(f"to take the folders in it for classes, name {tmp_path}/download/birds")
+    assert text(listing).endswith(f"to use the folders inside it as classes, name {tmp_path}/download/birds")

@@ -94,9 +94,9 @@ def test_groups_across_classes_stay_together():
 def test_few_and_no_images_are_named():
     counts = {"train": np.array([0, 1, 2, 9, 9]), "valid": np.array([2, 0, 0, 4, 5])}
     assert describe_counts(["a", "b", "c", "d", "e"], counts) == [
-        "no training images: 1 of 5 classes ('a')", "one image, which stays in training: 1 of 5 classes ('b')",
+        "no training images: 1 of 5 classes ('a')", "only one image, which is used for training: 1 of 5 classes ('b')",
         "no validation images: 1 of 5 classes ('c')",
-        "fewer than 5 validation images, so that their recall says little: 2 of 5 classes ('a', 'd')"]
+        "fewer than 5 validation images, so that their recall is not reliable: 2 of 5 classes ('a', 'd')"]
 
 
 def test_equal_images_are_told_by_kind():
@@ -104,8 +104,8 @@ def test_equal_images_are_told_by_kind():
     digests = [*b"xyxzpzq"]   # ant 1 is also a cat; cat 2 validates, too
     labels, parts = np.array([0, 0, 1, 1, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 1])
     assert describe_equal(number_groups(digests), labels, parts, names.__getitem__) == [
-        "in several classes, of which at most one is right: 1 image, 't/ant/1' = 't/cat/1'",
-        "in several parts, so that it is not measured on new images only: 1 image, 't/cat/2' = 'v/cat/1'"]
+        "in several classes, of which at most one is correct: 1 image, 't/ant/1' = 't/cat/1'",
+        "in several parts, so that accuracy is also measured on training images: 1 image, 't/cat/2' = 'v/cat/1'"]
     copies = describe_equal(number_groups([*b"aaabbc"]), np.zeros(6, int), np.zeros(6, int), "012345".__getitem__)
-    assert copies == ["copies of others of their class: 3 images, '0' = '1', '3' = '4'"]
+    assert copies == ["copies within their class: 3 images, '0' = '1', '3' = '4'"]
     assert describe_equal(number_groups([*b"abc"]), np.zeros(3, int), np.zeros(3, int), "012".__getitem__) == []

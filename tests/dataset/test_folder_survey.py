@@ -43,7 +43,8 @@ def test_every_picture_is_in_a_part_and_what_cannot_be_read_is_named(root, found
     held = Counter(entry.part for entry in found.assignment.entries)
     assert held["train"] + held["valid"] == READABLE
     assert held["ignore"] == 1
-    assert found.unreadable == [line for line in found.unreadable if line.startswith(f"{root}/{TRUNCATED} is no image")]
+    start = f"{root}/{TRUNCATED} cannot be read as an image"
+    assert found.unreadable == [line for line in found.unreadable if line.startswith(start)]
     assert len(found.unreadable) == 1
     assert found.assignment.class_names == sorted(name if name != LATIN1 else r"caf\xe9" for name in COUNTS)
 
@@ -65,7 +66,7 @@ def test_copies_are_named_in_pairs_and_stay_on_one_side(found):
     assert all(len(held) == 1 for group, held in sides.items() if group)
     assert sum(bool(entry.group) for entry in found.assignment.entries) == 5
     assert found.warnings[:2] == [
-        "equal images: in several classes, of which at most one is right: 1 image, "
+        "equal images: in several classes, of which at most one is correct: 1 image, "
         "'ant/copy.jpg' = 'two words/same as an ant.jpg'",
         "nearly equal images: within their class: 1 pair, 'シジュウカラ/img 2.png' ≈ 'シジュウカラ/near.jpg'"]
 
@@ -73,12 +74,12 @@ def test_copies_are_named_in_pairs_and_stay_on_one_side(found):
 def test_what_is_left_out_and_how_pictures_are_read_is_said(found):
     text = "\n".join(found.remarks)
     for expected in (
-            "links to nothing: 1 ('birds/pair/dead.jpg')", "hold this one: 1 ('birds/ant/up')", "(.heic): 1",
-            "files of zero bytes: 1", "images in no class folder: 1 ('birds/stray.jpg')", "taken as images by their content",
-            "1 of 67 images are turned upright", "1 of 67 images have more than 8 bits", "1 of 67 images have transparent"):
+            "links to nothing: 1 ('birds/pair/dead.jpg')", "contain this link: 1 ('birds/ant/up')", "(.heic): 1",
+            "files of zero bytes: 1", "images in no class folder: 1 ('birds/stray.jpg')", "recognised as images by their content",
+            "1 of 67 images are rotated upright", "1 of 67 images have more than 8 bits", "1 of 67 images have transparent"):
         assert expected in text
-    assert "folders without images, which are no classes: 1 ('nothing in it')" in found.warnings
-    assert "one image, which stays in training: 1 of 12 classes ('single')" in found.warnings
+    assert "folders without images, which are not used as classes: 1 ('nothing in it')" in found.warnings
+    assert "only one image, which is used for training: 1 of 12 classes ('single')" in found.warnings
 
 
 def test_neither_names_nor_order_nor_place_change_the_split(root, found, tmp_path):
@@ -129,7 +130,7 @@ def test_tables_of_many_classes_show_the_first_and_the_last(tmp_path):
     found = survey(str(tmp_path / "birds"), Options())
     lines = class_table(found.assignment).splitlines()
     assert len(lines) == 2 + 20 + 1
-    assert lines[12] == "… 10 classes more, all in data.txt …"
+    assert lines[12] == "… 10 more classes, all in data.txt …"
     assert lines[2].split() == ["c29", "31", "25", "6", "0"]
     assert lines[-1].split() == ["c00", "2", "1", "1", "0"]
     assert len(class_table(found.assignment, None).splitlines()) == 32
@@ -149,9 +150,10 @@ def test_leaks_across_parts_that_are_given_are_named(tmp_path):
     shutil.copy(root / "train/ant/0.jpg", root / "val/ant/same.jpg")
     save(Image.open(root / "train/cat/1.jpg").resize((50, 40)), root / "val/cat/smaller.jpg")
     found = survey(str(root), Options(test_share=0.3))
-    assert found.warnings[0] == ("equal images: in several parts, so that it is not measured on new images only: 1 image, "
+    assert found.warnings[0] == ("equal images: in several parts, so that accuracy is also measured on training images: 1 image, "
                                  "'train/ant/0.jpg' = 'val/ant/same.jpg'")
-    assert found.warnings[1].startswith("nearly equal images: in several parts, so that it is not measured on new images only: 1 "
+    assert found.warnings[1].startswith(
+        "nearly equal images: in several parts, so that accuracy is also measured on training images: 1 "
                                         "pair, ")
     assert {entry.name for entry in found.assignment.entries if entry.part == "valid"} == {
         "val/ant/0.jpg", "val/ant/1.jpg", "val/ant/same.jpg", "val/cat/0.jpg", "val/cat/1.jpg", "val/cat/smaller.jpg"}
@@ -191,7 +193,8 @@ def test_each_image_validates_in_one_fold(root):
     for fold in (1, 2, 3):
         found = survey(str(root), Options(folds=3, fold=fold))
         held.update(entry.digest for entry in found.assignment.entries if entry.part == "valid")
-        assert "fewer images than folds, so that some folds validate none: 2 of 12 classes ('pair', 'single')" in found.warnings
+        assert ("fewer images than folds, so that some folds have none to validate: 2 of 12 classes ('pair', 'single')"
+                in found.warnings)
     assert sum(held.values()) == READABLE   # copies are counted by their digest
     assert Counter(held.values())[3] == 1
 
@@ -283,9 +286,9 @@ def test_how_images_are_read_has_a_memory_of_its_own(tmp_path):
 @pytest.mark.parametrize(("make", "message"), [
     (lambda root: None, "no folder and no CSV file"),
     (lambda root: (root / "ant").mkdir(parents=True), "no images in the class folders"),
-    (lambda root: small_set(root, {"ant": 1, "cat": 1}), "has no images for validation; where there are none yet, they are"),
+    (lambda root: small_set(root, {"ant": 1, "cat": 1}), "has no validation images; they are chosen from classes"),
     (lambda root: [(root / "ant").mkdir(parents=True), (root / "ant/1.jpg").write_bytes(b"\xff\xd8\xff")],
-     "none of 1 image can be read: .*ant/1.jpg is no image"),
+     "none of 1 image can be read: .*ant/1.jpg cannot be read as an image"),
 ])
 def test_folders_that_cannot_be_trained_on(tmp_path, make, message):
     make(tmp_path / "birds")

@@ -52,8 +52,8 @@ def test_ways_to_write_the_same_table(folder, text, encoding):
 def test_what_is_not_plain_is_said(folder):
     source = read_source(write(folder, "filename;class;extra;group\nant 1.png;ant;1;a\nsub/cat.png;Ant;2;b\n"), "auto")
     assert source.remarks == [
-        "list.csv: columns are separated by semicolons", "list.csv: column 'filename' is taken for the path",
-        "list.csv: column 'class' is taken for the label", "list.csv: columns that are not used: 'extra'",
+        "list.csv: columns are separated by semicolons", "list.csv: column 'filename' is used as the path",
+        "list.csv: column 'class' is used as the label", "list.csv: columns that are not used: 'extra'",
         "classes whose names look alike: 'Ant', 'ant'"]
 
 
@@ -87,7 +87,7 @@ def test_cells_come_back(text):
     ("path,label\n", "has no images in it"),
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is no table of text, since it has null characters"),
     (b"\xff\xfea", "is no text in UTF-16"),
-    ('path,label\n"ant 1.png,ant\n', "is no table whose columns are separated by commas"),
+    ('path,label\n"ant 1.png,ant\n', "cannot be read as a table whose columns are separated by commas"),
 ])
 def test_what_is_no_table(folder, text, message):
     with pytest.raises(InputError, match=rf"DATASET.ROOT: .*list.csv {message}"):
@@ -102,7 +102,7 @@ def test_every_mistake_has_its_row(folder):
     assert str(caught.value).split("\n  ")[1:] == [
         "row 3: has no path", "row 4: sub/cat.png has no label", f"row 5: no file none.png in {folder}",
         f"row 6: no file sub in {folder}", "row 7: ant 1.png is in row 2 already",
-        "row 8: split 'tset' is none of train, valid, test and ignore",
+        "row 8: split must be train, valid, test or ignore, got 'tset'",
         "row 9: has 4 cells, and the first row has 3; a text with the separator in it must stand in quotes"]
 
 
@@ -142,7 +142,7 @@ def test_a_split_may_leave_out_move_and_correct(tmp_path):
     found, lines = split(tmp_path, "path,label,split,group\nant/1.png,cat,valid,\ncat/2.png,,train,g\nant/2.png,ant,,\n"
                                    "gone.png,ant,ignore,\n")
     assert found == [("ant/1.png", "cat", "valid", ""), ("cat/2.png", "cat", "train", "g"), ("ant/2.png", "ant", "ignore", "")]
-    assert lines == ["1 image of another class in list.csv than by folder: 'ant/1.png'",
+    assert lines == ["1 image whose class differs between list.csv and the folder: 'ant/1.png'",
                      "left out as list.csv says: 2 rows", "left out as images that are not in list.csv: 1 ('cat/1.png')"]
 
 
@@ -153,5 +153,5 @@ def test_mistakes_of_a_split_have_their_rows(tmp_path):
                         f"{tmp_path}/stray.png,train\n")
     assert str(caught.value).split("\n  ") == [
         f"DATASET.FOLDER.SPLIT: {tmp_path}/list.csv has mistakes:", "row 3: ant/1.png is in row 2 already",
-        f"row 4: no file ant/9.png in {tmp_path}/birds", "row 5: split 'vlaid' is none of train, valid, test and ignore",
+        f"row 4: no file ant/9.png in {tmp_path}/birds", "row 5: split must be train, valid, test or ignore, got 'vlaid'",
         f"row 6: {tmp_path}/stray.png is in no class folder, and has no label"]

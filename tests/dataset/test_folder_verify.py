@@ -26,7 +26,7 @@ def test_a_file_that_is_cut_short_or_missing_is_named(tmp_path):
     assert (good.size, good.mistake) == ((80, 100), "")
     assert short.mistake.startswith(f"files[1]: {paths[1]}")
     assert missing.mistake == f"files[2]: no file {paths[2]}"
-    assert text.mistake.startswith(f"files[3]: {paths[3]} is no image")
+    assert text.mistake.startswith(f"files[3]: {paths[3]} cannot be read as an image")
     by_header = look(paths, decode=False)
     assert [bool(found.mistake) for found in by_header] == [False, False, True, True]
     assert [found.file for found in by_header[:1]] == [good.file]

@@ -129,7 +129,7 @@ def test_a_file_missed_at_the_start_names_itself_when_read(tmp_path, monkeypatch
 def test_only_whole_headers_tell_a_size(tmp_path):
     write_set(tmp_path, tell_sizes=False)
     (tmp_path / "images/1.png").write_bytes((tmp_path / "images/1.png").read_bytes()[:20])
-    with pytest.raises(InputError, match=r"annotations\[1\]: .*1\.png is no image"):
+    with pytest.raises(InputError, match=r"annotations\[1\]: .*1\.png cannot be read as an image"):
         open_set(tmp_path)
     with pytest.raises(MissingPathError, match="entry: no file"):
         read_size(tmp_path / "none.png", "entry")

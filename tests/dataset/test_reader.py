@@ -96,7 +96,7 @@ def test_an_unreadable_image_is_an_error_that_names_it(files_with_bad_one, worke
     with pytest.raises(UnreadableImageError) as caught:
         load(FileSet(files_with_bad_one), workers)
     assert str(caught.value).startswith("files[6]: ")
-    assert "cut.jpg is no image that can be read" in str(caught.value)
+    assert "cut.jpg cannot be read as an image" in str(caught.value)
     assert "DATASET.ON_BAD_IMAGE skip" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -125,13 +125,13 @@ def test_a_class_without_a_readable_image_is_an_error(files, tmp_path):
         Reader(images, [crop()], skip_unreadable=True).take(1)
     assert re.match(r"files\[1\]: no file .*; nor can any other of the 6 images of class 'odd'", str(caught.value))
     assert "ON_BAD_IMAGE" not in str(caught.value)   # which is on
-    with pytest.raises(UnreadableImageError, match="ON_BAD_IMAGE skip puts others"):
+    with pytest.raises(UnreadableImageError, match="ON_BAD_IMAGE skip replaces such"):
         Reader(images, [crop()]).take(1)
 
 
 def test_an_image_that_a_transform_cannot_take_is_named(files):
     reader = Reader(FileSet(files), [TRANSFORMS["random_crop"]((400, 400), padding=0)])
-    with pytest.raises(InputError, match=r"^files\[2\]: .*2\.jpg: random_crop: an image of \[52, 74\] .* has no window"):
+    with pytest.raises(InputError, match=r"^files\[2\]: .*2\.jpg: random_crop: an image of \[52, 74\] .* is smaller than"):
         reader.take(2)
 
 
@@ -158,10 +158,11 @@ def test_what_was_skipped_is_named_once_in_a_run(files_with_bad_one, tmp_path, m
             paths[11].unlink()
     findings.sum_up()
     first, late, summary = messages
-    assert first.startswith("files: 2 images could not be read, others of their class took their place:\n    files[6]: ")
+    assert first.startswith("files: 2 images could not be read and were replaced by others of their class:\n    files[6]: ")
     assert first.endswith("\n    and 1 more")
-    assert late.startswith("files: 1 images could not be read, others of their class took their place:\n    files[11]: no file")
-    assert summary == "files: in all, 3 of 12 images could not be read, and others of their class took their place"
+    assert late.startswith(
+        "files: 1 images could not be read and were replaced by others of their class:\n    files[11]: no file")
+    assert summary == "files: in total, 3 of 12 images could not be read and were replaced by others of their class"
 
 
 def remarkable(folder) -> list[Path]:
@@ -191,7 +192,7 @@ def test_transparent_images_are_counted_once_per_run_and_set(tmp_path, messages,
         loader.close()
     assert sorted(messages) == sorted([
         f"files: 2 of 5 images {TRANSPARENT['drop']}", f"files: 1 of 5 images {DEEP}",
-        "files: 5 of 5 images are smaller than INPUT_SIZE, so that center_crop pads them with black"])
+        "files: 5 of 5 images are smaller than INPUT_SIZE, so center_crop pads them with black"])
 
 
 def test_what_grows_after_it_was_said_is_said_again_at_the_end(tmp_path, messages):
@@ -211,7 +212,7 @@ def test_images_of_many_sizes_are_remarked_on_by_workers_too(files, messages):
     loader = FileLoader(FileSet(files), EvalBatches(12, 5), chain, lambda batch: batch, CPU, 0)
     list(loader)
     FindingsLog([loader], Runtime(CPU)).tell()
-    assert messages == ["files: 10 of 12 images are smaller than INPUT_SIZE, so that center_crop pads them with black"]
+    assert messages == ["files: 10 of 12 images are smaller than INPUT_SIZE, so center_crop pads them with black"]
 
 
 def test_memory_and_files_agree_on_what_takes_the_place_of_a_bad_image(tmp_path):
@@ -226,7 +227,7 @@ def test_memory_and_files_agree_on_what_takes_the_place_of_a_bad_image(tmp_path)
     assert all(torch.equal(one.images, two.images) for one, two in zip(memory, files))
     assert memory.findings.unreadable == files.findings.unreadable
     assert list(memory.findings.unreadable) == [5]
-    with pytest.raises(InputError, match=r"files\[5\]: .*5\.png is no image that can be read \(the file is empty\)"):
+    with pytest.raises(InputError, match=r"files\[5\]: .*5\.png cannot be read as an image \(the file is empty\)"):
         make_loader(images, EvalBatches(12, 5), [], lambda batch: batch, CPU, in_memory="always", num_workers=0, pin_memory=False)
 
 

@@ -105,7 +105,7 @@ def test_ranks_see_together_what_one_process_sees_with_the_larger_batch(world_si
 def test_ranks_are_disjoint_and_equally_long_and_only_partial_batches_are_dropped(size, world_size, batch_size):
     labels = torch.zeros(size, dtype=torch.long)
     if size < world_size:
-        with pytest.raises(InputError, match="shared out"):
+        with pytest.raises(InputError, match="divided"):
             batches(world_size, 0, batch_size, labels=labels)
         return
     ranks = [batches(world_size, rank, batch_size, labels=labels) for rank in range(world_size)]

@@ -34,10 +34,10 @@ IN_WORKER = "Caught {0} in DataLoader worker process 0.\nOriginal Traceback (mos
 
 
 @pytest.mark.parametrize(("error", "parts"), [
-    (torch.OutOfMemoryError(GPU), ["GPU's memory is full in training", "TRAIN.BATCH_SIZE or INPUT_SIZE", "Tried to allocate 20"]),
-    (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), ["GPU's memory is full", "(CUDA error: out of memory)"]),
-    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), ["GPU's memory is full"]),
-    (RuntimeError(ALLOCATION), ["machine's memory is full in training", "TRAIN.BATCH_SIZE", "DATASET.IN_MEMORY never"]),
+    (torch.OutOfMemoryError(GPU), ["GPU memory is full in training", "TRAIN.BATCH_SIZE or INPUT_SIZE", "Tried to allocate 20"]),
+    (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), ["GPU memory is full", "(CUDA error: out of memory)"]),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), ["GPU memory is full"]),
+    (RuntimeError(ALLOCATION), ["machine's memory is full in training", "TRAIN.BATCH_SIZE", "DATASET.IN_MEMORY to never"]),
     (RuntimeError("std::bad_alloc"), ["machine's memory is full", "(std::bad_alloc)"]),
     (MemoryError(), ["machine's memory is full", "(MemoryError)"]),
     (MemoryError(IN_WORKER.format("MemoryError", "Unable to allocate 3 TiB")), ["NUM_WORKERS", "Unable to allocate 3 TiB)"]),
@@ -47,16 +47,17 @@ IN_WORKER = "Caught {0} in DataLoader worker process 0.\nOriginal Traceback (mos
     (OSError(errno.EMFILE, "Too many open files"), ["too many open files", "ulimit -n"]),
     (RuntimeError("unable to open shared memory object </torch_1_2_3> in read-write mode: Too many open files (24)"),
      ["too many open files"]),
-    (RuntimeError(SHARED), ["/dev/shm, is too small in training", "TRAIN.NUM_WORKERS (0 reads", "--shm-size", "</torch_"]),
+    (RuntimeError(SHARED), ["/dev/shm, is too small in training", "TRAIN.NUM_WORKERS (0 uses", "--shm-size", "</torch_"]),
     (RuntimeError(IN_WORKER.format("RuntimeError", SHARED)), ["/dev/shm, is too small", "</torch_21171_586884544_2>"]),
     (RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28)"), ["/dev/shm, is too small"]),
     (RuntimeError(BUS), ["/dev/shm, is too small", "TRAIN.NUM_WORKERS", "Bus error. It is possible"]),
     (OSError(errno.ENOSPC, "No space left on device"), ["/dev/shm, is too small"]),
     (RuntimeError("DataLoader worker (pid 9) is killed by signal: Killed. "), ["was killed", "memory is full", "NUM_WORKERS"]),
-    (RuntimeError("DataLoader worker (pid(s) 9, 10) exited unexpectedly"), ["a reader of images is gone", "exited unexpectedly"]),
+    (RuntimeError("DataLoader worker (pid(s) 9, 10) exited unexpectedly"),
+     ["a worker process that reads images ended", "exited unexpectedly"]),
     (RuntimeError("CUDA error: no kernel image is available for execution on the device\nx"), ["cannot use this GPU", "cpu"]),
     (RuntimeError("The NVIDIA driver on your system is too old (found version 11040)."), ["or its driver", torch.__version__]),
-    (RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"), ["in use by a process"]),
+    (RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"), ["another process uses the GPU"]),
 ])
 def test_the_message_names_what_helps(error, parts):
     with pytest.raises(RunFailedError) as raised:
@@ -69,7 +70,8 @@ def test_the_message_names_what_helps(error, parts):
 
 
 @pytest.mark.parametrize(("stage", "key"), [
-    (TRAINING, "reduce TRAIN.BATCH_SIZE or"), (VALIDATION, "reduce TEST.BATCH_SIZE or INPUT_SIZE, set TEST.LARGE_BATCHES False"),
+    (TRAINING, "reduce TRAIN.BATCH_SIZE or"),
+    (VALIDATION, "reduce TEST.BATCH_SIZE or INPUT_SIZE, set TEST.LARGE_BATCHES to False"),
     (GENERATION, "reduce TEST.BATCH_SIZE or"), ("", "reduce TRAIN.BATCH_SIZE, TEST.BATCH_SIZE or INPUT_SIZE")])
 def test_the_key_is_that_of_what_was_going_on(stage, key):
     assert key in explain(torch.OutOfMemoryError(GPU), stage)
@@ -132,7 +134,7 @@ def test_what_a_worker_raises_arrives():
     loader = DataLoader(Full(), num_workers=1)
     with pytest.raises(RuntimeError) as raised:
         list(loader)
-    assert explain(raised.value, TRAINING).endswith(f"such as docker run --shm-size 8g (RuntimeError: {SHARED})")
+    assert explain(raised.value, TRAINING).endswith(f"such as with docker run --shm-size 8g (RuntimeError: {SHARED})")
 
 
 def test_what_this_torch_says_of_too_little_memory():
@@ -154,7 +156,7 @@ def test_a_training_says_when_it_happened(tiny, tmp_path, monkeypatch, capsys, n
 def test_a_set_that_does_not_fit_into_memory(tiny, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(ArraySet, "pixels", lambda self, read: torch.empty(2**50))
     assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny]) == 1
-    assert "DATASET.IN_MEMORY never" in capsys.readouterr().out
+    assert "DATASET.IN_MEMORY to never" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -189,5 +191,5 @@ def test_too_few_open_files(tiny, tmp_path, root):
     result = subprocess.run([sys.executable, script, *words], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, text=True,
                             capture_output=True, timeout=300, check=False)
     assert result.returncode == 1, result.stderr
-    assert "error: too many open files in training: reduce TRAIN.NUM_WORKERS, or raise the limit of 24 by ulim" in result.stdout
+    assert "error: too many open files in training: reduce TRAIN.NUM_WORKERS, or raise the limit of 24 with ulim" in result.stdout
     assert "main/train.py" not in result.stderr   # worker processes may say more, but there is no traceback of this one

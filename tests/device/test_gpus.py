@@ -80,7 +80,7 @@ def test_what_is_not_visible_is_named(machine, value, wanted, message, ask):
 
 
 @pytest.mark.parametrize(("wanted", "message"), [
-    *((wanted, "neither 'cpu' nor numbers") for wanted in ("cpu0", "0,a", "", "-1", "0,", "²")),
+    *((wanted, "must be 'cpu', 'auto' or numbers") for wanted in ("cpu0", "0,a", "", "-1", "0,", "²")),
     ("0,0", "'0,0' names 0 twice"), ("1,0,01", "'1,0,01' names 1 twice")])
 @pytest.mark.parametrize("ask", [lambda wanted: select_gpus(wanted, 1), find_gpus], ids=["select", "find"])
 def test_what_names_no_gpus(wanted, message, ask):
@@ -106,7 +106,7 @@ def test_cuda_that_has_begun_cannot_turn_to_other_gpus(machine, monkeypatch):
     select_gpus("1", 1)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     assert select_gpus("1", 1) == 1
-    with pytest.raises(InputError, match="already uses those of CUDA_VISIBLE_DEVICES='7', and cannot use 0; start another"):
+    with pytest.raises(InputError, match="already uses the GPUs of CUDA_VISIBLE_DEVICES='7', so it cannot use 0; start another"):
         select_gpus("0", 1)
     assert os.environ[VARIABLE] == "7"
 
@@ -115,7 +115,7 @@ def test_each_process_needs_a_gpu_of_its_own(machine):
     machine("6,7")
     for ask in (select_gpus, find_gpus):
         for wanted, found in (("0", 1), ("auto", 2), ("1,0", 2)):
-            with pytest.raises(InputError, match=f"3 processes here for {found} GPUs"):
+            with pytest.raises(InputError, match=f"3 processes but {found} GPU"):
                 ask(wanted, 3)
     assert select_gpus("0,1", 2) == 2
 
@@ -142,7 +142,7 @@ def test_a_cpu_in_place_of_a_gpu_is_told(machine, monkeypatch, caplog, tmp_path,
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--gpus", "0,1,2"], "has no 2"), (["--gpus=0"], "2 processes here for 1 GPUs"), (["--gpus", "auto"], ""), ([], "")])
+    (["--gpus", "0,1,2"], "has no 2"), (["--gpus=0"], "2 processes but 1 GPU"), (["--gpus", "auto"], ""), ([], "")])
 def test_the_launcher_tells_it_once_and_starts_no_rank(machine, monkeypatch, capsys, words, message):
     machine("6,7")
     started = []

@@ -71,7 +71,7 @@ def test_ranks_that_cannot_meet(monkeypatch):
         port = str(taken.getsockname()[1])
         for name, value in (WHOLE | {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}).items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(InputError, match=rf"cannot meet at MASTER_ADDR 127.0.0.1 and MASTER_PORT {port} \(.*EADDRINUSE"):
+        with pytest.raises(InputError, match=rf"cannot connect at MASTER_ADDR 127.0.0.1 and MASTER_PORT {port} \(.*EADDRINUSE"):
             Runtime.start()
 
 

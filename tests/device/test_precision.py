@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lib.device.precision import ApexAmp, Precision, TorchAmp, choose_precision
+from lib.device import precision as precisions
+from lib.device.precision import ApexAmp, BFloat16, Precision, TorchAmp, choose_precision
 from lib.utils.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -74,6 +75,45 @@ def test_choice_without_apex(no_apex):
 def test_the_other_apex_on_pypi_is_not_taken(apex, monkeypatch):
     monkeypatch.setitem(sys.modules, "apex.amp", ModuleType("apex.amp"))
     assert type(choose_precision(CUDA, True, "auto")) is TorchAmp
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_bfloat16_is_for_cpus_too_and_never_apex(apex, monkeypatch, backend):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
+    for device in (CPU, CUDA):
+        precision = choose_precision(device, True, backend, "bfloat16")
+        assert type(precision) is BFloat16
+        assert (precision.device_type, precision.scales, precision.state_dict()) == (device.type, False, {})
+    assert type(choose_precision(CPU, False, backend, "bfloat16")) is Precision
+
+
+@pytest.mark.parametrize(("device", "backend", "dtype", "key"), [
+    (CPU, "auto", "float16", "AMP_DTYPE"), (CPU, "apex", "bfloat16", "AMP_DTYPE"), (CUDA, "apex", "bfloat16", "AMP_DTYPE")])
+def test_what_a_device_or_backend_does_not_have_is_refused(apex, device, backend, dtype, key):
+    with pytest.raises(InputError, match=f"TRAIN.{key}: "):
+        choose_precision(device, True, backend, dtype)
+
+
+@pytest.mark.parametrize(("fast", "dtype", "text"), [
+    (True, "auto", "bfloat16 is faster"), (False, "auto", None), (True, "bfloat16", None),
+    (False, "bfloat16", "slower than float32")])
+def test_it_says_whether_this_cpu_is_fast_at_bfloat16(monkeypatch, caplog, fast, dtype, text):
+    monkeypatch.setattr(precisions, "has_fast_bfloat16", lambda: fast)
+    with caplog.at_level(logging.INFO, logger="lib.device.precision"):
+        choose_precision(CPU, True, dtype=dtype)
+    assert text is None or text in caplog.text
+    assert ("bfloat16" in caplog.text) == (text is not None)
+
+
+def test_bfloat16_leaves_parameters_gradients_and_statistics_in_float32():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    precision, images = BFloat16(CPU), torch.rand(2, 3, 5, 5)
+    with precision.autocast():
+        output = network(images)
+        assert network[0](images).dtype == torch.bfloat16
+    precision.step(output.float().square().mean(), torch.optim.SGD(network.parameters(), 0.1))
+    kept = [*network.parameters(), *(parameter.grad for parameter in network.parameters()), network[1].running_mean]
+    assert {tensor.dtype for tensor in kept} == {torch.float32}
 
 
 def test_off_is_float32_everywhere(apex):

@@ -36,7 +36,7 @@ def test_a_bad_image_ends_the_run_with_its_name(command, tiny, words, ranks):
     assert done.returncode == 2
     message, = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "train.json, annotations[6]: " in message
-    assert "6.jpg is no image that can be read" in message
+    assert "6.jpg cannot be read as an image" in message
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -46,9 +46,9 @@ def test_a_bad_image_that_is_skipped_is_reported_once_by_the_first_rank(command,
                    "DATASET.ON_BAD_IMAGE", "skip")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("1 images could not be read") == 1
-    assert done.stdout.count("in all, 1 of 12 images could not be read") == 1
+    assert done.stdout.count("in total, 1 of 12 images could not be read") == 1
     assert not any("rank 1" in line for line in done.stdout.splitlines())
     assert done.stdout.count("annotations[6]: ") == 1
     assert done.stdout.count("train.json: 1 of 12 images have transparent pixels, which show the colour stored in them") == 1
-    assert done.stdout.count("train.json: 1 of 12 images are turned upright, as EXIF's orientation says") == 1
+    assert done.stdout.count("train.json: 1 of 12 images are rotated upright by their EXIF orientation") == 1
     assert done.stdout.count("JPEGs are decoded by ") == 1

@@ -39,7 +39,7 @@ def test_a_compiled_network_trains_as_it_would_have_and_keeps_its_names(tmp_path
 
 def test_without_a_compiler_there_is_one_message(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(InputError, match=r"TRAIN\.COMPILE: no C\+\+ compiler 'no-such-compiler'"):
+    with pytest.raises(InputError, match=r"TRAIN\.COMPILE: there is no C\+\+ compiler 'no-such-compiler'"):
         compiled(torch.nn.Identity(), Runtime(torch.device("cpu")))
 
 

@@ -55,7 +55,7 @@ def test_an_earlier_checkpoint_of_this_run_is_refused_with_what_would_work(copie
     before = files(copied)
     assert run(tiny, "RESUME_MODEL", "epoch_2.pth") == 2
     message = capsys.readouterr().err
-    assert "epoch_2.pth is of epoch 2, and the run in" in message
+    assert "epoch_2.pth is of epoch 2, but the run in" in message
     for part in ("epochs up to 4", "--ar True", "--overwrite rewinds the run to epoch_2.pth", "another NAME"):
         assert part in message
     assert files(copied) == before
@@ -132,7 +132,7 @@ def test_auto_resume_says_which_checkpoint_it_takes(copied, tiny, capsys, own):
     output = capsys.readouterr().out
     assert "last.pth (epoch 4), the newest checkpoint of this run, and not from RESUME_MODEL" in output
     assert f"{name} (epoch 2); " in output
-    assert ("--overwrite in the place of --ar rewinds" in output) == own
+    assert ("--overwrite instead of --ar rewinds" in output) == own
     assert [entry["epoch"] for entry in history(copied)] == [1, 2, 3, 4, 5]
 
 
@@ -203,10 +203,10 @@ def test_a_teacher_that_was_replaced_is_named(copied, tiny, capsys):
     shutil.copy(copied / "run/models/epoch_2.pth", place)
     assert run(tiny, "NAME", "student", *teacher(place), "TRAIN.MAX_EPOCH", "1") == 0
     assert run(tiny, "NAME", "student", *teacher(place), "TRAIN.MAX_EPOCH", "2", "--ar", "True") == 0
-    assert "holds other weights" not in capsys.readouterr().out
+    assert "has other weights" not in capsys.readouterr().out
     shutil.copy(copied / "run/models/epoch_4.pth", place)
     assert run(tiny, "NAME", "student", *teacher(place), "TRAIN.MAX_EPOCH", "3", "--ar", "True") == 0
-    assert "changed since the checkpoint: TRAIN.COMBINER.DIVE.TEACHER_MODEL holds other weights" in capsys.readouterr().out
+    assert "changed since the checkpoint: TRAIN.COMBINER.DIVE.TEACHER_MODEL has other weights" in capsys.readouterr().out
 
 
 def test_the_configuration_of_the_run_itself(copied, tiny, capsys):

@@ -25,6 +25,8 @@ WAYS = {
                           "TRAIN.SAMPLER.BBN_SAMPLER.TYPE", "balance", "TRAIN.COMBINER.CMO.WARM_UP", "0"],
     "LADE": ["LOSS.LOSS_TYPE", "LADE"], "VS, UniMix and DRW": ["LOSS.LOSS_TYPE", "VSLoss", "TRAIN.COMBINER.TYPE", "uni_mix",
                                                                "TRAIN.TWO_STAGE.DRW", "True", "TRAIN.TWO_STAGE.START_EPOCH", "1"],
+    "GCL, mixup and DRW": ["LOSS.LOSS_TYPE", "GCL", "CLASSIFIER.TYPE", "FCNorm", "LOSS.GCL.FOCAL_GAMMA", "1", *MIXUP,
+                           "TRAIN.TWO_STAGE.DRW", "True", "TRAIN.TWO_STAGE.START_EPOCH", "1"],
     "views": VIEWS, "views, SAM and experts' classifier": [*VIEWS, *SAM, "CLASSIFIER.TYPE", "CosineFC"],
     "curriculum and mixup": [*CURRICULUM, *MIXUP], "curriculum and experts": [*CURRICULUM, *EXPERTS],
     "an average": ["TRAIN.EMA_DECAY", "0.9"],
@@ -117,8 +119,8 @@ def test_predictions_of_experts(tmp_path, tiny, capsys, no_figures):
     (["TRANSFORMS.VIEWS", "[[random_crop]]"], "TRANSFORMS.VIEWS: TRAIN.COMBINER.TYPE default does not look at further views"),
     ([*VIEWS, "NETWORK.EXPERTS.NUM", "2"], "HEADS.TYPES: prototypes is made of one classifier's weights"),
     (["NETWORK.EXPERTS.NUM", "2", "NETWORK.EXPERTS.FROM", "stem"], "has no stage 'stem' to repeat; auto, layer1, layer2, layer3"),
-    (["TRAIN.LR_SCHEDULER.TYPE", "warmup", "TRAIN.LR_SCHEDULER.WARMUP_EPOCHS", "2"], "has a climb of its own"),
-    ([*VIEWS, "TRAIN.UPDATE.TYPE", "focal_sam"], "focal_sam weighs each example's loss by its class, and the loss of"),
+    (["TRAIN.LR_SCHEDULER.TYPE", "warmup", "TRAIN.LR_SCHEDULER.WARMUP_EPOCHS", "2"], "has its own warm-up"),
+    ([*VIEWS, "TRAIN.UPDATE.TYPE", "focal_sam"], "focal_sam weights the loss of each example by class, but the loss of"),
     (["TRAIN.UPDATE.TYPE", "sham"], "TRAIN.UPDATE.TYPE: unknown update rule 'sham'; did you mean 'sam'?"),
     (["TRANSFORMS.VIEWS", "[[randomcrop]]"], "TRANSFORMS.VIEWS: unknown transform 'randomcrop'; did you mean 'random_crop'?")])
 def test_what_does_not_go_together_says_so(tmp_path, tiny, capsys, words, message):

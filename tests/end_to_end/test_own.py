@@ -84,7 +84,7 @@ def test_validation_takes_what_was_chosen_for_the_run(trained, birds, capsys):
     words = ["DATASET.ROOT", str(birds), "OUTPUT_DIR", str(directory.parent), "BACKBONE.TYPE", "res20_cifar"]
     assert valid.main(["--cfg", "configs/own/scratch.yaml", "--gpus", "cpu", *words]) == 0
     assert valid.main(["--cfg", "configs/own/scratch.yaml", "--gpus", "cpu", *words, "NAME", "none"]) == 2
-    assert "are chosen by a training, and there is none in" in capsys.readouterr().err
+    assert "are chosen when a run is trained, but there is no run in" in capsys.readouterr().err
 
 
 def test_resumed_the_choices_stay_those_of_the_run(trained, birds, capsys):
@@ -96,7 +96,7 @@ def test_resumed_the_choices_stay_those_of_the_run(trained, birds, capsys):
     file.write_text(changed)
     assert run(birds, directory.parent, *QUICK, "--ar", "--minutes", "5") == 2   # MAX_EPOCH is given
     assert run(birds, directory.parent, *QUICK, "--ar") == 0
-    assert f"chosen before, and taken from {file}" in capsys.readouterr().out
+    assert f"chosen earlier, read from {file}" in capsys.readouterr().out
     assert load_config(file).TRAIN.BATCH_SIZE == own.TRAIN.BATCH_SIZE + 3
 
 
@@ -132,7 +132,7 @@ def test_weights_that_do_not_tell_their_backbone(birds, tmp_path, capsys, monkey
     assert run(birds, tmp_path, "--weights", "mine.pth") == 2
     assert "BACKBONE.PRETRAINED_MODEL: mine.pth does not tell which backbone it is of; BACKBONE.TYPE" in capsys.readouterr().err
     assert run(birds, tmp_path, "--weights", "resnet50") == 2
-    assert "--weights: no file resnet50; torchvision:resnet50 asks for weights by name" in capsys.readouterr().err
+    assert "--weights: no file resnet50; torchvision:resnet50 for weights by name" in capsys.readouterr().err
 
 
 def test_minutes_choose_the_epochs_by_the_speed_that_is_measured(birds, tmp_path, capsys, monkeypatch):

@@ -71,7 +71,7 @@ def test_a_messy_folder_trains_and_leaves_its_split_and_what_was_found(trained):
     data = json.loads((run / "data.json").read_text(encoding="utf-8"))
     assert len(data["classes"]) == len(COUNTS)
     text = (run / "data.txt").read_text(encoding="utf-8")
-    assert "ant/cut short.jpg is no image that can be read" in text
+    assert "ant/cut short.jpg cannot be read as an image" in text
     assert data["warnings"][0] in (run / "log.txt").read_text(encoding="utf-8")
     checkpoint = torch.load(run / "models/last.pth")
     assert checkpoint["class_names"] == [row["name"] for row in data["classes"]]
@@ -85,12 +85,12 @@ def test_the_test_images_are_looked_at_once(trained, tiny_in, heard):
     before = (trained / "run/test/metrics.json").read_bytes()
     shared = words(trained, tiny_in(trained), **{"DATASET.FOLDER.TEST_SHARE": 0.2})
     assert train.main([*SHARED, *shared, "--ar", "True"]) == 0
-    assert "epoch 1 was tested before" in log_of(heard)
+    assert "epoch 1 has been tested already" in log_of(heard)
     assert valid.main([*SHARED, *shared]) == 0
     assert (trained / "run/test/metrics.json").read_bytes() == before
     heard.clear()
     assert valid.main([*SHARED, *shared, "TEST.PART", "test"]) == 0
-    assert "look number 2, so that what was chosen by these results is no longer measured by them" in log_of(heard)
+    assert "tested 2 times by now, so they give no unbiased result for what was chosen by earlier test results" in log_of(heard)
     again = json.loads((trained / "run/test/look_2/metrics.json").read_text())
     assert all(again[name] == pytest.approx(report[name]) for name in ("top1", "nll", "images"))
     assert (trained / "run/test/metrics.json").read_bytes() == before
@@ -104,7 +104,7 @@ def test_a_resumed_run_keeps_its_split_and_names_what_was_added(copied, tiny, he
     text = log_of(heard)
     assert "left out as images that are not in split.csv: 2 ('a new class/new.jpg', 'ant/new.jpg')" in text
     assert "resuming with epoch 2" in text
-    assert f"looking at {READABLE} images" in text   # since the folder has moved; what was added is not read
+    assert f"checking {READABLE} images" in text   # since the folder has moved; what was added is not read
     assert (copied / "run/split.csv").read_bytes() == split
     assert valid.main([*SHARED, *words(copied, tiny)]) == 0
     assert json.loads((copied / "run/metrics.json").read_text())["epoch"] == 2
@@ -158,21 +158,21 @@ def test_an_edited_split_trains_and_a_wrong_one_is_told_by_row(copied, tiny, cap
     assert train.main([*SHARED, *shared, "NAME", "wrong"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         f"error: DATASET.FOLDER.SPLIT: {copied}/edited.csv has mistakes:",
-        "  row 2: split 'tset' is none of train, valid, test and ignore", f"  row 3: no file none.jpg in {copied}/birds"]
+        "  row 2: split must be train, valid, test or ignore, got 'tset'", f"  row 3: no file none.jpg in {copied}/birds"]
     assert not (copied / "wrong").exists()
 
 
 def test_a_run_inside_of_its_own_pictures_is_refused(copied, tiny, capsys):
     assert train.main([*SHARED, *words(copied, tiny, OUTPUT_DIR=copied / "birds" / "output")]) == 2
     assert "OUTPUT_DIR: " in (message := capsys.readouterr().err)
-    assert "whose folders are classes; name a folder outside of it" in message
+    assert "whose folders are classes; choose a folder outside of it" in message
     assert not (copied / "birds/output").exists()
 
 
 def test_all_images_can_be_for_training(copied, tiny, heard, capsys):
     shared = words(copied, tiny, **{"DATASET.FOLDER.VALID_SHARE": 0, "NAME": "whole"})
     assert train.main([*SHARED, *shared]) == 0
-    assert "no images for validation: nothing is measured while it trains" in log_of(heard)
+    assert "no validation images: accuracy is not measured during training" in log_of(heard)
     assert {row["split"] for row in rows(copied / "whole")} == {"train", "ignore"}
     assert (copied / "whole/models/last.pth").is_file()
     assert not (copied / "whole/models/best_model.pth").exists()
@@ -204,7 +204,8 @@ def test_folds_validate_every_image_once_and_report_together(folds):
     with (folds / "cross/per_class.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert sum(int(row["valid_images"]) for row in table) == len(held)
-    assert "every image validated by the network that has not seen it" in (folds / "cross/folds.txt").read_text(encoding="utf-8")
+    assert "every image validated by the network that was not trained on it" in (
+        folds / "cross/folds.txt").read_text(encoding="utf-8")
 
 
 def test_folds_are_resumed_reported_again_and_end_with_the_command_for_all_images(folds, tiny_in, heard):
@@ -225,9 +226,9 @@ def test_folds_are_resumed_reported_again_and_end_with_the_command_for_all_image
 
 @pytest.mark.parametrize(("more", "message"), [
     (["--folds", "1"], "--folds: must be 2 or more, got 1"),
-    (["--folds", "3", "--ar", "True"], "fold_1 is one of 2 folds, and not of 3"),
-    (["--folds", "2"], "already holds a run"), ([], "holds folds; a run needs another NAME"),
-    (["--folds", "2", "DATASET.DATASET", "IMBALANCEDIGITS", "DATASET.ROOT", ""], "has a validation set of its own")])
+    (["--folds", "3", "--ar", "True"], "fold_1 is one of 2 folds, not of 3"),
+    (["--folds", "2"], "already holds a run"), ([], "holds the folds of --folds; choose another NAME"),
+    (["--folds", "2", "DATASET.DATASET", "IMBALANCEDIGITS", "DATASET.ROOT", ""], "has its own validation set")])
 def test_folds_that_cannot_be(folds, tiny_in, capsys, more, message):
     shared = words(folds, tiny_in(folds), **{"DATASET.FOLDER.TEST_SHARE": 0.1, "NAME": "cross"})
     assert train.main([*SHARED, *shared, *more]) == 2
@@ -240,7 +241,7 @@ def test_two_ranks_see_the_split_of_the_first(tmp_path, tiny, command):
     done = command("bash", "distributed_data_parallel_train.sh", "configs/test/digits_lt.yaml", 2, "cpu",
                    *words(tmp_path, tiny, **{"TRAIN.BATCH_SIZE": 4, "DATASET.FOLDER.TEST_SHARE": 0.2}), "--folds", 2)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("looking at 68 images") == 1
+    assert done.stdout.count("checking 68 images") == 1
     numbers = json.loads((tmp_path / "run/folds.json").read_text())
     assert numbers["together"]["images"] == sum(fold["images"] for fold in numbers["folds"])
     config = yaml.safe_load((tmp_path / "run/fold_2/config.yaml").read_text(encoding="utf-8"))

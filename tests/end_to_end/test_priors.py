@@ -8,7 +8,9 @@ import torch
 
 from lib.dataset import DATASETS
 from lib.inference import Predictor
-from main import train, valid
+from lib.run import checkpoint
+from lib.utils.errors import InputError
+from main import predict, train, valid
 
 DIGITS = "configs/test/digits_lt.yaml"
 COUNTS = [139, 107, 83, 64, 49, 38, 29, 23, 17, 13]   # of tiny's ratio of 0.1
@@ -51,7 +53,7 @@ def test_the_training_prior_is_taken_out(trained, logits, capsys):
     assert predicted(folder) == expected.tolist() != logits[0].argmax(dim=1).tolist()
     assert "TEST.LOGIT_ADJUST 0.0 in the checkpoint, 1.5 here" in json.loads((folder / "metrics.json").read_text())["differs"]
     assert (trained[1] / "metrics.json").read_bytes() == own
-    assert "the run's own report stays as it is" in capsys.readouterr().out
+    assert "the run's own report is not replaced" in capsys.readouterr().out
 
 
 def test_a_known_test_prior_is_put_in(trained, logits, tmp_path):
@@ -83,7 +85,7 @@ def test_a_sweep_and_shifted_test_sets_stand_beside_the_run_s_own_report(trained
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "TEST.LOGIT_ADJUST", "1"], "has the prior in the training already"),
+    (["LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "TEST.LOGIT_ADJUST", "1"], "already adjusts the logits for the training prior"),
     (["TEST.PRIOR", "forwards-50"], "TEST.PRIOR: must be empty, \"uniform\", \"forward-50\""),
     (["TEST.PRIOR", "forward-0.5"], "a ratio below 1"), (["TEST.PRIOR", "none.json"], "no file none.json"),
     (["TEST.TAU_NORM.USE_TAU_NORM", "True", "TEST.SHIFTS", "[2]"], "TEST.SHIFTS: moves the logits"),
@@ -97,4 +99,39 @@ def test_a_training_that_re_balanced_in_another_way_is_said(trained, capsys):
     evaluated(trained, "TEST.LOGIT_ADJUST", "1", "TRAIN.SAMPLER.TYPE", "weighted sampler", "LOSS.LOSS_TYPE", "FocalLoss")
     shown = capsys.readouterr()
     assert "FocalLoss re-balances in another way" in shown.out + shown.err
-    assert "'weighted sampler' drew other shares" in shown.out + shown.err
+    assert "'weighted sampler' trained with another class distribution" in shown.out + shown.err
+
+
+@pytest.mark.parametrize("prior", ["uniform", "backward-50", "file"])
+def test_predictions_with_a_known_prior_are_those_of_the_validation(trained, logits, tmp_path, prior):
+    (tmp_path / "prior.json").write_text(json.dumps([1, 1, 1, 1, 1, 1, 1, 1, 1, 100]))
+    prior = str(tmp_path / "prior.json") if prior == "file" else prior
+    images = DATASETS["IMBALANCEDIGITS"](False, "", (8, 8), ratio=0.1, random_seed=0, type_="exp")
+    own = Predictor.load(trained[1], prior=prior).probabilities(images.pixels())
+    assert own.argmax(dim=1).tolist() == predicted(evaluated(trained, "TEST.PRIOR", prior))
+    assert not torch.equal(own.argmax(dim=1), logits[0].argmax(dim=1))
+    torch.testing.assert_close(own.sum(dim=1), torch.ones(len(own)))
+
+
+def test_a_uniform_prior_changes_nothing_where_the_loss_has_the_training_prior(tmp_path, tiny):
+    words = [*tiny, "LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "TRAIN.MAX_EPOCH", "1"]
+    assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *words]) == 0
+    images = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+    plain, uniform = (Predictor.load(tmp_path / "run", prior=prior).probabilities(images) for prior in ("", "uniform"))
+    torch.testing.assert_close(plain, uniform)
+
+
+@pytest.mark.parametrize(("prior", "message"), [
+    ("forwards-50", "--prior: must be \"uniform\", \"forward-50\""),
+    ("forward-0.5", "--prior: 'forward-0.5' has a ratio below 1"),
+    ("nothing.json", "--prior: no file nothing.json")])
+def test_a_prior_that_means_nothing_is_one_message(trained, tmp_path, capsys, prior, message):
+    assert predict.main([str(trained[1]), str(tmp_path), "--prior", prior]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_class_counts_has_no_prior_to_compare_with(trained, tmp_path):
+    state = checkpoint.load(trained[1] / "models/last.pth")
+    checkpoint.save({key: value for key, value in state.items() if key != "class_counts"}, [tmp_path / "old.pth"])
+    with pytest.raises(InputError, match=r"--prior: .*old\.pth does not hold the number of training images"):
+        Predictor.load(tmp_path / "old.pth", prior="uniform")

@@ -17,6 +17,7 @@ FAMILIES = {
     "plain": [],
     "adam and cosine": ["TRAIN.OPTIMIZER.TYPE", "ADAM", "TRAIN.OPTIMIZER.BASE_LR", "1e-3", "TRAIN.LR_SCHEDULER.TYPE", "cosine"],
     "mix_up": ["TRAIN.COMBINER.TYPE", "mix_up"],
+    "bfloat16": ["TRAIN.AMP_DTYPE", "bfloat16"],
     "DRS": ["TRAIN.SAMPLER.TYPE", "weighted sampler", "TRAIN.TWO_STAGE.DRS", "True", "TRAIN.TWO_STAGE.START_EPOCH", "2"],
     "DRW-LDAM": ["LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.TWO_STAGE.DRW", "True",
                  "TRAIN.TWO_STAGE.START_EPOCH", "2"],
@@ -26,6 +27,7 @@ FAMILIES = {
     "LWS": ["CLASSIFIER.TYPE", "LWS", "BACKBONE.FREEZE_BN", "True"],
 }
 SECOND_STAGES = ("cRT", "LWS")
+SHORT = [("plain", "save"), ("bfloat16", "save")]
 
 
 def run(tmp_path, name: str, words: list[str], epochs: int = 4) -> int:
@@ -51,8 +53,8 @@ def same(first, second) -> bool:
 
 
 @pytest.mark.parametrize(("family", "moment"), [
-    ("plain", "save"), *(pytest.param(family, moment, marks=pytest.mark.slow if moment == "record" else pytest.mark.long)
-                         for family, moment in product(FAMILIES, ("record", "save")) if (family, moment) != ("plain", "save"))])
+    *SHORT, *(pytest.param(family, moment, marks=pytest.mark.slow if moment == "record" else pytest.mark.long)
+              for family, moment in product(FAMILIES, ("record", "save")) if (family, moment) not in SHORT)])
 def test_interrupted_in_the_third_epoch(tmp_path, tiny, monkeypatch, family, moment):
     words = [*tiny, *FAMILIES[family]]
     if family in SECOND_STAGES:
@@ -146,7 +148,7 @@ def test_a_bare_name_of_a_file_in_the_working_directory_is_told_how_to_be_named(
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny, caplog, capsys):
     assert run(tmp_path, "x", [*tiny, "TRAIN.OPTIMIZER.BASE_LR", "1e30"]) == 1
     output = capsys.readouterr().out
-    assert re.search(r"error: epoch 1, batch [1-8] of 8: the (training loss is|weights are) not finite, at rate \S+; "
+    assert re.search(r"error: epoch 1, batch [1-8] of 8: the (training loss is|weights are) not finite, at learning rate \S+; "
                      r"nothing is saved yet", output)
 
 
@@ -163,7 +165,7 @@ def test_the_message_names_the_last_good_checkpoint(tmp_path, tiny, capsys, monk
         return result
 
     monkeypatch.setattr(Precision, "update", step)
-    message = r"error: epoch 2, batch %s are not finite, at rate \S+; .*%s holds epoch %s"
+    message = r"error: epoch 2, batch %s are not finite, at learning rate \S+; .*%s holds epoch %s"
     for name, minutes, show, told, last in (("often", "1e-9", "3", "4 of 8: the weights", ("mid_epoch.pth", "2 up to batch 3")),
                                             ("never", "0", "6", "5 of 8: the training loss", ("last.pth", "1"))):
         steps.clear()

@@ -163,5 +163,5 @@ def test_a_report_that_cannot_be_written_is_one_message(tiny, first, monkeypatch
     monkeypatch.setattr("lib.report.report.write_text_atomically", fail)
     assert valid.main(["--cfg", DIGITS, "--gpus", "cpu", *tiny, "TEST.MODEL_FILE", str(first / "models/last.pth")]) == 1
     told = "".join(capsys.readouterr())
-    assert re.search(r"error: cannot write to .*run \(No space left on device\); the same command validates again", told)
+    assert re.search(r"error: cannot write to .*run \(No space left on device\); run the same command again", told)
     assert "Traceback" not in told

@@ -18,7 +18,7 @@ from lib.engine.totals import Sums
 from lib.loss import LOSSES, DiVEKLD
 from lib.modules import HEADS
 from lib.net import Output
-from lib.net.network import blend
+from lib.net.network import blend, grafted
 from lib.utils.schedule import Deferred
 from lib.utils.seed import Stream
 
@@ -37,8 +37,9 @@ class Small(nn.Module):
         self.others = nn.ModuleList(nn.Linear(6, 4) for _ in range(experts - 1))
         self.heads = nn.ModuleDict({name: HEADS[name](6, dim=5) for name in heads})
 
-    def forward(self, images, mix=None):
-        features = blend(F.relu(self.norm(self.conv(images))).mean((2, 3)), mix, "pool")
+    def forward(self, images, mix=None, graft=None):
+        images = images if graft is None else torch.cat([images, graft.images])
+        features = blend(grafted(F.relu(self.norm(self.conv(images))), graft).mean((2, 3)), mix, "pool")
         kept = self.dropout(features)
         logits = blend(self.classifier(kept), mix, "fc").float()
         heads = {name: head(features, self.classifier) for name, head in self.heads.items()}
@@ -88,6 +89,7 @@ def parts(combiner: str, loss: str, precision: Precision | None = None, optimize
     precision = precision or Precision()
     precision.prepare(network, optimizer)
     combiner = COMBINERS[combiner](COUNTS, **teacher, **options)
+    combiner.expect({**dict.fromkeys(combiner.needs_heads, 5), "maps": 6, "experts": 1})
     return EagerStep(network, criterion.to(device), combiner.to(device), optimizer, precision)
 
 

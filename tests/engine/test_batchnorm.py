@@ -59,7 +59,7 @@ def test_parts_of_data_parallel_count(sizes, gpus, refused):
     if not refused:
         check_batches(net, loader, (32, 32), CPU)
         return
-    with pytest.raises(InputError, match=rf"TRAIN.BATCH_SIZE: the {sum(sizes)} training images make batches of {sizes[0]}"):
+    with pytest.raises(InputError, match=rf"TRAIN.BATCH_SIZE: the {sum(sizes)} training images give a batch of {sizes[0]}"):
         check_batches(net, loader, (32, 32), CPU)
 
 
@@ -72,5 +72,5 @@ def test_a_run_that_would_be_replaced_stays(tiny, tmp_path, capsys, no_figures):
     assert train.main([*words, *more]) == 2
     error = capsys.readouterr().err
     assert "TRAIN.BATCH_SIZE: the" in error
-    assert "at INPUT_SIZE [4, 4] BatchNorm in backbone.layer3.0.bn1" in error
+    assert "At INPUT_SIZE [4, 4], BatchNorm in backbone.layer3.0.bn1" in error
     assert {path: path.read_bytes() for path in before} == before

@@ -24,6 +24,9 @@ from lib.update import UPDATES
 from lib.utils.seed import Stream
 
 CUDA, LAZY = torch.device("cuda"), torch.device("lazy")
+DRAW_ON_HOST = {"color_jitter", "random_resized_crop", "curriculum", "auto_augment", "rand_augment"}
+FUNCTIONS = [operations.mirror, operations.flip, operations.zoom, operations.gaussian_blur, operations.smooth, operations.detail,
+             operations.enhance_edges, *(operation.function for operation in OPERATIONS.values())]
 REFUSED = AssertionError, DataDependentOutputException, DynamicOutputShapeException
 
 
@@ -147,11 +150,6 @@ def test_class_vectors_are_shortened_on_the_device(event):
     assert mode.operations > before
 
 
-DRAW_ON_HOST = {"color_jitter", "random_resized_crop", "curriculum", "auto_augment", "rand_augment"}
-FUNCTIONS = [operations.mirror, operations.flip, operations.zoom, operations.gaussian_blur, operations.smooth, operations.detail,
-             operations.enhance_edges, *(operation.function for operation in OPERATIONS.values())]
-
-
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_operations_of_augmentation(function):
     with only_on(CUDA):
@@ -169,11 +167,11 @@ def test_transforms(name):
         assert normalize(result, mean, std).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [3, 1, 0, 2]])
 def test_color_jitter_in_a_given_order(order):
     with only_on(CUDA):
-        images, factors = torch.zeros(8, 3, 12, 12, dtype=torch.uint8, device=CUDA), torch.ones(3, 8, 1, 1, 1, device=CUDA)
-        assert TRANSFORMS["color_jitter"]((12, 12)).jitter(images, order, factors).dtype == torch.uint8
+        images, factors = torch.zeros(8, 3, 12, 12, dtype=torch.uint8, device=CUDA), torch.ones(4, 8, 1, 1, 1, device=CUDA)
+        assert TRANSFORMS["color_jitter"]((12, 12), hue=0.1).jitter(images, order, factors).dtype == torch.uint8
 
 
 @pytest.mark.parametrize("name", [*(pytest.param(name, marks=[pytest.mark.slow] * name.startswith("res1"))

@@ -73,6 +73,19 @@ def test_update_rules_with_a_shortened_gradient(rule, options):
     assert_recorded(make, recordings=2)
 
 
+def test_both_passes_of_a_recorded_step_meet_the_same_noise():
+    """At a radius of 0 the second gradient is the first one, so that the step is the plain one, recorded or not."""
+    def make(rule: str, **options: float) -> EagerStep:
+        step = parts("mix_up", "GCL")
+        step.network.dropout = nn.Identity()
+        return step._replace(update=UPDATES[rule](**options))
+
+    plain, sam = make("plain"), make("sam", rho=0.0, bn="first")
+    train(plain, CpuRecorder())
+    train(sam, CpuRecorder())
+    assert_same(plain, sam)
+
+
 def test_averaged_shares_and_adam():
     assert_recorded(lambda: parts("remix", "CostSensitiveCE", optimizer="ADAM", per_sample=False), recordings=2)
 
@@ -153,7 +166,7 @@ def test_a_loss_that_changes_with_the_batch_is_left_as_it_is(caplog):
     train(left, recorder)
     assert_same(eager, left)
     assert (recorder.recordings, recorder.replays) == (0, 0)
-    assert caplog.text.count("Drifting keeps in Python what changes with the batch") == 1
+    assert caplog.text.count("Python attributes of Drifting change with every batch") == 1
 
 
 def test_a_step_that_waits_for_the_device_is_refused():
@@ -163,7 +176,7 @@ def test_a_step_that_waits_for_the_device_is_refused():
             return step._replace(loss=step.loss * float(step.loss.detach() > 0))
 
     step = parts("default", "CrossEntropy")._replace(combiner=Curious(COUNTS))
-    with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: this step cannot be captured \(.*waits for the device"):
+    with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: this training step cannot be captured \(.*waits for the device"):
         train(step, CpuRecorder())
 
 
@@ -189,20 +202,20 @@ class Forgetting(Notes):
 
 def test_a_number_of_the_host_in_a_recording_is_found():
     step = parts("default", "CrossEntropy")._replace(combiner=Wavering(COUNTS))
-    with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: a replay of this step is not the step; in its \w+ it is off by"):
+    with pytest.raises(InputError, match=r"^TRAIN\.CUDA_GRAPHS: the captured step has another .* of the \w+ is \S+, and"):
         train(step, CpuRecorder())
 
 
 @pytest.mark.parametrize("forgotten", ["_fused_sgd_", "native_batch_norm", "nll_loss_backward"])
 def test_a_recording_that_lacks_something_is_found(forgotten):
-    with pytest.raises(InputError, match="a replay of this step is not the step"):
+    with pytest.raises(InputError, match="the captured step has another result than the eager step"):
         train(parts("default", "CrossEntropy"), CpuRecorder(lambda: Forgetting(forgotten)))
 
 
 def test_what_was_recorded_is_compared_once_and_the_log_says_so(caplog):
     with caplog.at_level(logging.INFO, logger="lib.engine.graphed"):
         train(parts("mix_up", "LDAMLoss"), CpuRecorder())
-    assert caplog.text.count("on a batch that both took, it differs from the eager one by 0") == 2   # DRW begins
+    assert caplog.text.count("its result differs from the eager step by a relative 0") == 2   # DRW begins
 
 
 def vectors(*rows: list[float]) -> list[list[torch.Tensor]]:
@@ -241,7 +254,7 @@ def test_on_a_cpu_the_key_changes_nothing_and_says_so(tiny, caplog):
     step = parts("default", "CrossEntropy")
     with caplog.at_level(logging.INFO, logger="lib.engine.graphed"):
         assert build.build_step(cfg, step, Runtime(CPU)) is step
-    assert "TRAIN.CUDA_GRAPHS: eager steps, since this is a CPU" in caplog.text
+    assert "TRAIN.CUDA_GRAPHS: the step is not captured, since the device is a CPU" in caplog.text
 
 
 def test_a_skipped_first_step_leaves_moments_that_are_numbers():

@@ -66,13 +66,13 @@ def test_the_factor_0_freezes_and_batchnorm_keeps_moving():
 
 
 @pytest.mark.parametrize(("factors", "message"), [
-    ('["backbone"]', "LR_FACTORS: 'backbone' is not \"prefix=factor\""), ('["=0.1"]', "is not \"prefix=factor\""),
-    ('["backbone=-1"]', "is not \"prefix=factor\""), ('["backbone=nan"]', "is not \"prefix=factor\""), ("[0.1]", "0.1 is not"),
-    ('["backbone=1", "backbone=2"]', "'backbone' comes twice"),
+    ('["backbone"]', "LR_FACTORS: 'backbone' is not of the form \"prefix=factor\""), ('["=0.1"]', "form \"prefix=factor\""),
+    ('["backbone=-1"]', "form \"prefix=factor\""), ('["backbone=nan"]', "form \"prefix=factor\""), ("[0.1]", "0.1 is not"),
+    ('["backbone=1", "backbone=2"]', "'backbone' is given twice"),
     ('["backbon=0.1"]', "no parameter begins with 'backbon'; did you mean 'backbone'?"),
     ('["layer3=0.1"]', "no parameter begins with 'layer3'; did you mean 'backbone.layer3'?"),
     ('["xyz=0.1"]', "no parameter begins with 'xyz'; there are backbone, backbone.conv1, backbone.bn1, backbone.layer1"),
-    ('["backbone=0", "classifier=0"]', "nothing is left to train")])
+    ('["backbone=0", "classifier=0"]', "no parameter is left to train")])
 def test_mistakes_are_one_message(factors, message):
     with pytest.raises(InputError) as caught:
         built("TRAIN.OPTIMIZER.LR_FACTORS", factors)

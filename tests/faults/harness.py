@@ -34,6 +34,8 @@ GENERATION = "CAM generation"
 EXPERTS = {"LOSS.LOSS_TYPE": "BalPoE", "CLASSIFIER.TYPE": "CosineFC", "NETWORK.EXPERTS.NUM": "2", "TRAIN.COMBINER.TYPE": "mix_up"}
 VIEWS = {"TRAIN.COMBINER.TYPE": "bcl", "HEADS.TYPES": "[projection, prototypes]", "LOSS.LOSS_TYPE": "BalancedSoftmaxCE",
          "TRANSFORMS.VIEWS": "[[random_crop], [random_resized_crop, color_jitter]]"}
+PROCO = {"TRAIN.COMBINER.TYPE": "proco", "HEADS.TYPES": "[projection]", "LOSS.LOSS_TYPE": "BalancedSoftmaxCE",
+         "TRANSFORMS.VIEWS": "[[random_crop], [random_resized_crop, color_jitter]]"}
 CURRICULUM = {"TRANSFORMS.TRAIN_TRANSFORMS": "[random_crop, curriculum]", "TRANSFORMS.PROCESS_DETAIL.CURRICULUM.THRESHOLD": "0.3"}
 FAMILIES = {   # name: overrides
     "plain": {},
@@ -41,9 +43,12 @@ FAMILIES = {   # name: overrides
     "DRS": {"TRAIN.SAMPLER.TYPE": "weighted sampler", "TRAIN.TWO_STAGE.DRS": "True", "TRAIN.TWO_STAGE.START_EPOCH": "1"},
     "DRW-LDAM": {"LOSS.LOSS_TYPE": "LDAMLoss", "CLASSIFIER.TYPE": "FCNorm", "TRAIN.TWO_STAGE.DRW": "True",
                  "TRAIN.TWO_STAGE.START_EPOCH": "1"},
+    "GCL": {"LOSS.LOSS_TYPE": "GCL", "CLASSIFIER.TYPE": "FCNorm", "TRAIN.COMBINER.TYPE": "mix_up"},
     "bbn": {"TRAIN.SAMPLER.TYPE": "bbn sampler", "TRAIN.COMBINER.TYPE": "bbn_mix", "TRAIN.BATCH_SIZE": "32"},
     "cRT": {**SECOND_STAGE, "CLASSIFIER.TYPE": "cRT"},
     "LWS": {**SECOND_STAGE, "CLASSIFIER.TYPE": "LWS", "BACKBONE.FREEZE_BN": "True"},
+    "MiSLAS": {**SECOND_STAGE, "CLASSIFIER.TYPE": "LWS", "CLASSIFIER.LWS.TRAIN_FC": "True",
+               "TRAIN.OPTIMIZER.LR_FACTORS": "['classifier.fc=0.2']", "LOSS.LOSS_TYPE": "CrossEntropyLabelAwareSmooth"},
     GENERATION: {"DATASET.GENERATE_CAM_BASED_DATASET": "True", "NETWORK.PRETRAINED": "True", "NETWORK.PRETRAINED_MODEL": WEIGHTS,
                  "DATASET.CAM_DATA_SAVE_PATH": "{OUTPUT_DIR}/images", "DATASET.CAM_DATA_JSON_SAVE_PATH": "{OUTPUT_DIR}/cam.json"},
     "SAM": {"TRAIN.UPDATE.TYPE": "sam", "TRAIN.UPDATE.SAM.RHO": "0.2", "TRAIN.COMBINER.TYPE": "mix_up", "TRAIN.EMA_DECAY": "0.99",
@@ -52,6 +57,7 @@ FAMILIES = {   # name: overrides
     "MaxNorm": {**SECOND_STAGE, "CLASSIFIER.TYPE": "MaxNorm", "CLASSIFIER.MaxNorm.EVERY": "step",
                 "LOSS.LOSS_TYPE": "ClassBalancedBCE", "TRAIN.OPTIMIZER.WEIGHT_DECAY": "0.1"},
     "views": VIEWS,
+    "ProCo": PROCO,
     "curriculum": CURRICULUM,
     "files": {"DATASET.IN_MEMORY": "never"},
     "files by two workers": {"DATASET.IN_MEMORY": "never", "TRAIN.NUM_WORKERS": "2", "TEST.NUM_WORKERS": "2"},
@@ -62,6 +68,7 @@ FAMILIES = {   # name: overrides
     "two ranks MaxNorm": {**SECOND_STAGE, "CLASSIFIER.TYPE": "MaxNorm", "LOSS.LOSS_TYPE": "ClassBalancedBCE",
                           "TRAIN.BATCH_SIZE": "32", "TRAIN.OPTIMIZER.WEIGHT_DECAY": "0.1"},
     "two ranks views": {**VIEWS, "TRAIN.BATCH_SIZE": "32"},
+    "two ranks ProCo": {**PROCO, "TRAIN.BATCH_SIZE": "32", "TRAIN.UPDATE.TYPE": "sam"},
 }
 SPOTS = ("write", "fsync", "replace", "rename", "unlink", "link", "savefig")   # where a process kills itself, see ``kill_at``
 

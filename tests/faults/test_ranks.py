@@ -100,7 +100,7 @@ def test_a_killed_rank_ends_all_and_restarted_ones_go_on_bit_for_bit(words, whol
         os.kill(run.ranks()[0], signal.SIGKILL)
     status, output = run.end(300)
     assert status == 0, output
-    assert "restarted by the launcher, time 2" in output
+    assert "restarted by the launcher, restart number 2" in output
     assert re.search(r"resuming with epoch 1, batch \d+", output)
     one, other = results(whole), results(tmp_path / "restarted/run")
     for name, value in one.items():

@@ -46,8 +46,8 @@ def vanishing(path: Path):
 
 def check_message(message: str, folder: Path, ranks: int) -> None:
     assert f"valid.json, annotations[2]: no file {folder}/10.jpg" in message
-    assert "DATASET.ON_BAD_IMAGE skip puts others in the place" in message
-    assert f"mid_epoch.pth holds epoch 2 up to batch {4 // ranks}; once the images are right, --ar True resumes" in message
+    assert "DATASET.ON_BAD_IMAGE skip replaces such images" in message
+    assert f"mid_epoch.pth holds epoch 2 up to batch {4 // ranks}; correct the images, then resume" in message
 
 
 def test_a_photograph_that_vanishes_before_validation_costs_nothing(tmp_path, words, monkeypatch, capsys):
@@ -86,9 +86,9 @@ def test_a_skipped_one_is_replaced_and_a_class_without_images_is_not_told_to_ski
     vanishing(tmp_path / f"{GONE}.jpg")()
     assert train.main([*words, "TRAIN.MAX_EPOCH", "4"]) == 0
     output = capsys.readouterr().out
-    assert output.count("valid.json: 1 images could not be read, others of their class") == 1   # of two validations
+    assert output.count("valid.json: 1 images could not be read and were replaced") == 1   # of two validations
     assert output.count("no file") == 1
-    assert "valid.json: in all, 1 of 4 images could not be read" in output
+    assert "valid.json: in total, 1 of 4 images could not be read" in output
     monkeypatch.undo()
     (tmp_path / "8.jpg").unlink()   # the other one of its class
     for script in (lambda: valid.main(words), lambda: train.main([*words, "NAME", "again"])):

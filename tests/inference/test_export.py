@@ -28,12 +28,12 @@ SETTINGS = {"input_size": [32, 32], "color_space": "BGR", "mean": [0.4, 0.5, 0.6
 IMAGES = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def predictor_of(tmp_path: Path, *words: str, scale: float = 1.0) -> Predictor:
+def predictor_of(tmp_path: Path, *words: str, scale: float = 1.0, shift: torch.Tensor | None = None) -> Predictor:
     (tmp_path / "empty.yaml").write_text("{}")
     cfg = load_config(tmp_path / "empty.yaml", ["INPUT_SIZE", "[32, 32]", *words])
     torch.manual_seed(0)
     network = build.build_network(cfg, len(NAMES)).eval()
-    return Predictor(network, NAMES, Preparation(SETTINGS), scale, torch.device("cpu"))
+    return Predictor(network, NAMES, Preparation(SETTINGS), scale, torch.device("cpu"), shift)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -43,7 +43,7 @@ def predictor_of(tmp_path: Path, *words: str, scale: float = 1.0) -> Predictor:
     ["BACKBONE.TYPE", "timm", "BACKBONE.TIMM.MODEL", "test_vit"],
 ], ids=lambda words: words[1])
 def test_every_family_computes_the_same(tmp_path, words, kind):
-    predictor = predictor_of(tmp_path, *words, scale=7.0)
+    predictor = predictor_of(tmp_path, *words, scale=7.0, shift=torch.linspace(-2, 2, len(NAMES)))   # of a known prior
     content = export(predictor, kind, describe_model(predictor, {}))
     run = opened(content, kind)
     assert check(run, predictor, IMAGES).passed

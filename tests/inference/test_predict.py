@@ -130,8 +130,9 @@ def test_an_older_checkpoint_needs_its_configuration(trained, tmp_path, capsys):
     assert "digit " in capsys.readouterr().out
 
 
-def test_cosines_of_ldam_are_scaled_to_probabilities(tmp_path, tiny, no_figures):
-    words = [*tiny, "LOSS.LOSS_TYPE", "LDAMLoss", "CLASSIFIER.TYPE", "FCNorm", "TRAIN.MAX_EPOCH", "1"]
+@pytest.mark.parametrize("loss", ["LDAMLoss", "GCL"])
+def test_cosines_of_margin_losses_are_scaled_to_probabilities(tmp_path, tiny, no_figures, loss):
+    words = [*tiny, "LOSS.LOSS_TYPE", loss, "CLASSIFIER.TYPE", "FCNorm", "TRAIN.MAX_EPOCH", "1"]
     assert train.main(["--cfg", DIGITS, "--gpus", "cpu", *words]) == 0
     assert valid.main(["--cfg", DIGITS, "--gpus", "cpu", *words]) == 0
     predictor = Predictor.load(tmp_path / "run")

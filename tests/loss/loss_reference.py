@@ -3,6 +3,7 @@
 Every function takes the batch, the class counts, whether re-balancing is on, and the options with their defaults.
 """
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 
@@ -118,6 +119,21 @@ def ldam(given, counts, active, max_margin=0.5, scale=30.0):
     return weighted(terms, given.labels, class_balanced(counts, 0.9999), active)
 
 
+def gcl(given, counts, active, scale=30.0, noise=0.5, margin=0.0, focal_gamma=0.0, seed=0):
+    """Noise by the inverse of the normal distribution function, of a number for each label, example and class."""
+    spread = math.log(max(counts) / n_min(counts))
+    shares = [math.log(max(counts) / count) / spread if count and spread else 0.0 for count in counts]
+    size, classes, terms = len(given.labels), len(counts), []
+    for b, (row, label) in enumerate(zip(given.logits, given.labels)):
+        clouded = []
+        for c, value in enumerate(row):
+            drawn = (splitmix64(seed, (label * size + b) * classes + c + 1) >> 40) / 2**24
+            epsilon = min(1.0, NormalDist(0, 1 / 3).inv_cdf((1 + drawn) / 2))
+            clouded.append(scale * (value - noise * epsilon * shares[c] - margin * (c == label)))
+        terms.append((1 - softmax(clouded)[label]) ** focal_gamma * nll(clouded, label))
+    return weighted(terms, given.labels, class_balanced(counts, 0.9999), active)
+
+
 def balanced_softmax_ce(given, counts, active):
     if not active:
         return mean(nlls(given))
@@ -164,14 +180,14 @@ def influence_balanced(given, counts, active, alpha=1000.0):
     return mean(terms)
 
 
-def dive_kld(given, counts, active, power_norm=False, power=0.5, temperature=3.0, alpha=0.5):
+def dive_kld(given, counts, active, power_norm=False, power=0.5, temperature=3.0, alpha=0.5, factor=1.0):
     terms = []
     for row, teacher in zip(given.logits, given.teacher):
         student = softmax([value / temperature for value in row])
         raised = [p ** (power if power_norm else 1) for p in softmax([value / temperature for value in teacher])]
         shares = [value / sum(raised) for value in raised]
         terms.append(sum(q * math.log(q / p) for q, p in zip(shares, student)))
-    return alpha * temperature ** 2 * mean(terms) + (1 - alpha) * balanced_softmax_ce(given, counts, active)
+    return factor * (alpha * temperature ** 2 * mean(terms) + (1 - alpha) * balanced_softmax_ce(given, counts, active))
 
 
 def balpoe(given: Given, counts: list[int], active: bool, taus: tuple[float, ...] = (0.0, 1.0, 2.0)) -> float:
@@ -264,7 +280,7 @@ def generalized_reweight_ce(given: Given, counts: list[int], active: bool, rho: 
 
 
 REFERENCE = {
-    "GeneralizedReweightCE": generalized_reweight_ce,
+    "GeneralizedReweightCE": generalized_reweight_ce, "GCL": gcl,
     "SADE": sade, "RIDE": ride,
     "BalPoE": balpoe, "ClassBalancedBCE": class_balanced_bce, "LogitAdjustedCE": logit_adjusted, "VSLoss": vs_loss, "LADE": lade,
     "CrossEntropy": cross_entropy, "CostSensitiveCE": cost_sensitive_ce, "ClassBalanceCE": class_balance_ce,

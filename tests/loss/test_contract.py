@@ -11,7 +11,7 @@ from lib.utils.schedule import Deferred
 
 REBALANCES_ONLY_UNDER_DRW = {
     "CrossEntropy", "CrossEntropyLabelSmooth", "CrossEntropyLabelAwareSmooth", "FocalLoss", "LDAMLoss", "LogitAdjustedCE",
-    "VSLoss", "RIDE"}
+    "VSLoss", "RIDE", "GCL"}
 NO_CLASS_WEIGHTS = {"CDT", "SEQL", "DiVEKLD"}   # a label of an empty class costs something
 
 
@@ -33,7 +33,7 @@ def test_without_drw_a_loss_keeps_its_own_habit(name):
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*DEFERRABLE}))
 def test_a_loss_that_cannot_be_deferred_says_so(name):
     assert name in ("SEQL", "BalPoE", "LADE", "SADE")
-    with pytest.raises(InputError, match=rf"TRAIN\.TWO_STAGE\.DRW: {name} has nothing to defer"):
+    with pytest.raises(InputError, match=rf"TRAIN\.TWO_STAGE\.DRW: {name} has no re-balancing to defer"):
         LOSSES[name](LONG_TAILED, Deferred(1))
 
 
@@ -128,7 +128,7 @@ def test_class_constants_are_buffers_that_no_checkpoint_holds(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_training_images_at_all_is_an_error(name):
-    with pytest.raises(InputError, match="at least one training image"):
+    with pytest.raises(InputError, match=rf"{name}: there are no training images"):
         LOSSES[name](torch.zeros(3, dtype=torch.long))
 
 

@@ -82,7 +82,8 @@ def test_on_batch_and_on_epoch_reach_the_base_loss():
 
 
 @pytest.mark.parametrize(("base", "deferred", "error", "message"), [
-    ("SEQL", Deferred(1), InputError, "SEQL has nothing to defer"), ("DiVEKLD", None, InputError, r"LOSS\.DiVEKLD\.BASELOSS"),
+    ("SEQL", Deferred(1), InputError, "SEQL has no re-balancing to defer"),
+    ("DiVEKLD", None, InputError, r"LOSS\.DiVEKLD\.BASELOSS"),
     ("BSCE", None, UnknownNameError, "unknown loss 'BSCE'")])
 def test_base_losses_that_are_refused(base, deferred, error, message):
     with pytest.raises(error, match=message):
@@ -90,5 +91,19 @@ def test_base_losses_that_are_refused(base, deferred, error, message):
 
 
 def test_a_teacher_is_asked_for():
-    with pytest.raises(ValueError, match="teacher_logits"):
+    with pytest.raises(ValueError, match="needs the head 'teacher'"):
         make("DiVEKLD")(Output(LOGITS, SEEN), LABELS)
+
+
+def test_the_distillation_of_ride():
+    """RIDE's loss + T² KL from the teacher to the mean of the experts, by the values of configs/tricks/ride_distilled.yaml."""
+    experts = torch.randn(len(LABELS), 3, LOGITS.shape[1], generator=torch.Generator().manual_seed(3)).double()
+    teacher = torch.randn(LOGITS.shape, generator=torch.Generator().manual_seed(4)).double()
+    output = Output(experts.mean(dim=1), None, {"experts": experts, "teacher": teacher})
+    own = LOSSES["RIDE"](LONG_TAILED)
+    loss = LOSSES["DiVEKLD"](LONG_TAILED, alpha=0.5, temperature=1.5, factor=2.0, baseloss=own)
+    target, student = (teacher / 1.5).softmax(dim=1), (experts.mean(dim=1) / 1.5).softmax(dim=1)
+    divergence = (target * (target / student).log()).sum(dim=1).mean()
+    torch.testing.assert_close(loss(output, LABELS), own(output, LABELS) + 1.5**2 * divergence)
+    taught = Output(experts.mean(dim=1), None, {"experts": experts, "teacher": experts.mean(dim=1)})
+    torch.testing.assert_close(loss(taught, LABELS), own(taught, LABELS))

@@ -12,6 +12,7 @@ OPTIONS = [
     ("CrossEntropyLabelAwareSmooth", {"shape": "linear"}), ("CrossEntropyLabelAwareSmooth", {"shape": "convex"}),
     ("CrossEntropyLabelAwareSmooth", {"smooth_head": 0.05, "smooth_tail": 0.3}), ("FocalLoss", {"gamma": 0.5}),
     ("ClassBalanceFocal", {"beta": 0.9999, "gamma": 2.0}), ("LDAMLoss", {"max_margin": 0.1, "scale": 8.0}),
+    ("GCL", {"scale": 4.0, "noise": 1.0, "margin": 0.2, "focal_gamma": 1.5}), ("GCL", {"scale": 8.0, "margin": 0.1}),
     ("CDT", {"gamma": 0.7}), ("SEQL", {"gamma": 0.5, "lambda_": 0.1}), ("SEQL", {"gamma": 0.5, "lambda_": 1.0}),
     ("InfluenceBalancedLoss", {"alpha": 3.0}), ("DiVEKLD", {"power_norm": True}),
     ("LogitAdjustedCE", {"tau": 2.0}), ("LogitAdjustedCE", {"tau": 0.0}), ("VSLoss", {"gamma": 0.05, "tau": 0.75}),
@@ -19,7 +20,7 @@ OPTIONS = [
     ("GeneralizedReweightCE", {"rho": 0.3}), ("SADE", {"tau": 1.0}),
     ("RIDE", {"diversity": -0.45, "scale": 1.0}), ("RIDE", {"diversity": 0.0, "reweight_factor": 0.5}),
     ("ClassBalancedBCE", {"beta": 0.9}),
-    ("DiVEKLD", {"power_norm": True, "power": 2.0, "temperature": 1.5, "alpha": 0.9}),
+    ("DiVEKLD", {"power_norm": True, "power": 2.0, "temperature": 1.5, "alpha": 0.9, "factor": 3.0}),
 ]
 
 
@@ -31,7 +32,7 @@ def test_every_loss_has_a_reference():
 @pytest.mark.parametrize(("name", "options"), [(name, {}) for name in NAMES] + OPTIONS, ids=str)
 def test_formula(name, options, profile):
     counts = COUNTS[profile]
-    logits = LOGITS / 10 if name == "LDAMLoss" else LOGITS   # cosines
+    logits = LOGITS / 10 if name in ("LDAMLoss", "GCL") else LOGITS   # cosines
     labels = labels_of(counts)
     experts = torch.stack([logits, *OTHERS], dim=1)
     given = Given(logits.tolist(), labels.tolist(), SEEN.tolist(), TEACHER.tolist(), experts.tolist())

@@ -49,7 +49,7 @@ def test_features_of_zero_leave_cross_entropy_times_alpha_over_epsilon():
 
 def test_features_are_asked_for_when_they_are_needed():
     make("InfluenceBalancedLoss", active=False)(LOGITS, LABELS)
-    with pytest.raises(ValueError, match="needs features"):
+    with pytest.raises(ValueError, match="needs the features"):
         make("InfluenceBalancedLoss")(LOGITS, LABELS)
 
 

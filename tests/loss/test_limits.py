@@ -18,7 +18,8 @@ def plain() -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "options"), [
     ("CostSensitiveCE", {"gamma": 0.0}), ("LDAMLoss", {"max_margin": 0.0, "scale": 1.0}), ("ClassBalanceCE", {"beta": 0.0}),
-    ("CrossEntropyLabelSmooth", {"epsilon": 0.0}), ("CrossEntropyLabelAwareSmooth", {"smooth_head": 0.0, "smooth_tail": 0.0}),
+    ("GCL", {"noise": 0.0, "scale": 1.0}), ("CrossEntropyLabelSmooth", {"epsilon": 0.0}),
+    ("CrossEntropyLabelAwareSmooth", {"smooth_head": 0.0, "smooth_tail": 0.0}),
     ("CDT", {"gamma": 0.0}), ("SEQL", {"gamma": 0.0, "lambda_": 1.0}), ("SEQL", {"gamma": 1.0, "lambda_": 0.0})], ids=str)
 def test_cross_entropy_is_a_limit(name, options):
     torch.testing.assert_close(call(LOSSES[name](LONG_TAILED, **options)), plain())
@@ -73,6 +74,20 @@ def test_label_aware_smoothing_of_equal_counts_is_that_of_the_head(shape):
 def test_an_unknown_shape_is_told_the_nearest():
     with pytest.raises(UnknownNameError, match="did you mean 'concave'"):
         LOSSES["CrossEntropyLabelAwareSmooth"](LONG_TAILED, shape="concav")
+
+
+def test_binary_cross_entropy_of_a_softmax_of_two_is_cross_entropy():
+    labels = LABELS % 2
+    torch.testing.assert_close(make("ClassBalancedBCE", [9, 4], active=False)(LOGITS[:, :2], labels),
+                               F.cross_entropy(LOGITS[:, :2], labels))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_label_aware_smoothing_has_the_shares_of_its_ends_in_every_shape(shape):
+    options = {"smooth_head": 0.3, "smooth_tail": 0.05, "shape": shape}
+    epsilon = LOSSES["CrossEntropyLabelAwareSmooth"](torch.tensor([90, 7, 30]), **options).epsilon
+    assert epsilon[:2].tolist() == pytest.approx([0.3, 0.05])
+    assert 0.05 < epsilon[2] < 0.3
 
 
 def test_focal_loss_without_focus_is_binary_cross_entropy():

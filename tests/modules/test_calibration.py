@@ -48,7 +48,7 @@ def test_few_numbers_are_trained(name, numbers):
 
 @pytest.mark.parametrize("name", ["MARC", "DisAlign"])
 def test_cosines_are_refused(name):
-    with pytest.raises(InputError, match=f"the cosine classifier FCNorm, which {name} cannot scale"):
+    with pytest.raises(InputError, match=f"the cosine classifier FCNorm, but {name} needs a linear one"):
         CLASSIFIERS[name](6, 4).from_first_stage({"weight": TENSORS["weight"]}, Origin("here", "FCNorm"))
 
 

@@ -57,5 +57,5 @@ def test_the_limit_is_in_the_checkpoint_and_infinite_before():
 @pytest.mark.parametrize(("tensors", "origin"), [
     ({"weight": WEIGHT}, Origin("here", "FCNorm")), ({"weight": WEIGHT[:3]}, Origin("here")), ({}, Origin("here"))])
 def test_what_has_no_norms_to_limit_is_refused(tensors, origin):
-    with pytest.raises(InputError, match=r"here has no linear classifier of \(4, 6\)"):
+    with pytest.raises(InputError, match=r"here has no linear classifier of shape \(4, 6\)"):
         CLASSIFIERS["MaxNorm"](6, 4).from_first_stage(tensors, origin)

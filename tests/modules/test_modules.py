@@ -67,6 +67,21 @@ def test_lws_scales_logits_and_learns_nothing_else():
     assert [name for name, parameter in classifier.named_parameters() if parameter.requires_grad] == ["scales"]
 
 
+def test_lws_may_train_its_linear_layer_as_well():
+    """Which is the same function; where scales are 1, the gradient is that of a linear layer."""
+    torch.manual_seed(0)
+    classifier, plain, features = CLASSIFIERS["LWS"](6, 4, train_fc=True), CLASSIFIERS["FC"](6, 4), torch.randn(3, 6)
+    plain.load_state_dict(classifier.fc.state_dict())
+    targets = torch.tensor([0, 1, 3])
+    for module in (classifier, plain):
+        F.cross_entropy(module(features), targets).backward()
+    torch.testing.assert_close(classifier.fc.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(classifier.fc.bias.grad, plain.bias.grad)
+    logits = plain(features)
+    slopes = (logits.softmax(1) - F.one_hot(targets, 4)) / 3   # of the mean loss by the logits
+    torch.testing.assert_close(classifier.scales.grad, (slopes * logits).sum(0))
+
+
 def test_crt_is_a_linear_layer_by_its_published_names():
     assert CLASSIFIERS["cRT"](6, 4).state_dict().keys() == CLASSIFIERS["FC"](6, 4).state_dict().keys()
 

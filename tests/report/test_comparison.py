@@ -56,7 +56,7 @@ def test_accuracies_are_weighted_means_of_recalls():
 
 
 def test_a_group_without_images_is_refused_with_what_there_is():
-    with pytest.raises(InputError, match="--by few: no class of that group has images here; one of balanced, top1, many"):
+    with pytest.raises(InputError, match="--by few: no few-shot class has images here; choose one of balanced, top1, many"):
         ground_of([40, 30]).weights("few")
 
 
@@ -121,7 +121,7 @@ def test_seeds_decide_where_there_are_some():
     assert found["steady"].believed
     assert found["steady"].verdict("steady", "base").startswith("steady is better than base by ")
     assert found["lucky"].over_images.low > 0
-    assert "3 seeds do not" in found["lucky"].verdict("lucky", "base")
+    assert "but not significantly over 3 seeds" in found["lucky"].verdict("lucky", "base")
     single = [one._replace(hits=one.hits[:1], seeds=[0]) for one in (base, steady)]
     assert difference(*single, ground, "top1").over_seeds is None
 

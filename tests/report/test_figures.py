@@ -129,7 +129,7 @@ def test_many_classes_are_placed_by_number_and_parted_by_shot():
         many + 0.5, many + medium + 0.5]
     assert {text.get_text() for text in axes.texts} == {"many", "medium", "few"}
     assert axes.get_yticklabels()[0].get_text() == f"1\n({counts.max():,})"
-    assert "10 to a cell" in axes.get_xlabel()
+    assert "10 classes per cell" in axes.get_xlabel()
 
 
 def test_faint_shares_are_seen_where_there_are_no_numbers():
@@ -139,7 +139,8 @@ def test_faint_shares_are_seen_where_there_are_no_numbers():
     assert (norm(0), norm(100)) == (0, 1)
 
 
-@pytest.mark.parametrize(("classes", "per_class", "dots"), [(100, 50, "a class"), (8142, 3, "neighbours of equal recall")])
+@pytest.mark.parametrize(("classes", "per_class", "dots"), [
+    (100, 50, "one class"), (8142, 3, "neighbouring classes of equal recall")])
 def test_dots_of_recall_stand_for_every_class(classes, per_class, dots):
     _, metrics, names, _ = validation(classes, per_class)
     axes = recall_figure(metrics, names).axes[0]
@@ -147,7 +148,7 @@ def test_dots_of_recall_stand_for_every_class(classes, per_class, dots):
     points, areas = axes.collections[0].get_offsets(), axes.collections[0].get_sizes()
     weights = np.ones(len(points)) if len(areas) == 1 else areas
     assert np.average(points[:, 1], weights=weights) == pytest.approx(100 * metrics.recall.mean())
-    assert len(points) == (classes if dots == "a class" else 50 * 4)
+    assert len(points) == (classes if dots == "one class" else 50 * 4)
 
 
 def with_gaps(classes: int, empty: list[int]):
@@ -209,12 +210,12 @@ def test_reliability_in_numbers(tmp_path):
     bars, = (container for container in axes.containers if hasattr(container, "patches"))
     assert [(round(bar.get_x(), 2), bar.get_height()) for bar in bars] == [(26.67, 0), (86.67, 75)]
     assert [text.get_text() for text in numbers.texts if text.get_text()] == ["2", "4"]
-    assert axes.get_title() == "ECE 20.0 %: on average 20.0 points too confident"
+    assert axes.get_title() == "ECE 20.0 %: over-confident by 20.0 points on average"
     save_figure(figure, tmp_path / "x.png")
 
 
 @pytest.mark.parametrize(("confidence", "words"), [
-    ([0.75] * 4, "on average as confident as right"), ([0.6] * 4, "on average 15.0 points too cautious"),
-    ([np.nan] * 4, "no confidence is a number")])
+    ([0.75] * 4, "well calibrated on average"), ([0.6] * 4, "under-confident by 15.0 points on average"),
+    ([np.nan] * 4, "all confidences are NaN")])
 def test_confidence_in_words(confidence, words):
     assert judge_confidence(calibration_bins(np.array(confidence), np.array([True, True, True, False]))) == words

@@ -114,7 +114,8 @@ def test_what_no_font_has_is_told_once(install, tmp_path, caplog, recwarn):
             save_figure(written("京都 นก 🫨"), tmp_path / "x.png")
         save_figure(written("都"), tmp_path / "x.png")
         record, = caplog.records
-        assert record.getMessage().startswith("figures: boxes stand for 5 characters that no installed font has, such as")
+        assert record.getMessage().startswith(
+            "figures: 5 characters are drawn as boxes, since no installed font has them, such as")
         for part in ("ก (THAI CHARACTER KO KAI)", "京 (CJK UNIFIED IDEOGRAPH-4EAC)", "fonts-noto-cjk"):
             assert part in record.getMessage()
         assert "都" not in record.getMessage()   # one of each script
@@ -155,7 +156,7 @@ def test_a_file_that_is_no_font_is_named_and_the_next_taken(install, tmp_path, c
     install("Whole", CJK)
     with caplog.at_level("INFO", logger="lib.report.fonts"):
         assert chosen("京") == (["Whole"], "")
-    assert f"{tmp_path}/0.ttf: no font that can be read" in caplog.text
+    assert f"{tmp_path}/0.ttf: cannot be read as a font" in caplog.text
 
 
 def test_nothing_is_looked_for_where_nothing_is_missing(monkeypatch, tmp_path):

@@ -101,5 +101,5 @@ def test_without_mistakes_the_sheet_says_so(tmp_path):
     figure = mistakes_figure(found, {}, ["a", "b"], np.array([50, 5]))
     assert [text.get_text() for text in figure.axes[0].texts] == [
         "Mistakes: 0 in 2 images",
-        "Rare classes: no image of the few-shot classes (fewer than 20 training images) was taken for another"]
+        "Rare classes: no mistake in the few-shot classes (fewer than 20 training images)"]
     save_figure(figure, tmp_path / "x.png")

@@ -77,7 +77,7 @@ def test_summary_and_its_reservations(page):
     text = re.sub(r"\s+", " ", page.text)
     assert "95 % interval:" in text
     assert f"from {sum(IMAGES)} images of 7 classes" in text
-    assert "1 class has no validation images, and no part in these means: no images." in text
+    assert "1 class has no validation images and is not included in these means: no images." in text
     assert "1 image could not be read" in text
     assert "tau = 0.5" in text
     assert "This checkpoint was selected on the validation set" in text
@@ -94,7 +94,7 @@ def test_the_table_has_a_row_for_each_class(page):
 
 
 def test_settings_that_differ_come_first(page):
-    assert page.text.index("What differs from the defaults") < page.text.index("1 setting with the default value")
+    assert page.text.index("Changed settings") < page.text.index("1 setting with the default value")
 
 
 def test_files_that_are_written_are_those_that_are_told(report):

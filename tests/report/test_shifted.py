@@ -43,7 +43,7 @@ def test_priors_by_name(tmp_path):
 @pytest.mark.parametrize(("content", "message"), [
     ("[1, 2]", "must hold a number for each of 3 classes, got 2 entries"), ("7", "for each of 3 classes, got int"),
     ("[1, 2, 0]", "has 0 for 'c'; a probability or a count above 0"), ("[1, 2, true]", "has True for 'c'"),
-    ('{"a": 1, "b": 2}', "has no number for 1 of 3 classes, such as 'c'"), ('{"a": 1, "b": 2, "d": 1}', "names a class 'd'"),
+    ('{"a": 1, "b": 2}', "has no number for 1 of 3 classes, such as 'c'"), ('{"a": 1, "b": 2, "d": 1}', "unknown class 'd'"),
     ("0.2, 0.8", "is not JSON"), ("[1, 2, NaN]", "has nan for 'c'"),
 ])
 def test_a_file_that_is_no_prior(tmp_path, content, message):

@@ -41,7 +41,7 @@ def test_figure_shows_the_numbers():
     assert lines["top-1"] == [[0, 50], [0.5, 75], [1, 75]]
     assert lines["few-shot"] == [[0, 0], [0.5, 50], [1, 100]]
     assert lines["highest top-1: 75.00 % at tau = 0.5 (selected on the validation set)"] == [[0.5, 75]]
-    assert lines["headline: tau = 1.5"][0][0] == 1.5
+    assert lines["reported: tau = 1.5"][0][0] == 1.5
 
 
 def imbalanced(*predicted: int):

@@ -264,10 +264,10 @@ def test_published_crt_keeps_its_layer_deeper():
 
 def test_another_number_of_classes_names_the_other_keys():
     state = {"state_dict": network(num_classes=100).state_dict()}
-    with pytest.raises(InputError, match=r"classifier\.weight \(100, 64\) for \(10, 64\).*trained for 100 classes, and here are "
+    with pytest.raises(InputError, match=r"classifier\.weight \(100, 64\) for \(10, 64\).*for 100 classes, but the data have "
                                          r"10; BACKBONE\.PRETRAINED_MODEL takes it.*CLASSIFIER\.TYPE cRT"):
         Start("weights", "NETWORK.PRETRAINED_MODEL f.pth", state).load_weights(network())
-    with pytest.raises(InputError, match=r"trained for 100 classes, and here are 10$"):
+    with pytest.raises(InputError, match=r"trained for 100 classes, but the data have 10$"):
         load_network(network(), state, "TEST.MODEL_FILE f.pth")
 
 

@@ -154,7 +154,7 @@ def test_a_file_system_without_locks_is_told(run, monkeypatch, caplog):
     logging.getLogger("lib").propagate = True
     with caplog.at_level("WARNING", logger="lib.run.run"):
         run.lock()
-    assert "has no locks" in caplog.text
+    assert "does not support locks" in caplog.text
     assert run.claimed
 
 

@@ -127,10 +127,10 @@ def test_common_images_are_compared_when_asked(copies, capsys):
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    (["RUNS/plain_s0"], "two runs or more"),
+    (["RUNS/plain_s0"], "at least two runs are needed"),
     (["RUNS/plain_s0", "RUNS/../RUN/plain_s0"], "is the same run as"),
     (["RUNS/plain_s0", "RUNS/none"], "no folder"),
-    (["RUNS/plain_s0", "RUNS"], "is no folder of a run"),
+    (["RUNS/plain_s0", "RUNS"], "is not the folder of a run"),
     (["RUNS/plain_s0", "RUNS/plain_s1"], "--apart"),
     (["RUNS/plain_s0", "RUNS/balanced_s0", "--out", "RUNS/plain_s0"], "holds a run"),
     (["RUNS/plain_s0", "RUNS/balanced_s0", "--part", "test"], "TEST.PART test"),

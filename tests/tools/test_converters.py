@@ -261,8 +261,8 @@ def test_folder_is_split_by_class(tmp_path, capsys):
     assert convert_folder(tmp_path, "--valid_share", 0.3) == 0
     said = capsys.readouterr().err.splitlines()
     assert "left out as no images (.txt): 1 ('birds/notes.txt')" in said
-    assert "left out as hidden, or the system's own: 1 ('birds/ant/.DS_Store')" in said
-    assert "one image, which stays in training: 1 of 3 classes ('cat')" in said
+    assert "left out as hidden, or of the operating system: 1 ('birds/ant/.DS_Store')" in said
+    assert "only one image, which is used for training: 1 of 3 classes ('cat')" in said
     train_images, valid_images = listed(tmp_path, "train"), listed(tmp_path, "valid")
     assert not set(train_images) & set(valid_images)
     assert read(tmp_path / "json/birds_valid.json")["class_names"] == ["ant", "cat", "zebra"]
@@ -332,8 +332,8 @@ def test_classes_of_two_one_and_no_image(tmp_path, capsys):
     assert [label for _, label in listed(tmp_path, "valid")] == [2]
     said = capsys.readouterr().err.splitlines()
     assert "no training images: 1 of 3 classes ('cat')" in said
-    assert "one image, which stays in training: 1 of 3 classes ('ant')" in said
-    assert "fewer than 5 validation images, so that their recall says little: 1 of 3 classes ('zebra')" in said
+    assert "only one image, which is used for training: 1 of 3 classes ('ant')" in said
+    assert "fewer than 5 validation images, so that their recall is not reliable: 1 of 3 classes ('zebra')" in said
     assert convert_folder(tmp_path, "--overwrite", "--ratio", 0.5) == 2
     assert "--ratio: 1 of 3 classes have no training images to begin with: 'cat'" in capsys.readouterr().err
 
@@ -391,8 +391,9 @@ def test_equal_images_are_named_and_keep_to_one_side(tmp_path, capsys):
     os.symlink(birds / "cat/sub0/0.jpg", birds / "zebra/linked.jpg")
     assert convert_folder(tmp_path) == 0
     said = capsys.readouterr().err
-    assert "copies of others of their class: 8 images, 'birds/ant/copy0.jpg' = 'birds/ant/sub0/0.jpg', " in said
-    assert "in several classes, of which at most one is right: 1 image, 'birds/cat/sub0/0.jpg' = 'birds/zebra/linked.jpg'" in said
+    assert "copies within their class: 8 images, 'birds/ant/copy0.jpg' = 'birds/ant/sub0/0.jpg', " in said
+    assert ("in several classes, of which at most one is correct: 1 image, 'birds/cat/sub0/0.jpg' = 'birds/zebra/linked.jpg'"
+            in said)
     content = [{Path(path).read_bytes() for path, _ in listed(tmp_path, part)} for part in ("train", "valid")]
     assert not content[0] & content[1]
     assert np.bincount([label for _, label in listed(tmp_path, "valid")]).tolist() == [2, 2, 2]   # ant: one pair of 8
@@ -405,7 +406,7 @@ def test_a_set_that_is_split_already(tmp_path, capsys):
     assert convert_folder(tmp_path) == 0
     out, said = capsys.readouterr()
     assert f"{tmp_path}/birds is split already: 'train' for train, 'val' for valid, 'test' for test" in said
-    assert ("in several parts, so that it is not measured on new images only: 1 image, 'birds/train/ant/sub0/0.jpg' = "
+    assert ("in several parts, so that accuracy is also measured on training images: 1 image, 'birds/train/ant/sub0/0.jpg' = "
             "'birds/test/ant/other.jpg'") in said
     assert "birds_test.json: 6 images of 3 of 3 classes" in out
     assert [len(listed(tmp_path, part)) for part in ("train", "valid", "test")] == [7, 6, 6]

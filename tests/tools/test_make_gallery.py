@@ -113,8 +113,10 @@ def test_braces(paths, text):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("{", "cannot be read"), ("a: 1", "no list of measurements"), ("- {trick: a, data: b}", "entry 1 has no command and no err"),
-    ("- {trick: a, data: b, command: c, error: 5, seeds: [1], epochs: 1, input_size: [8], hardware: h, commit: x}", "no list")])
+    ("{", "cannot be read"), ("a: 1", "is not a list of measurements"),
+    ("- {trick: a, data: b}", "entry 1 has no command and no err"),
+    ("- {trick: a, data: b, command: c, error: 5, seeds: [1], epochs: 1, input_size: [8], hardware: h, commit: x}",
+     "not a list")])
 def test_a_damaged_file_of_measurements_is_named(text, message, tmp_path, monkeypatch, capsys):
     shutil.copytree(gallery.GALLERY, tmp_path / "gallery")
     (tmp_path / "gallery/measured.yaml").write_text(text)

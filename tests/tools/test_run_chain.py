@@ -87,7 +87,7 @@ def test_a_failing_stage_ends_the_chain_with_its_status_and_is_the_next_to_run(c
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--gpus", "0,1"], "asked for 0,1, but CUDA finds one GPU, which is 0"),
-    (["--gpus", "auto", "--processes", "2"], "2 processes here for 1")])
+    (["--gpus", "auto", "--processes", "2"], "2 processes but 1")])
 def test_gpus_that_are_not_there_are_one_message_before_a_stage_begins(chain, monkeypatch, capsys, words, message):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

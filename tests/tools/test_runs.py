@@ -61,7 +61,7 @@ def test_without_seeds_a_configuration_keeps_its_own():
     ([[DIGITS], [FASHION]], [0], ["NAME", "same"], ["same_seed0", DIGITS, FASHION]),
     ([[DIGITS]], [0], ["SEED", "3"], ["SEED", "--seeds"]),
     ([["a.yaml"], [DIGITS, "b.yaml"]], [0], [], ["a.yaml", "b.yaml"]),
-    ([["configs/cui_cifar/two_stage/drs/cam_based_sampling/cam_generation/cifar10_im50.yaml"]], [0], [], ["trains nothing"]),
+    ([["configs/cui_cifar/two_stage/drs/cam_based_sampling/cam_generation/cifar10_im50.yaml"]], [0], [], ["does not train"]),
 ])
 def test_a_list_that_cannot_be_run_is_refused_whole(stacks, seeds, words, parts):
     with pytest.raises(InputError) as caught:
@@ -93,7 +93,7 @@ def test_words_behind_any_option_are_pairs(argv):
     (["--gpus", "x"], "--gpus"), (["--engine", "ray", "--gpus", "0"], "--gpus"), (["--gpus", "0,1"], "CUDA finds no GPU"),
     (["--gpus", "0,0"], "names 0 twice"), (["--append", "{tmp}/measured.yaml"], "--title"),
     (["--append", "{tmp}/measured.yaml", "--title", "A", "--title", "B"], "once for each"),
-    (["--append", DIGITS, "--title", "A"], "no list"),
+    (["--append", DIGITS, "--title", "A"], "is not a list"),
 ])
 def test_mistakes_end_before_anything_starts(words, part, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
@@ -193,10 +193,10 @@ def test_a_failure_stops_no_other_run(jobs):
 
 
 @pytest.mark.parametrize(("content", "reason"), [
-    ("{", "Expecting"), ("[1]", "no list"), ("{}", "no list"), ("[]", "no list"), ("[{}]", "no list"),
+    ("{", "Expecting"), ("[1]", "is not a list"), ("{}", "is not a list"), ("[]", "is not a list"), ("[{}]", "is not a list"),
     ("[" * 100_000, "recursion"),
-    ('[{"hardware": 1, "processor": "P", "git": null}]', "no list"), (None, "No such file"), (b"\xff\xfe\0", "utf-8"),
-    ('[{"hardware": "CPU", "processor": "P", "git": {"commit": 5}}]', "no list")])
+    ('[{"hardware": 1, "processor": "P", "git": null}]', "is not a list"), (None, "No such file"), (b"\xff\xfe\0", "utf-8"),
+    ('[{"hardware": "CPU", "processor": "P", "git": {"commit": 5}}]', "is not a list")])
 def test_a_damaged_environment_is_named_and_the_table_written(jobs, tmp_path, capsys, content, reason):
     """Of one of two seeds; the numbers of both count."""
     for job in jobs[:2]:
@@ -207,7 +207,7 @@ def test_a_damaged_environment_is_named_and_the_table_written(jobs, tmp_path, ca
     assert main(argv) == 0
     shown = capsys.readouterr().out
     assert re.search(rf"{re.escape(str(path))} cannot be read \(.*{reason}", shown)
-    assert shown.count("given as unknown") == 1
+    assert shown.count("shown as unknown") == 1
     row, = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert (row["hardware"], row["commit"]) == ("CPU, 1 threads, P; unknown", "0123456789; unknown")
     assert row["error"] == [50.0, 50.0]

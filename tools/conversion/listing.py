@@ -40,9 +40,9 @@ class Listed(NamedTuple):
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--overwrite", action="store_true", help="replace what is already there; without it, that is an error")
-    parser.add_argument("--root", type=Path, metavar="FOLDER", help="write paths relative to this folder, which is then to be "
-                        "DATASET.ROOT, so that the data can move; without it they are absolute")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files; without it, they are an error")
+    parser.add_argument("--root", type=Path, metavar="FOLDER", help="write paths relative to this folder, which must then be "
+                        "DATASET.ROOT, so that the data can be moved; without it they are absolute")
     return parser
 
 
@@ -50,8 +50,8 @@ def make_listing_parser(description: str) -> argparse.ArgumentParser:
     """For converters that list images which are there already."""
     parser = make_parser(description)
     parser.add_argument("--skip_bad", action="store_true", help="leave out images that are missing or cannot be read")
-    parser.add_argument("--headers_only", action="store_true", help="read only the beginning of each image, which is faster and "
-                        "misses those that are cut short; without it all are decoded")
+    parser.add_argument("--headers_only", action="store_true", help="read only the header of each image, which is faster but "
+                        "does not detect truncated images; without it all images are decoded")
     return parser
 
 
@@ -69,7 +69,7 @@ def run_converter(convert: Callable[[argparse.Namespace], None], parser: argpars
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written is left, and the same command begins again", file=sys.stderr)
+        print("interrupted; no incomplete file is left; run the same command again", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -147,7 +147,7 @@ def write_annotations(path: Path, annotations: Sequence[dict[str, Any]], num_cla
                       class_names: Sequence[str] | None = None) -> str:
     """Writes the published JSON, whole or not at all; returns what to say of it."""
     if not annotations:
-        raise InputError(f"{path}: there would be no images in it")
+        raise InputError(f"{path}: would contain no images")
     path.parent.mkdir(parents=True, exist_ok=True)
     names = {"class_names": list(class_names)} if class_names else {}
     write_text_atomically(path, json.dumps({"annotations": annotations, "num_classes": num_classes, **names}) + "\n")

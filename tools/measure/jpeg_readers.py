@@ -186,6 +186,6 @@ def main(argv: Sequence[str]) -> int:
                         help="of the files, in pixels")
     parser.add_argument("--quality", type=int, choices=range(1, 96), default=90, metavar="Q",
                         help="of the JPEGs, 1 to 95 (default 90)")
-    parser.add_argument("--repeats", type=positive, default=11, help="turns that count (default 11)")
+    parser.add_argument("--repeats", type=positive, default=11, help="number of timed repetitions (default 11)")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write everything measured to this file as well")
     return exit_status(lambda: measure(parser.parse_args(argv)))

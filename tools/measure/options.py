@@ -15,7 +15,7 @@ def new_file(word: str) -> Path:
     """A file that can be written once everything is measured."""
     path = Path(word)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"cannot write {path}; it must be a file in a folder that is there")
+        raise argparse.ArgumentTypeError(f"cannot write {path}; it must be a file in an existing folder")
     return path
 
 

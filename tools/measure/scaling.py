@@ -220,7 +220,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--images", type=positive, nargs="+", default=IMAGES, metavar="N", help="default 10⁴ … 10⁷")
     parser.add_argument("--classes", type=positive, nargs="+", default=CLASSES, metavar="C", help="default 10 … 10⁴")
     parser.add_argument("--ranks", type=positive, nargs="+", default=(1, 2), metavar="R", help="processes of DDP (default 1 2)")
-    parser.add_argument("--repeats", type=positive, default=3, help="timings of which the median counts (default 3)")
+    parser.add_argument("--repeats", type=positive, default=3, help="timings, whose median is reported (default 3)")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write all points to this file")
     parser.add_argument("--figure", type=new_file, metavar="PNG", help="draw the curves into this file")
     return exit_status(lambda: run(parser.parse_args(argv)))

@@ -65,13 +65,13 @@ def make_jobs(stacks: Sequence[Sequence[str]], seeds: Sequence[int], pairs: Sequ
         InputError: the mistakes of all configurations; a SEED among the pairs beside ``seeds``; two runs with one directory.
     """
     if seeds and "SEED" in pairs[::2]:
-        raise InputError("SEED: is given by --seeds already; name it there only")
+        raise InputError("SEED: is already given by --seeds; remove one of the two")
     jobs, problems = [], []
     for files in stacks:
         try:
             cfg = load_config(files, pairs)
             if cfg.DATASET.GENERATE_CAM_BASED_DATASET:
-                problems.append(f"{','.join(files)}: makes images and trains nothing; tools/run_chain.py runs all stages")
+                problems.append(f"{','.join(files)}: generates images and does not train; run its stages with tools/run_chain.py")
                 continue
             jobs += [make_job(files, pairs, cfg.NAME, seed) for seed in seeds or [cfg.SEED]]
         except ConfigError as error:
@@ -93,7 +93,7 @@ def check_directories(jobs: Sequence[Job]) -> None:
         other = first.setdefault(os.path.realpath(job.run.directory), job)
         if other is not job:
             raise InputError(f"{','.join(other.files)} and {','.join(job.files)} share the run directory {job.run.directory}; "
-                             "name each configuration and each seed once, and give configurations a NAME of their own")
+                             "name each configuration and each seed once, and give each configuration its own NAME")
 
 
 def state(job: Job) -> State:

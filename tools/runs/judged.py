@@ -66,11 +66,11 @@ def read_run(directory: Path, part: str) -> Judged:
 
 def missing(directory: Path, part: str) -> str:
     if not (directory / CONFIG).is_file():
-        return f"{directory}: is no folder of a run: there is neither {FILES['predictions']} nor {CONFIG} in it"
+        return f"{directory}: is not the folder of a run: it has neither {FILES['predictions']} nor {CONFIG}"
     words = ["python", "main/valid.py", "--cfg", str(directory / CONFIG), "--gpus", "cpu", "TEST.MODEL_FILE", "last.pth"]
     words += ["TEST.PART", "test"] * (part == "test")
-    return f"{directory}: has not been {'tested' if part == 'test' else 'validated'}, or by an earlier version:\n" \
-           f"    {shell_line(words)}\nwrites {FILES['predictions']}"
+    return f"{directory}: has not been {'tested' if part == 'test' else 'validated'} by this version; this command writes " \
+           f"{FILES['predictions']}:\n    {shell_line(words)}"
 
 
 def together(directory: Path, folds: Sequence[Judged]) -> Judged:
@@ -92,7 +92,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}; main/valid.py writes it again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no numbers of a validation; main/valid.py writes it again")
+        raise InputError(f"{path}: has no metrics of a validation; main/valid.py writes it again")
     return content
 
 

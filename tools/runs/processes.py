@@ -35,7 +35,7 @@ def open_output(output: Path) -> IO[str]:
         lock(file)
     except BlockingIOError as error:
         file.close()
-        raise InputError(f"{output.parent} is still being trained by an earlier call; wait for its end, or end it") from error
+        raise InputError(f"{output.parent} is still being trained by another command; wait until it ends, or stop it") from error
     except OSError:   # no locks here, as the run will say itself
         pass
     return file

@@ -33,7 +33,7 @@ class RayEngine:
 
     def __init__(self, address: str | None, gpus: str, num_slots: int) -> None:
         if gpus not in ("cpu", "auto"):
-            raise InputError(f"--gpus: Ray deals the GPUs out itself; 'auto' takes all, 'cpu' none, got {gpus!r}")
+            raise InputError(f"--gpus: Ray assigns the GPUs itself, so it must be 'auto' (all) or 'cpu' (none), got {gpus!r}")
         self.num_slots = num_slots
         self.ray = import_ray()
         connect(self.ray, address)
@@ -86,7 +86,7 @@ def connect(ray: ModuleType, address: str | None) -> None:
                  logging_level="ERROR", **own)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"--address: no Ray at {address} ({str(error).strip().splitlines()[0]}); "
-                         "'ray start --head' begins one, and without --address one is started for this call") from error
+                         "'ray start --head' starts one; without --address, one is started for this command") from error
 
 
 def knock(address: str | None) -> None:

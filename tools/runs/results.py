@@ -69,10 +69,10 @@ def read_sessions(run: Run) -> list[dict[str, Any]]:
         path.read_text(encoding="utf-8")   # of which ``sessions`` replaces what is no UTF-8, and takes a missing file for none
         sessions = run.sessions()
         if not sessions or not all(map(is_session, sessions)):
-            raise InputError(f"{path}: no list of starts with their hardware")
+            raise InputError(f"{path}: is not a list of starts with their hardware")
         return sessions
     except (OSError, ValueError, InputError) as error:
-        log.warning("%s cannot be read (%s); hardware and commit of this run are given as unknown", path,
+        log.warning("%s cannot be read (%s); hardware and commit of this run are shown as unknown", path,
                     getattr(error, "strerror", None) or error)
         return [{"hardware": "unknown", "processor": "", "git": {"commit": "unknown", "changed": False}}]
 
@@ -157,11 +157,11 @@ def read_measured(path: Path, option: str = "--append: ") -> list[dict[str, Any]
         raise InputError(f"{option}{path} cannot be read ({error})") from error
     content = [] if content is None else content
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise InputError(f"{option}{path} is no list of measurements, such as tools/gallery/measured.yaml is")
+        raise InputError(f"{option}{path} is not a list of measurements like tools/gallery/measured.yaml")
     for number, entry in enumerate(content, start=1):
         lacking = [key for key in MEASURED if key not in entry]
         if lacking or not isinstance(entry["error"], list):
-            what = f"has no {' and no '.join(lacking)}" if lacking else "has an error that is no list"
+            what = f"has no {' and no '.join(lacking)}" if lacking else "has a key error that is not a list"
             raise InputError(f"{option}{path}: entry {number} {what}")
     return content
 

@@ -46,7 +46,7 @@ class LookCache:
                     entry = json.loads(line)
                     self.known[entry["path"]] = entry["state"], from_json(entry)
                 except (ValueError, KeyError, TypeError):   # cut short
-                    log.debug("%s: a line that is none", file)
+                    log.debug("%s: a line that is damaged", file)
 
     def get(self, path: str) -> Look | None:
         """What is known of a file that is still the same."""

@@ -55,7 +55,7 @@ def headline(assignment: Assignment) -> str:
     sizes = np.array([entry.size for entry in assignment.entries if entry.part != IGNORE and any(entry.size)] or [(0, 0)])
     height, across = np.median(sizes, axis=0).astype(int)
     return (f"{assignment.root}: {count(int(total.sum()), 'image')} ({parts}) of {len(total):,} classes, {total.max():,} to "
-            f"{total.min():,} per class, {height} × {across} pixels in the middle")
+            f"{total.min():,} per class, median size {height} × {across} pixels")
 
 
 def class_rows(assignment: Assignment, most: int | None) -> Iterator[str]:
@@ -70,7 +70,7 @@ def class_rows(assignment: Assignment, most: int | None) -> Iterator[str]:
     yield f"{'class':<{columns_of_names}}  {'images':>8}  " + "  ".join(f"{title:>10}" for title in TITLES.values())
     for place, label in enumerate(shown):
         if hidden and place == half:
-            yield f"… {hidden:,} classes more, all in {TEXT} …"
+            yield f"… {hidden:,} more classes, all in {TEXT} …"
         numbers = "  ".join(f"{number:>10,}" for number in table[label, 1:])
         yield f"{pad(names[label], columns_of_names)}  {table[label, 0]:>8,}  {numbers}"
 
@@ -80,7 +80,7 @@ def copy_rows(found: Survey) -> Iterator[str]:
         yield "equal images:"
         yield from ("    " + " = ".join(map(printable, names)) for names in found.equal)
     if found.near:
-        yield "nearly equal images, and how they correlate:"
+        yield "nearly equal images, and their correlation:"
         yield from (f"    {printable(str(one))} ≈ {printable(str(other))}  {likeness:.3f}" for one, other, likeness in found.near)
 
 

@@ -36,14 +36,14 @@ def describe_equal(groups: np.ndarray, labels: np.ndarray, parts: np.ndarray, na
     copies = [members for members in sets if len({*labels[members]}) == len({*parts[members]}) == 1]
     lines = []
     if between:
-        lines.append(f"in several classes, of which at most one is right: {count(len(between), 'image')}, "
+        lines.append(f"in several classes, of which at most one is correct: {count(len(between), 'image')}, "
                      f"{examples(between, labels, name)}")
     if across:
-        lines.append(f"in several parts, so that it is not measured on new images only: {count(len(across), 'image')}, "
+        lines.append(f"in several parts, so that accuracy is also measured on training images: {count(len(across), 'image')}, "
                      f"{examples(across, parts, name)}")
     if copies:
         number = sum(len(members) - 1 for members in copies)
-        lines.append(f"copies of others of their class: {count(number, 'image')}, "
+        lines.append(f"copies within their class: {count(number, 'image')}, "
                      f"{examples(copies, np.arange(len(labels)), name)}")
     return lines
 
@@ -62,7 +62,7 @@ def describe_near(pairs: Sequence[Pair], labels: np.ndarray, parts: np.ndarray, 
     across = [pair for pair in ordered if parts[pair.one] != parts[pair.other]]
     copies = [pair for pair in ordered if labels[pair.one] == labels[pair.other] and parts[pair.one] == parts[pair.other]]
     kinds = {"in several classes": between,
-             "in several parts, so that it is not measured on new images only": across, "within their class": copies}
+             "in several parts, so that accuracy is also measured on training images": across, "within their class": copies}
     lines = []
     for what, found in kinds.items():
         if found:

@@ -23,15 +23,15 @@ NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)   # what a link to nothin
 
 FOLDER, IMAGE = "folder", "image"
 # kinds of what is left out
-HIDDEN = "hidden, or the system's own"
+HIDDEN = "hidden, or of the operating system"
 EMPTY = "files of zero bytes"
 NO_IMAGES = "no images"
-OTHER_FORMATS = "pictures of a format that is not read and can be converted to JPEG or PNG"
+OTHER_FORMATS = "images in a format that is not supported; convert them to JPEG or PNG"
 NO_FILES = "neither files nor folders"
 DEAD_LINKS = "links to nothing"
-KNOWN_FOLDERS = "links to folders that are listed already, or hold this one"
+KNOWN_FOLDERS = "links to folders that are already listed, or that contain this link"
 STRAYS = "images in no class folder"
-NO_PARTS = "folders that are none of the set's parts"
+NO_PARTS = "folders that are not train, val or test"
 
 
 @cache
@@ -134,7 +134,7 @@ class Finder:
         lines = [f"left out as {kind}{suffixes(paths) * (kind in (NO_IMAGES, OTHER_FORMATS))}: {self.name(paths)}"
                  for kind, paths in self.left_out.items()]
         if self.by_content:
-            lines.append(f"taken as images by their content, whatever their suffix: {self.name(self.by_content)}")
+            lines.append(f"recognised as images by their content, not by their suffix: {self.name(self.by_content)}")
         return lines
 
     def name(self, paths: list[Path]) -> str:

@@ -40,7 +40,7 @@ def open_folder(folder: Path, key: str, finder: Finder, may_be_empty: bool = Fal
         if len(finder.unreadable) > unreadable:
             raise InputError(f"{key}: {finder.unreadable[-1]}")
         beside = f"{count(len(images), 'image')} and " if images else ""
-        raise InputError(f"{key}: {folder} has {beside}no folders in it; it should have one per class")
+        raise InputError(f"{key}: {folder} has {beside}no folders in it; it must have one folder per class")
     for path in images:
         finder.leave_out(STRAYS, path)
     return Top(folder, folders, finder)
@@ -58,18 +58,18 @@ def find_parts(top: Top, keys: Keys, layout: str) -> dict[str, Path]:
     if layout == "auto":
         holding = [place for places in named.values() for place in places if holds_folders(place)]
         if others and len(holding) > 1 and TRAIN in named:
-            raise InputError(f"{keys.folder}: {top.folder} has {list_names(holding)} with folders in them, as a set that is "
-                             f"split has, and {list_names(others)} beside them; {keys.layout} parts leaves out the latter, "
-                             f"{keys.layout} classes takes all of them for classes")
+            raise InputError(f"{keys.folder}: {top.folder} is ambiguous: {list_names(holding)} have folders in them, like the "
+                             f"parts of a split set, but there are also {list_names(others)}; {keys.layout} parts ignores the "
+                             f"latter, {keys.layout} classes uses all of them as classes")
         if others or not any(place in holding for place in named.get(TRAIN, [])):
             return {}
     if TRAIN not in named:
-        raise InputError(f"{keys.layout}: {top.folder} has no folder of training images, called train, but "
+        raise InputError(f"{keys.layout}: {top.folder} has no folder train for the training images; it has "
                          f"{list_names(top.folders)}")
     for part, places in named.items():
         if len(places) > 1:
             raise InputError(f"{keys.folder}: {top.folder} has several folders for {part}: {list_names(places)}; keep one, or "
-                             f"{keys.layout} classes takes them for classes")
+                             f"use them as classes with {keys.layout} classes")
     for place in others:
         top.finder.leave_out(NO_PARTS, place)
     return {part: named[part][0] for part in PARTS if part in named}
@@ -91,9 +91,9 @@ def class_remarks(top: Top, keys: Keys, layout: str) -> list[str]:
     """What could be meant otherwise where folders are taken for classes."""
     parts = [place for place in top.folders if part_of(place)]
     if layout == "auto" and parts:
-        return [f"{top.folder}: its folders are taken for the classes, {list_names(parts)} among them; {keys.layout} parts would "
-                "take these for parts of a set that is split already"]
+        return [f"{top.folder}: all its folders are used as classes, including {list_names(parts)}; {keys.layout} parts would "
+                "use these as the parts of a split set"]
     if layout == "auto" and len(top.folders) == 1 and holds_folders(top.folders[0]):
-        return [f"{top.folder}: has only one folder, which is taken for the only class; to take the folders in it for classes, "
+        return [f"{top.folder}: has only one folder, which is used as the only class; to use the folders inside it as classes, "
                 f"name {top.folders[0]}"]
     return []

@@ -59,8 +59,8 @@ def list_folder(folder: Path, keys: Keys, layout: str = "auto", valid_folder: Pa
     top = open_folder(folder, keys.folder, Finder(folder))
     places = find_parts(top, keys, layout)
     if valid_folder is not None and VALID in places:
-        raise InputError(f"{keys.valid}: {folder} has validation images of its own, in {places[VALID].name}; leave the option "
-                         f"out, or name {places[TRAIN]} by {keys.folder}")
+        raise InputError(f"{keys.valid}: {folder} already has validation images, in {places[VALID].name}; leave the option "
+                         f"out, or give {places[TRAIN]} as {keys.folder}")
     tops = {part: open_folder(place, keys.folder, top.finder, may_be_empty=part != TRAIN) for part, place in places.items()}
     tops = tops or {TRAIN: top}
     key_of = dict.fromkeys(tops, keys.folder)
@@ -90,8 +90,8 @@ def mixed_parts(found: ClassFolders) -> list[str]:
     names = sorted(name for name in inside if name.lower() in PART_NAMES)
     if len({PART_NAMES[name.lower()] for name in names}) < 2:
         return []
-    return [f"{found.folder}: its class folders hold folders called {name_some(names)}, whose images are taken together; the "
-            "parts of a set that is split are folders that hold the class folders"]
+    return [f"{found.folder}: its class folders hold folders called {name_some(names)}, whose images are used together; in a "
+            "split set, the folders of the parts contain the class folders"]
 
 
 def join(parts: Mapping[str, ClassFolders], key_of: Mapping[str, str], remarks: Sequence[str],
@@ -102,14 +102,14 @@ def join(parts: Mapping[str, ClassFolders], key_of: Mapping[str, str], remarks: 
     for part, found in parts.items():
         renamed = same_names(found.images, first.images)
         images = {renamed.get(name, name): paths for name, paths in found.images.items()}
-        lines += [f"{part}: class '{printable(old)}' is the same name in other code points as for {TRAIN}, and is taken for the "
-                  "same class" for old in renamed]
+        lines += [f"{part}: class '{printable(old)}' has the same name as one of {TRAIN} in another Unicode form, and is used "
+                  "as the same class" for old in renamed]
         if not any(images.values()):
             lines.append(f"no images for {part} in {found.folder}")
         elif {*images} & {*first.images}:
             by_class[part] = images
         elif part == TEST:
-            lines.append(f"left out: {found.folder}, whose folders are no classes of {first.folder}: {name_some([*images])}")
+            lines.append(f"left out: {found.folder}, whose folders are not classes of {first.folder}: {name_some([*images])}")
         else:
             raise InputError(f"{key_of[part]}: {first.folder} and {found.folder} have no class in common: "
                              f"{name_some([*first.images])} in the first, {name_some([*images])} in the second")

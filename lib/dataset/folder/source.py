@@ -145,7 +145,7 @@ def apply_split(table: Table, source: Inventory, key: str) -> Iterator[str]:
     new = [item.name for item in source.items if item.name not in taken]
     unused = sum(row.split == IGNORE for row in table.rows)
     if other:
-        yield f"{count(len(other), 'image')} of another class in {table.file.name} than by folder: {name_some(other)}"
+        yield f"{count(len(other), 'image')} whose class differs between {table.file.name} and the folder: {name_some(other)}"
     if unused:
         yield f"left out as {table.file.name} says: {count(unused, 'row')}"
     if new:

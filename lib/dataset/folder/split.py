@@ -89,9 +89,9 @@ def describe_counts(class_names: Sequence[str], counts: Mapping[str, np.ndarray]
     train, valid = counts["train"], counts["valid"]
     kinds = {
         "no training images": train == 0,
-        "one image, which stays in training": (train == 1) & (valid == 0),
+        "only one image, which is used for training": (train == 1) & (valid == 0),
         "no validation images": (train > 1) & (valid == 0),
-        f"fewer than {FEW_IMAGES} validation images, so that their recall says little": (valid > 0) & (valid < FEW_IMAGES)}
+        f"fewer than {FEW_IMAGES} validation images, so that their recall is not reliable": (valid > 0) & (valid < FEW_IMAGES)}
     return [f"{what}: {members.sum():,} of {len(members):,} classes "
             f"({name_some([class_names[label] for label in np.flatnonzero(members).tolist()])})"
             for what, members in kinds.items() if members.any()]

@@ -28,7 +28,7 @@ def survey_part(root: str, split: Path, part: str, read: ReadOptions, start: Cal
         InputError: the table is damaged; an image of the part is missing or cannot be read.
     """
     if not os.path.exists(root):
-        raise MissingPathError(f"{KEY}: no folder and no CSV file {root}, under which the images of {split} are")
+        raise MissingPathError(f"{KEY}: no folder and no CSV file {root}, below which the images of {split} should be")
     folder, table = Path(folder_of(root)), read_table(split, OWN, ("path", "label", "split"))
     found = {row.number: find_file(row.path, folder) or find_file(unreadable_name(row.path), folder) for row in table.rows}
     for row in table.rows:
@@ -55,9 +55,9 @@ def survey_part(root: str, split: Path, part: str, read: ReadOptions, start: Cal
     changed = [entry.name for row, entry in zip(table.rows, entries) if row.number in seen and row.digest != entry.digest]
     assignment = Assignment.of(root, entries)
     if not any(entry.part in PARTS for entry in entries):
-        raise InputError(f"{OWN}: {split} has no image in a part of the set")
+        raise InputError(f"{OWN}: {split} has no image that belongs to train, valid or test")
     missing = [row.path for row in table.rows if found[row.number] is None and row.split != IGNORE]
-    remarks = [f"the split is that of {split}; of its images those for {part} are looked at", *table.remarks]
+    remarks = [f"the split is read from {split}; only its {part} images are checked", *table.remarks]
     if missing:
         are = count(len(missing), "image of another part is", "images of other parts are")
         remarks.append(f"{are} not there any more, and not needed here: {name_some(missing)}")

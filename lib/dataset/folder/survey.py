@@ -145,12 +145,12 @@ def look_at_items(items: Sequence[Item], root: str, options: Options, start: Cal
 
 def check_readable(mistakes: Sequence[str], total: int, options: Options) -> None:
     if total == 0:
-        raise InputError(f"{options.own or options.split or KEY}: no image is in a part of the set")
+        raise InputError(f"{options.own or options.split or KEY}: no image belongs to train, valid or test")
     if len(mistakes) == total:
         raise InputError(f"{KEY}: none of {count(total, 'image')} can be read: {mistakes[0]}")
     if mistakes and options.own:
         raise InputError(f"{OWN}: {options.own} lists {count(len(mistakes), 'image')} that cannot be read any more, such as "
-                         f"{mistakes[0]}; restore what is missing")
+                         f"{mistakes[0]}; restore the missing files")
 
 
 def check_parts(assignment: Assignment, may_lack_validation: bool) -> None:
@@ -158,8 +158,8 @@ def check_parts(assignment: Assignment, may_lack_validation: bool) -> None:
     if not held[TRAIN]:
         raise InputError(f"{KEY}: {assignment.root} has no training images left")
     if not held[VALID] and not may_lack_validation:
-        raise InputError(f"{KEY}: {assignment.root} has no images for validation; where there are none yet, they are chosen of "
-                         "classes that have two images which differ")
+        raise InputError(f"{KEY}: {assignment.root} has no validation images; they are chosen from classes with at least two "
+                         "different images")
 
 
 def describe_looks(looks: Sequence[Look]) -> Iterator[str]:
@@ -178,13 +178,13 @@ def describe_copies(items: Sequence[Item], parts: Sequence[str], copies: Copies)
 def describe_classes(assignment: Assignment, empty: Sequence[str], folds: int) -> Iterator[str]:
     names, counts = assignment.class_names, {part: assignment.counts(part) for part in PARTS}
     if empty:
-        yield f"folders without images, which are no classes: {len(empty):,} ({name_some(empty)})"
+        yield f"folders without images, which are not used as classes: {len(empty):,} ({name_some(empty)})"
     if len(names) == 1:
         yield f"there is only one class, {name_some(names)}"
     if counts[VALID].any():
         yield from describe_counts(names, counts) if not folds else describe_untrained(names, counts[TRAIN])
     else:
-        yield "no images for validation: nothing is measured while it trains"
+        yield "no validation images: accuracy is not measured during training"
     few = np.flatnonzero((counts[TRAIN] > 0) & (counts[TRAIN] < FEW_TRAIN))
     if len(few):
         yield (f"fewer than {FEW_TRAIN} training images: {len(few):,} of {len(names):,} classes "
@@ -192,7 +192,7 @@ def describe_classes(assignment: Assignment, empty: Sequence[str], folds: int) -
     pooled = counts[TRAIN] + counts[VALID]
     rare = np.flatnonzero((pooled > 0) & (pooled < folds))
     if len(rare):
-        yield (f"fewer images than folds, so that some folds validate none: {len(rare):,} of {len(names):,} classes "
+        yield (f"fewer images than folds, so that some folds have none to validate: {len(rare):,} of {len(names):,} classes "
                f"({name_some([names[label] for label in rare])})")
     if counts[TEST].any() and not counts[TEST].all():
         lacking = [names[label] for label in np.flatnonzero(counts[TEST] == 0)]

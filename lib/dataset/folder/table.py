@@ -86,7 +86,7 @@ def read_table(file: Path, key: str, needed: Sequence[str]) -> Table:
         records = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
         kind = SEPARATORS.get(separator, repr(separator))
-        raise InputError(f"{key}: {file} is no table whose columns are separated by {kind} ({error})") from error
+        raise InputError(f"{key}: {file} cannot be read as a table whose columns are separated by {kind} ({error})") from error
     header = records[0] if records else []
     places, remarks = find_columns(header)
     missing = [name for name in needed if name not in places]
@@ -135,7 +135,7 @@ def find_columns(header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
         called = next((word for word in others if word in words), None)
         if called is not None:
             places[name] = words.index(called)
-            remarks += [f"column '{printable(header[places[name]])}' is taken for the {name}"] * (called != name)
+            remarks += [f"column '{printable(header[places[name]])}' is used as the {name}"] * (called != name)
     unused = [cell for place, cell in enumerate(header) if place not in places.values() and cell.strip()]
     return places, remarks + [f"columns that are not used: {name_some(unused)}"] * bool(unused)
 
@@ -151,7 +151,7 @@ def add_row(table: Table, number: int, cells: Sequence[str], places: dict[str, i
     word = values.get("split", "").strip().lower()
     row.split = WORDS.get(word, "")
     if not row.split:
-        table.complain(row, f"split {printable(values['split'])!r} is none of train, valid, test and ignore")
+        table.complain(row, f"split must be train, valid, test or ignore, got {printable(values['split'])!r}")
     elif not row.path.strip():
         table.complain(row, "has no path")
     else:

@@ -29,7 +29,7 @@ class Draw:
 
     def __call__(self, epoch: int, generator: Generator) -> Tensor:
         """Returns indices, (V, n): V images are seen together at every step, one of each row."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it draws")
+        raise NotImplementedError(f"{type(self).__name__} must implement __call__")
 
     def by_class(self, weights: Tensor, generator: Generator) -> Tensor:
         """Σ n_c indices: a class in proportion to ``weights`` (C,), then one of its images uniformly, with replacement.

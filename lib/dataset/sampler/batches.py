@@ -32,7 +32,7 @@ class EpochBatches:
         self.epoch = 1
         self.drawn: list[Tensor] | None = None   # the batches of ``epoch``, once they were asked for
         if len(draw.labels) < world_size:
-            raise InputError(f"{len(draw.labels)} training images cannot be shared out among {world_size} processes")
+            raise InputError(f"{len(draw.labels)} training images cannot be divided among {world_size} processes")
 
     def on_epoch(self, epoch: int) -> None:
         if epoch != self.epoch:

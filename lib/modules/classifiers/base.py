@@ -10,27 +10,27 @@ CLASSIFIERS = Registry("classifier")
 
 
 class Origin(NamedTuple):
-    """What is known of the file that a classifier's tensors are from."""
+    """What is known about the file that a classifier's tensors come from."""
 
     source: str                    # config key and path, for messages
-    kind: str = ""                 # its CLASSIFIER.TYPE; empty: the file does not say
-    features_first: bool = False   # cosine classifiers are (D, C) in such files; their shape says so unless D = C
+    kind: str = ""                 # its CLASSIFIER.TYPE; empty if the file does not say
+    features_first: bool = False   # cosine classifiers are stored as (D, C); needed if D = C, where the shape does not tell
 
     @property
     def cosine(self) -> bool | None:
-        """Whether its logits are cosines; None: the file does not say."""
+        """Whether its logits are cosines; None if the file does not say."""
         return CLASSIFIERS[self.kind].cosine if self.kind in CLASSIFIERS else None
 
 
 class Classifier(nn.Module, Part):
-    """A classifier: (B, D) features to (B, C) logits. One that also has ``class_vectors() -> (C, D)`` has class activation maps.
+    """A classifier: (B, D) features to (B, C) logits. Class activation maps also need a method ``class_vectors() -> (C, D)``.
 
     Class attributes:
-        cosine: whether its logits are cosines, so that weights of a linear layer mean something else in it.
+        cosine: whether its logits are cosines, so that it cannot use the weights of a linear layer.
         second_stage: whether it is trained on the frozen backbone of a first stage (NETWORK.PRETRAINED_MODEL).
-        fresh: with second_stage, beginnings of the names of its own that no first stage has.
+        fresh: with second_stage, prefixes of its parameter names that a first stage does not have.
         has_weight: whether there is a ``weight``, (C, D).
-        why_no_tau_norm: why tau-normalization means nothing for it; empty where it does.
+        why_no_tau_norm: why tau-normalization has no effect on it; empty if tau-normalization can be used.
     """
 
     cosine = False
@@ -40,7 +40,7 @@ class Classifier(nn.Module, Part):
     has_weight = True
 
     def transposed(self, tensors: dict[str, Tensor], origin: Origin) -> tuple[str, ...]:
-        """Names of the matrices that a file has the other way round.
+        """Names of the matrices that the file stores transposed.
 
         Args:
             tensors: the classifier in the file, names without ``classifier.``.
@@ -48,12 +48,12 @@ class Classifier(nn.Module, Part):
         return ()
 
     def from_first_stage(self, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
-        """What a second-stage classifier takes over, by its own names, of the first stage's one.
+        """The tensors that a second-stage classifier takes from the first stage's one, under its own names.
 
         Args:
             tensors: the first stage's classifier, names without ``classifier.``.
 
         Raises:
-            InputError: a classifier that it cannot continue.
+            InputError: this classifier cannot start from the first stage's one.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say what it takes over, or leave second_stage False")
+        raise NotImplementedError(f"{type(self).__name__} must implement from_first_stage, or leave second_stage False")

@@ -1,4 +1,4 @@
-"""Second stages that learn a few numbers per class, with which the logits of a frozen first stage are calibrated."""
+"""Second stages that calibrate the logits of a frozen first stage with a few learned numbers per class."""
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ class Calibrated(Classifier):
 
     second_stage = True
     has_weight = False
-    why_no_tau_norm = "its scales are learned in the place of tau, which would undo them"
+    why_no_tau_norm = "its learned scales already do what tau-normalization does"
 
     def __init__(self, num_features: int, num_classes: int, *, bias: bool = True) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class Calibrated(Classifier):
 class DisAlign(Calibrated):
     """Distribution alignment: z' = (1 + σ · a) · z + σ · b with a confidence σ = sigmoid(v · x + c) for each example.
 
-    Trained are a, b (C,), v (D,) and c; they begin with a = 1, b = 0, v = 0.1, as in the authors' code (a = 2 in terms of the
-    paper). Zhang et al., Distribution Alignment: A Unified Framework for Long-Tail Visual Recognition, CVPR 2021,
-    arXiv:2103.16370, Eq. 7; its loss is GeneralizedReweightCE. Their trainer lets BatchNorm statistics move; the fragment
-    disalign.yaml stops them (BACKBONE.FREEZE_BN).
+    The trained parameters are a, b (C,), v (D,) and c; initially a = 1, b = 0, v = 0.1, as in the authors' code (a = 2 in terms
+    of the paper). Zhang et al., Distribution Alignment: A Unified Framework for Long-Tail Visual Recognition, CVPR 2021,
+    arXiv:2103.16370, Eq. 7; its loss is GeneralizedReweightCE. The authors' code updates the BatchNorm statistics in this stage;
+    the fragment disalign.yaml freezes them (BACKBONE.FREEZE_BN).
     """
 
     fresh = ("scales", "shifts", "confidence")
@@ -52,7 +52,7 @@ class DisAlign(Calibrated):
 
 @CLASSIFIERS.register("MARC")
 class MARC(Calibrated):
-    """Margin calibration: z'_c = a_c · z_c + b_c · ‖w_c‖₂; only a and b, (C,), are trained, from a = b = 1.
+    """Margin calibration: z'_c = a_c · z_c + b_c · ‖w_c‖₂; only a and b, (C,), are trained; both start at 1.
 
     Wang et al., Margin Calibration for Long-Tailed Visual Recognition, ACML 2022, arXiv:2112.07225; its loss is
     GeneralizedReweightCE.

@@ -9,10 +9,10 @@ from lib.modules.classifiers.base import Classifier, Origin
 
 
 class ExpertClassifiers(Classifier):
-    """One classifier per expert: (B, E · D) features, one expert's after the other's, to the logits of each expert, (B, E, C).
+    """One classifier per expert: from (B, E · D), the concatenated features of the experts, to their logits, (B, E, C).
 
     Args:
-        members: E classifiers of one kind, (B, D) to (B, C).
+        members: E classifiers of the same type, (B, D) to (B, C).
     """
 
     has_weight = False
@@ -32,7 +32,7 @@ class ExpertClassifiers(Classifier):
         return torch.stack([member(part) for member, part in zip(self.members, parts)], dim=1)
 
     def class_vectors(self) -> Tensor:
-        """(C, E · D): the mean of the experts' logits is a class's vector times the features, plus the mean bias."""
+        """The class vectors, (C, E · D): the mean of the experts' logits is class vector · features + mean bias."""
         return torch.cat([cast(Any, member).class_vectors() for member in self.each()], dim=1) / len(self.members)
 
     def transposed(self, tensors: dict[str, Tensor], origin: Origin) -> tuple[str, ...]:
@@ -53,6 +53,6 @@ class ExpertClassifiers(Classifier):
 
 
 def own(tensors: dict[str, Tensor], number: int) -> dict[str, Tensor]:
-    """What is of one expert, by the names of a single classifier."""
+    """The tensors of one expert, under the names that a single classifier gives them."""
     prefix = f"members.{number}."
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -12,5 +12,5 @@ class FC(Classifier, nn.Linear):
         super().__init__(num_features, num_classes, bias)
 
     def class_vectors(self) -> Tensor:
-        """(C, D): a logit is its class's vector times the features, plus the bias."""
+        """The class vectors, (C, D): a logit is class vector · features + bias."""
         return self.weight

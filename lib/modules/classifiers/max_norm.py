@@ -1,4 +1,4 @@
-"""A linear layer whose class vectors are kept short."""
+"""MaxNorm: a linear layer with a limit on the norm of its class vectors."""
 from typing import Annotated
 
 import torch
@@ -12,16 +12,16 @@ from lib.utils.options import SHARE, Choice
 
 @CLASSIFIERS.register("MaxNorm")
 class MaxNorm(FC):
-    """A second stage with short class vectors: the linear layer of a first stage, trained on, with ‖w_c‖ ≤ r: w_c ← w_c · min(1,
-    r / ‖w_c‖); the bias is free.
+    """A second stage that trains the linear layer of a first stage further under the constraint ‖w_c‖ ≤ r, by the projection
+    w_c ← w_c · min(1, r / ‖w_c‖); the bias is not constrained.
 
-    r = min ‖w_c‖ + delta · (max ‖w_c‖ − min ‖w_c‖) of the first stage's weights, a constant of the second one. Alshammari et al.,
-    Long-Tailed Recognition via Weight Balancing, CVPR 2022, arXiv:2203.14197; once per epoch as in their code, where the paper
-    says at each step. Gradients and momentum do not know of the projection.
+    r = min ‖w_c‖ + delta · (max ‖w_c‖ − min ‖w_c‖) of the first stage's weights; it stays constant. Alshammari et al.,
+    Long-Tailed Recognition via Weight Balancing, CVPR 2022, arXiv:2203.14197. By default the projection is applied once per
+    epoch, as in the authors' code; the paper applies it at each step. It does not change gradients or momentum.
 
     Args:
-        delta: place of r between the shortest class vector and the longest.
-        every: "epoch" or "step", after which the class vectors are projected.
+        delta: position of r between the shortest class vector (0) and the longest (1).
+        every: when the class vectors are projected, after each "epoch" or each "step".
 
     Attributes:
         radius: r, (); infinite until a first stage is loaded.
@@ -40,8 +40,8 @@ class MaxNorm(FC):
 
     def from_first_stage(self, tensors: dict[str, Tensor], origin: Origin) -> dict[str, Tensor]:
         if origin.cosine or "weight" not in tensors or tensors["weight"].shape != self.weight.shape:
-            raise InputError(f"{origin.source} has no linear classifier of {tuple(self.weight.shape)} (classes, features), whose "
-                             "norms MaxNorm could limit; CLASSIFIER.TYPE cRT trains a new one after any classifier")
+            raise InputError(f"{origin.source} has no linear classifier of shape {tuple(self.weight.shape)} (classes, features), "
+                             "which MaxNorm needs; CLASSIFIER.TYPE cRT trains a new classifier after any first stage")
         lengths = tensors["weight"].float().norm(dim=1)
         radius = lengths.min() + self.delta * (lengths.max() - lengths.min())
         return {name: value for name, value in tensors.items() if name != "radius"} | {"radius": radius}

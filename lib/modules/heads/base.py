@@ -8,11 +8,10 @@ HEADS = Registry("head")
 
 
 class NetworkHead(nn.Module):
-    """A further output of the network, which a loss or a combiner reads as ``output.heads[name]``; evaluation does not look at
-    it.
+    """A further output of the network, which a loss or a combiner reads as ``output.heads[name]``; evaluation ignores it.
 
     Class attributes:
-        reads_weight: whether it is made of the classifier's ``weight``.
+        reads_weight: whether it is computed from the classifier's ``weight``.
 
     Args:
         num_features: D.
@@ -25,5 +24,5 @@ class NetworkHead(nn.Module):
         self.num_features = num_features
 
     def forward(self, features: Tensor, classifier: Classifier) -> Tensor:
-        """(B, D) features to a tensor that begins with the batch."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it computes")
+        """(B, D) features to a tensor whose first dimension is the batch."""
+        raise NotImplementedError(f"{type(self).__name__} must implement forward")

@@ -1,4 +1,4 @@
-"""Unit vectors for contrastive losses."""
+"""The projection head: unit vectors for contrastive losses."""
 from typing import Annotated
 
 import torch.nn.functional as F
@@ -13,9 +13,9 @@ WIDTHS = Range(0, 65536)
 
 
 def perceptron(num_features: int, hidden: int, dim: int) -> nn.Sequential:
-    """Linear, BatchNorm, ReLU, linear; ``hidden`` 0 is as wide as its input.
+    """Linear, BatchNorm, ReLU, linear; with ``hidden`` 0 the hidden layer is as wide as the input.
 
-    The published first layer has a bias, which changes nothing before BatchNorm.
+    The published first layer has a bias; before BatchNorm it has no effect, so there is none here.
     """
     hidden = hidden or num_features
     return nn.Sequential(nn.Linear(num_features, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
@@ -27,8 +27,8 @@ class Projection(NetworkHead):
     """A projection head: features (B, D) to vectors of length 1, (B, dim), in float32.
 
     Args:
-        hidden: width between the two linear layers; 0: D.
-        dim: of the vectors.
+        hidden: width of the hidden layer; 0 means D.
+        dim: length of the output vectors.
     """
 
     def __init__(self, num_features: int, *, hidden: Annotated[int, WIDTHS] = 0,

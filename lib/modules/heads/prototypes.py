@@ -1,4 +1,4 @@
-"""A unit vector for each class, made of the classifier."""
+"""The prototype head: a unit vector for each class, computed from the classifier."""
 from typing import Annotated
 
 import torch.nn.functional as F
@@ -15,11 +15,11 @@ from lib.utils.tensors import at_least_float32
 class Prototypes(NetworkHead):
     """A head of class prototypes: the class vectors of the classifier, (C, D), to vectors of length 1, (1, C, dim), in float32.
 
-    The BatchNorm between the linear layers is over the classes. Zhu et al., BCL, CVPR 2022, arXiv:2207.09052. Under DataParallel
-    each device gives its own, (devices, C, dim).
+    The BatchNorm between the linear layers normalizes over the classes. Zhu et al., BCL, CVPR 2022, arXiv:2207.09052. Under
+    DataParallel each device computes its own prototypes; the output is (devices, C, dim).
 
     Args:
-        hidden, dim: as of ``projection``.
+        hidden, dim: as for ``projection``.
     """
 
     reads_weight = True

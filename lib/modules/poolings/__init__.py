@@ -1,4 +1,4 @@
-"""From the last feature maps to what the classifier sees, one file each; a file in this folder registers itself."""
+"""Poolings, from the last feature maps to the input of the classifier, one file each; a file in this folder registers itself."""
 from lib.modules.poolings.base import POOLINGS, Pooling
 from lib.utils.registry import import_submodules
 

@@ -1,4 +1,4 @@
-"""The mean over the positions."""
+"""Global average pooling."""
 from torch import Tensor
 
 from lib.modules.poolings.base import POOLINGS, Pooling

@@ -9,12 +9,12 @@ POOLINGS = Registry("pooling module")
 class Pooling(nn.Module):
     """A pooling: feature maps (B, D, h, w) to (B, D, h', w'), which are flattened for the classifier.
 
-    Maps of experts lie one after the other as channels, (B, E · D, h, w); each must be pooled by itself.
+    The maps of the experts are concatenated as channels, (B, E · D, h, w); a pooling must not mix channels.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must say what it computes")
+        raise NotImplementedError(f"{type(self).__name__} must implement forward")
 
     def num_outputs(self, num_features: int, height: int, width: int) -> int:
-        """Numbers that the classifier sees of one image, for ``num_features`` maps of that height and width."""
-        raise NotImplementedError(f"{type(self).__name__} must say how much it leaves")
+        """Number of inputs of the classifier for one image with ``num_features`` feature maps of that height and width."""
+        raise NotImplementedError(f"{type(self).__name__} must implement num_outputs")

@@ -6,7 +6,7 @@ from lib.modules.poolings.base import POOLINGS, Pooling
 
 @POOLINGS.register("Identity")
 class NoPooling(Pooling):
-    """No pooling: the classifier takes all positions, D · h · w features (published: D, so that it could not run)."""
+    """No pooling: the classifier takes all positions, D · h · w features. (The published one has D, so it could not run.)"""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps

@@ -1,5 +1,5 @@
 "use strict";
-/* Sorts the tables, filters the classes, closes enlarged pictures. Without it the page says the same. */
+/* Sorts the tables, filters the classes, closes enlarged pictures. Without it the page has the same content. */
 
 function sortTable(table, column, ascending) {
   const body = table.tBodies[0];
@@ -12,7 +12,7 @@ function sortTable(table, column, ascending) {
     if (typeof a === "string") return a.localeCompare(b, undefined, { numeric: true });
     return a - b;
   };
-  const known = [], unknown = [];            // what has no value comes last, whichever the direction
+  const known = [], unknown = [];            // rows without a value come last in both directions
   for (const row of body.rows) (Number.isNaN(value(row)) ? unknown : known).push(row);
   known.sort(compare);
   if (!ascending) known.reverse();
@@ -54,7 +54,7 @@ function closePicture(event) {
   if (!document.querySelector("figure:target")) return;
   event.preventDefault();
   const place = window.scrollY;
-  window.location.hash = "#_";               // no such place, so that nothing scrolls
+  window.location.hash = "#_";               // an anchor that does not exist, so that the page does not scroll
   window.scrollTo(0, place);
 }
 
