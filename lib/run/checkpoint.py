@@ -157,7 +157,7 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Any], source: str) -> 
         kind = recognise(state, Path(source.partition(" ")[2]))
         if kind is None:
             raise
-        raise InputError(f"{error}; it is of {kind}") from error
+        raise InputError(f"{error}; it was trained with {kind}") from error
 
 
 def fit_tensors(module: nn.Module, found: foreign.FoundWeights, source: str, may_differ: Sequence[str] = (),

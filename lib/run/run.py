@@ -152,7 +152,7 @@ class Run:
         path = self.directory / "environment.json"
         sessions = parse_json(path.read_text(encoding="utf-8", errors="replace"), path) if path.exists() else []
         if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
-            raise damaged(path, "no list of starts")
+            raise damaged(path, "it is not a list of starts")
         return sessions
 
     def begun_by_this_launch(self) -> bool:

@@ -183,7 +183,7 @@ def test_two_ranks_have_the_mean_of_their_gradients():
 
 
 def test_the_rows_of_the_bbn_sampler_are_needed():
-    with pytest.raises(ConfigError, match=r"h2t mixes the rows of TRAIN.SAMPLER.TYPE 'bbn sampler', got 'default'"):
+    with pytest.raises(ConfigError, match=r"h2t needs TRAIN.SAMPLER.TYPE 'bbn sampler', got 'default'"):
         load_config(DIGITS, ["TRAIN.COMBINER.TYPE", "h2t"])
 
 

@@ -49,6 +49,6 @@ def test_a_bad_image_that_is_skipped_is_reported_once_by_the_first_rank(command,
     assert done.stdout.count("in total, 1 of 12 images could not be read") == 1
     assert not any("rank 1" in line for line in done.stdout.splitlines())
     assert done.stdout.count("annotations[6]: ") == 1
-    assert done.stdout.count("train.json: 1 of 12 images have transparent pixels, which show the colour stored in them") == 1
+    assert done.stdout.count("train.json: 1 of 12 images have transparent pixels, which get the colour stored in them") == 1
     assert done.stdout.count("train.json: 1 of 12 images are rotated upright by their EXIF orientation") == 1
     assert done.stdout.count("JPEGs are decoded by ") == 1

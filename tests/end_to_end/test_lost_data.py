@@ -193,7 +193,7 @@ def test_a_teacher_is_not_written_over(copied, tiny, capsys, name):
     """Resumed, the run would learn from another one."""
     before = files(copied)
     assert run(tiny, *teacher(name), "--ar", "True", "TRAIN.MAX_EPOCH", "6") == 2
-    assert f"{name} is read by this run, and would be written over in the course of training" in capsys.readouterr().err
+    assert f"{name} is read by this run, and would be overwritten by training" in capsys.readouterr().err
     assert files(copied) == before
 
 
@@ -231,7 +231,7 @@ def test_a_configuration_of_ones_own_in_the_directory_is_not_written_over(tmp_pa
     own.parent.mkdir()
     own.write_text("# mine\nTRAIN: {MAX_EPOCH: 1}\n")
     assert train.main(["--cfg", str(own), "--gpus", "cpu", *tiny]) == 2
-    assert "config.yaml is read by this run, and would be written over" in capsys.readouterr().err
+    assert "config.yaml is read by this run, and would be overwritten" in capsys.readouterr().err
     assert own.read_text().startswith("# mine")
 
 
@@ -295,7 +295,7 @@ def test_data_that_a_report_would_replace(tmp_path, trained, tiny, capsys, scrip
         checkpoint_of_names(tmp_path / "other.pth", trained)
         before = files(tmp_path)
         assert valid.main([*SHARED, *tiny, *data, "TEST.MODEL_FILE", str(tmp_path / "other.pth")]) == 2
-    assert f"{Path(read).name} is read by this run, and would be written over" in capsys.readouterr().err
+    assert f"{Path(read).name} is read by this run, and would be overwritten" in capsys.readouterr().err
     assert files(tmp_path) == before
 
 

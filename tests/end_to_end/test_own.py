@@ -130,9 +130,9 @@ def test_weights_that_do_not_tell_their_backbone(birds, tmp_path, capsys, monkey
     monkeypatch.chdir(tmp_path)
     torch.save({"body.0.weight": torch.zeros(3, 3)}, tmp_path / "mine.pth")
     assert run(birds, tmp_path, "--weights", "mine.pth") == 2
-    assert "BACKBONE.PRETRAINED_MODEL: mine.pth does not tell which backbone it is of; BACKBONE.TYPE" in capsys.readouterr().err
+    assert "BACKBONE.PRETRAINED_MODEL: mine.pth does not say which backbone it has; set BACKBONE.TYPE" in capsys.readouterr().err
     assert run(birds, tmp_path, "--weights", "resnet50") == 2
-    assert "--weights: no file resnet50; torchvision:resnet50 for weights by name" in capsys.readouterr().err
+    assert "--weights: no file resnet50; for weights by name, write torchvision:resnet50" in capsys.readouterr().err
 
 
 def test_minutes_choose_the_epochs_by_the_speed_that_is_measured(birds, tmp_path, capsys, monkeypatch):

@@ -180,7 +180,7 @@ def test_all_images_can_be_for_training(copied, tiny, heard, capsys):
     assert torch.load(copied / "whole/models/last.pth")["epoch"] == 2
     capsys.readouterr()
     assert valid.main([*SHARED, *shared]) == 2
-    assert "no images are held out for validation" in capsys.readouterr().err
+    assert "are held out for validation; with TEST.PART test" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_a_sweep_and_shifted_test_sets_stand_beside_the_run_s_own_report(trained
     (["LOSS.LOSS_TYPE", "BalancedSoftmaxCE", "TEST.LOGIT_ADJUST", "1"], "already adjusts the logits for the training prior"),
     (["TEST.PRIOR", "forwards-50"], "TEST.PRIOR: must be empty, \"uniform\", \"forward-50\""),
     (["TEST.PRIOR", "forward-0.5"], "a ratio below 1"), (["TEST.PRIOR", "none.json"], "no file none.json"),
-    (["TEST.TAU_NORM.USE_TAU_NORM", "True", "TEST.SHIFTS", "[2]"], "TEST.SHIFTS: moves the logits"),
+    (["TEST.TAU_NORM.USE_TAU_NORM", "True", "TEST.SHIFTS", "[2]"], "TEST.SHIFTS: adjusts the logits"),
 ])
 def test_mistakes_are_one_message(trained, capsys, words, message):
     assert valid.main([*trained[0], *words]) == 2

@@ -150,5 +150,5 @@ def test_a_signal_before_the_first_batch(tmp_path, tiny, monkeypatch, capsys):
     from lib.core import build
     monkeypatch.setattr(build, "build_datasets", lambda cfg, **_: os.kill(os.getpid(), signal.SIGTERM))
     assert train.main(words(tiny, tmp_path)) == 143
-    assert "stopped by SIGTERM; nothing was being trained" in capsys.readouterr().out
+    assert "stopped by SIGTERM; no training was running" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

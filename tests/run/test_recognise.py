@@ -63,7 +63,7 @@ def test_a_name_alone_is_not_believed():
 def test_the_message_for_another_backbone_names_it():
     with torch.device("meta"):
         state = get_model("resnet34").state_dict()
-    with pytest.raises(InputError, match=r"does not fit this network.*; it is of BACKBONE\.TYPE res34$"):
+    with pytest.raises(InputError, match=r"does not fit this network.*; it was trained with BACKBONE\.TYPE res34$"):
         load_backbone(BACKBONES["res18"](), state, "BACKBONE.PRETRAINED_MODEL x.pth")
 
 

@@ -87,6 +87,6 @@ def test_names_of_any_alphabet_on_a_terminal_of_ascii(command, tiny, root, tmp_p
     config.write_text(f"_BASE_: {root}/configs/test/digits_lt.yaml\nNAME: 鳥\n", encoding="utf-8")
     result = command("env", *words, config, "--gpus", "cpu", "OUTPUT_DIR", tmp_path / "out")
     assert result.returncode == 2
-    assert "characters that ascii, the encoding of paths here, lacks" in result.stderr
+    assert "characters that cannot be encoded in ascii, the encoding of file names here" in result.stderr
     assert "Traceback" not in result.stderr
     assert subprocess.run(["ls", tmp_path / "out"], capture_output=True, check=False).stdout == b""
