@@ -69,7 +69,7 @@ def test_where_a_network_can_mix(network):
 
 
 def test_a_place_that_is_not_there_does_not_mix_labels_alone(network):
-    with pytest.raises(UnknownNameError, match="no layer 'layer4' for mixup; choose one of stem, layer1, layer2, layer3, pool, fc"):
+    with pytest.raises(UnknownNameError, match="layer 'layer4' for mixup; choose one of stem, layer1, layer2, layer3, pool, fc"):
         step(network, "layer4")
 
 

@@ -115,7 +115,8 @@ def test_outside_of_any_stage(error, message, capsys):
 
 def test_a_file_name_that_the_locale_lacks_is_a_mistake(capsys):
     assert exit_status(lambda: raise_(UnicodeEncodeError("ascii", "m\xfcnchen", 1, 2, "ordinal not in range"))) == 2
-    assert "file names are encoded in ascii in this locale, which cannot encode 'münchen'; set LC_ALL=C.UTF-8" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "file names are encoded in ascii in this locale, which cannot encode 'münchen'; set LC_ALL=C.UTF-8" in message
     with pytest.raises(UnicodeEncodeError):
         exit_status(lambda: raise_(UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")))
 

@@ -313,7 +313,8 @@ def test_another_subset_is_other_data_and_another_seed_is_named(tmp_path, tiny, 
     assert "training set: images per class" in capsys.readouterr().err
     changes = ["SEED", "7", "DATASET.MEAN", "[0.5, 0.5, 0.5]", "TRANSFORMS.TRAIN_TRANSFORMS", "[]", "SHOW_STEP", "9"]
     assert train.main([*SHARED, *tiny, "TRAIN.MAX_EPOCH", "2", "--ar", "True", *changes]) == 0
-    for part in ("SEED was 42, is now 7", "DATASET.MEAN was [], is [0.5, 0.5, 0.5]", "TRAIN_TRANSFORMS was ['random_crop'], is []"):
+    for part in ("SEED was 42, is now 7", "DATASET.MEAN was [], is now [0.5, 0.5, 0.5]",
+                 "TRAIN_TRANSFORMS was ['random_crop'], is now []"):
         assert f"changed since the checkpoint: {part}" in heard() or f"TRANSFORMS.{part}" in heard()
     levels = {line.split("  ")[1] for line in (tmp_path / "run/log.txt").read_text().splitlines() if "checkpoint: SEED" in line}
     assert levels == {"WARNING"}
