@@ -1,6 +1,6 @@
-"""What a training does with a run that is in its directory already: nothing, resume it, replace it, or rewind it.
+"""Decides what a training does if its directory already holds a run: refuse, resume it, replace it, or rewind it.
 
-Nothing that the training reads is deleted or written over.
+No file that the training reads is deleted or overwritten.
 """
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""What the scripts share: their options, and how errors end as one message and an exit status."""
+"""Options that all scripts share, and the conversion of errors to one message and an exit status."""
 import argparse
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What a training leaves at its end: the report, and what to do next."""
+"""The end of a training: writes the report, and suggests what to do next."""
 import argparse
 import logging
 

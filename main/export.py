@@ -3,10 +3,10 @@
     python main/export.py output/birds --format onnx
     python main/export.py output/birds/models/best_model.pth --format torch_export --out birds.pt2 --images photos/
 
-The file takes uint8 images (batch, 3, height, width) in R, G, B and gives probabilities: normalisation and softmax are inside.
-The names of the classes, the input size and how a picture becomes such an image are its metadata. Real pictures, those of
---images or else those that the run was validated on, go through the file and through PyTorch; the file is kept only where all
-probabilities agree to 1e-4. docs/use.md has programs of ten lines that use it.
+The exported network takes uint8 images (batch, 3, height, width) in R, G, B and returns probabilities; it includes normalisation
+and softmax. Its metadata hold the class names, the input size and how to prepare a picture. Before the file is written, real
+pictures (those of --images, by default the run's validation images) are classified by it and by PyTorch; it is written only if
+all probabilities agree to 1e-4. docs/use.md has programs of ten lines that use it.
 """
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""Trains one run per fold, so that every image validates once, and reports over all of them.
+"""Trains one run per fold, so that every image is validated once, and reports over all of them.
 
     python main/train.py --cfg configs/own/scratch.yaml --gpus cpu DATASET.ROOT /data/birds NAME birds --folds 5
 """

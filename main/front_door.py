@@ -1,4 +1,4 @@
-"""python main/train.py --folder …: the configuration files and KEY VALUE words that it stands for."""
+"""python main/train.py --folder …: expands these options to configuration files and KEY VALUE pairs."""
 import argparse
 import os
 from pathlib import Path

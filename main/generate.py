@@ -1,6 +1,7 @@
-"""Makes the images of CAM-based sampling; what main/train.py does with DATASET.GENERATE_CAM_BASED_DATASET True.
+"""Generates the images of CAM-based sampling; main/train.py does this if DATASET.GENERATE_CAM_BASED_DATASET is True.
 
-One device makes them, since every source image passes the network only once; of several processes the first one works.
+A single device generates them, since every source image goes through the network only once; of several processes only rank 0
+works.
 """
 import argparse
 import logging

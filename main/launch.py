@@ -1,4 +1,4 @@
-"""torchrun, except that its exit status is that of the first process that failed, with one message and no traceback of its own.
+"""torchrun with another error handling: it prints one message, and exits with the status of the first process that failed.
 
     python main/launch.py --nproc_per_node 2 --standalone main/train.py --cfg configs/test/digits_lt.yaml --gpus cpu
 

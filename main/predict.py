@@ -4,9 +4,9 @@
     python main/predict.py output/birds more_photos/ --prior shares.json
     python main/predict.py output/birds more_photos/ --top 3 --csv predictions.csv --sheet predictions.png --gpus 0
 
-CHECKPOINT is a file of models/, or the folder of a run, whose last epoch is taken. It holds the names of the classes and how
-pictures are prepared. Of folders all pictures are taken, those in folders below them too. A checkpoint of an earlier version, or
-of others, does not tell all that; --cfg is the configuration that it was trained with.
+CHECKPOINT is a file in models/, or the folder of a run, whose last epoch is used. It holds the class names and how pictures are
+prepared. A folder stands for all pictures in it and in its subfolders. A checkpoint of an earlier version or another program
+lacks this information; give the configuration that it was trained with by --cfg.
 """
 import gc
 import sys

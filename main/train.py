@@ -7,7 +7,7 @@
     bash data_parallel_train.sh configs/test/data_parallel.yaml 0,1
     bash distributed_data_parallel_train.sh configs/test/distributed_data_parallel.yaml 2 0,1
 
-A run that was interrupted or killed is resumed with --ar True, and ends as if it had never been stopped.
+Resume a run that was interrupted or killed with --ar True; its results are the same as without the interruption.
 """
 import gc
 import sys

@@ -5,12 +5,12 @@
     python main/valid.py --cfg configs/test/digits_lt.yaml --gpus cpu TEST.TAU_NORM.USE_TAU_NORM True TEST.TAU_NORM.TAU 0.5
     python main/valid.py --cfg configs/test/digits_lt.yaml --gpus cpu TEST.LOGIT_ADJUST 1
 
-TEST.MODEL_FILE names the checkpoint: a file in the run's models/, or a path; by default the last epoch. Of that, with data and
-settings as in training, the run's own report is made again. Any other evaluation has a folder in evaluations/, and says what
-differs. TEST.LOGIT_ADJUST 1 takes the training prior out of the logits, TEST.PRIOR puts a known test prior in, TEST.SWEEP
-"[0, 0.5, 1]" compares values of LOGIT_ADJUST, and TEST.SHIFTS "[2, 10, 50]" evaluates on test sets that are long-tailed
-themselves. Results of tau-normalization go to tau_norm/, beside those of the network as it was trained; TEST.TAU_NORM.SWEEP
-"[0, 0.5, 1]" compares several values.
+TEST.MODEL_FILE names the checkpoint: a file in the run's models/, or a path; the default is the last epoch. If checkpoint, data
+and settings are those of the run, its own report is written again. Any other evaluation gets its own folder in evaluations/, and
+says what differs. TEST.LOGIT_ADJUST 1 removes the training prior from the logits, TEST.PRIOR adds a known test prior, TEST.SWEEP
+"[0, 0.5, 1]" compares values of LOGIT_ADJUST, and TEST.SHIFTS "[2, 10, 50]" evaluates on long-tailed test sets. Results of
+tau-normalization go to tau_norm/, beside those of the unchanged network; TEST.TAU_NORM.SWEEP "[0, 0.5, 1]" compares several
+values.
 """
 import gc
 import sys

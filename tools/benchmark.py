@@ -6,27 +6,27 @@
 
 Parts, which take turns in one process with the same batch size, precision and threads:
 
-  bare         forward, cross-entropy, backward and update on one random batch that lies ready
+  bare         forward, cross-entropy, backward and update on one random batch that is already on the device
   end_to_end   whole epochs as main/train.py trains them: draws, augmentation, normalisation, mixing, loss, totals; no validation
   usual        the same epochs in the usual way: images one by one through PIL and torchvision in worker processes, backbone and
                classifier as two calls, loss and accuracy fetched at every step (tools/measure/usual_loop.py)
   input        the batches of those epochs alone
   validation   predictions for the validation set
 
-in turns of its own, and only where it is asked for, since it writes all new images of the data set again and again:
+measured separately, and only on request, since every turn writes all new images of the data set:
 
-  cam          CAM-based sampling as main/train.py does it, and in a loop that makes one image at a time; --cam is this alone
+  cam          CAM-based sampling as main/train.py does it, and in a loop that makes one image at a time; --cam measures only this
 
-and, in processes of their own:
+and, in separate processes:
 
   start_up     seconds from the start of a process to its first batch
   memory       the highest memory of an epoch and a validation
-  run          seconds of a whole run of main/train.py, from start to report; only where it is asked for
+  run          seconds of a whole run of main/train.py, from start to report; only on request
 
 Ratios are taken turn by turn; printed are medians and ranges over the turns.
 
     python tools/benchmark.py --methods --cfg …    cost of a step with each method (tools/measure/methods.py)
-    python tools/benchmark.py --jpeg    JPEG files to network input, beside the usual chain (tools/measure/jpeg_readers.py)
+    python tools/benchmark.py --jpeg    JPEG files to network input, compared with the usual way (tools/measure/jpeg_readers.py)
     python tools/benchmark.py --scaling    cost as images, classes and ranks grow (tools/measure/scaling.py)
 """
 import sys

@@ -3,8 +3,8 @@
     python tools/compare.py output/birds output/birds_mixup
     python tools/compare.py output/birds_ce_s* output/birds_bsce_s* --by few --out birds
 
-Differences are to the first run. Runs that differ in their seed only share a row. Nothing is trained or evaluated: what
-main/train.py and main/valid.py wrote is read. docs/compare.md says what each number means.
+Differences are relative to the first run. Runs that differ only in their seed share a row. Nothing is trained or evaluated: the
+tool reads the files that main/train.py and main/valid.py have written. docs/compare.md explains each number.
 """
 import gc
 import sys

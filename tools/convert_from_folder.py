@@ -5,7 +5,7 @@
     python tools/convert_from_folder.py --input_path /data/birds --output_path /data/birds_lt --name birds_lt --ratio 0.01
 
 Classes are the folders in the order of their names; a folder without images is a class, too. If all folders of --input_path are
-called train, val (valid, validation) and test, the set is taken as split already. Otherwise a share of each class becomes
+called train, val (valid, validation) and test, they are used as the parts of a split set. Otherwise a share of each class becomes
 the validation set: chosen by the content of the files, at least one image of each class with two, and equal images on one
 side. --ratio cuts the training images down to a long tail by the rule of the IMBALANCE* data sets: class c of C keeps
 n_max * ratio ** (c / (C - 1)), with n_max the size of the smallest class, so it is meant for balanced folders.

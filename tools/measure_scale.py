@@ -1,4 +1,4 @@
-"""Seconds and memory of all that grows with the number of images and classes, on generated annotations.
+"""Measures time and memory of everything that grows with the number of images and classes, on generated annotations.
 
     python tools/measure_scale.py                                        # iNaturalist 2018: 437,513 images, 8,142 classes
     python tools/measure_scale.py --images 10000000 --classes 8142 --valid 100000

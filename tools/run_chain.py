@@ -6,8 +6,8 @@
 
 The same command continues where it stopped: stages that are finished are left as they are, one that was interrupted is resumed.
 
---chain takes the stages: yaml files (each may be several, joined by commas), or a file in configs/chains, which lists
-them. --cfg is what every stage is stacked on. KEY VALUE pairs hold for all stages; of these, NAME names the whole chain,
+--chain takes the stages: yaml files (for one stage also several, joined by commas), or a file in configs/chains that lists
+them. --cfg names the base configuration of all stages. KEY VALUE pairs apply to all stages; NAME is the name of the whole chain,
 whose stages then go to OUTPUT_DIR/NAME. A stage with TEST.TAU_NORM.USE_TAU_NORM is validated (main/valid.py), any other
 one trained (main/train.py).
 """
