@@ -19,7 +19,7 @@ log = logging.getLogger("main.valid")
 
 def aggregate(cfg: Config, network: Network, images: ImageSet, class_counts: Tensor, precision: Precision,
               runtime: Runtime) -> dict[Shift | None, Tensor]:
-    """The weights by the set that they are learned on; None is the whole set. Every rank learns all of them."""
+    """Learns the weights on each set; returns them by set, with None for the whole set. Every rank learns all of them."""
     options = cfg.TEST.AGGREGATION
     if not options.USE:
         return {}

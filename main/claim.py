@@ -41,11 +41,11 @@ class Claim(NamedTuple):
 
     @property
     def keeps(self) -> bool:
-        """The run that is there is resumed, with its own data."""
+        """Whether the run in the directory is resumed, with its own data."""
         return self.goes_on or self.rewinds_to is not None
 
     def lost(self, run: Run) -> list[Path]:
-        """What is deleted."""
+        """The files that are deleted."""
         if self.rewinds_to is not None:
             return list(own_files.after(run.directory, self.rewinds_to))
         return list(own_files.written(run.directory)) if self.replaces else []
@@ -63,9 +63,9 @@ class Claim(NamedTuple):
 
 
 def claim(cfg: Config, args: argparse.Namespace, run: Run, runtime: Runtime) -> Claim:
-    """Takes the directory, if it is there, and refuses what would be lost, before anything is read or written.
+    """Locks the directory, if it exists, and refuses to lose anything, before anything is read or written.
 
-    Ranks that their launcher has restarted resume what they began, whatever the command said.
+    Ranks that their launcher has restarted always resume the run that they began.
     """
     if run.directory.is_dir():
         run.lock()
@@ -94,7 +94,7 @@ def is_own(cfg: Config, run: Run) -> bool:
 
 
 def own_position(cfg: Config, run: Run, overwrite: bool) -> Position:
-    """Raises InputError where the run has come further than RESUME_MODEL, unless it is to be overwritten."""
+    """Raises InputError if the run is further than RESUME_MODEL, unless it may be overwritten."""
     path = run.find_model(cfg.RESUME_MODEL)
     if cfg.RESUME_MODE != "all":
         raise InputError(f"{RESUME}: {path} is a checkpoint of the run in {run.directory}, and RESUME_MODE "
@@ -111,7 +111,7 @@ def own_position(cfg: Config, run: Run, overwrite: bool) -> Position:
 
 
 def check_reads(cfg: Config, args: argparse.Namespace, run: Run, chosen: Claim) -> None:
-    """Raises InputError where something that the configuration names would be deleted, or written over by training."""
+    """Raises InputError if training would delete or overwrite a file that the configuration names."""
     named = list(reads(cfg, run))
     files = [("--cfg", path) for path in files_of(args.cfg)]
     lost = chosen.lost(run)
@@ -127,7 +127,7 @@ def check_reads(cfg: Config, args: argparse.Namespace, run: Run, chosen: Claim) 
 
 
 def replaced(cfg: Config, run: Run) -> list[Path]:
-    """What is there already and would be written over."""
+    """The existing files that would be overwritten."""
     return own_files.replaced_by_training(run.directory, cfg.SAVE_STEP, usual(cfg).TRAIN.MAX_EPOCH)
 
 
@@ -136,7 +136,7 @@ def same_file(path: Path, other: Path) -> bool:
 
 
 def reads(cfg: Config, run: Run) -> Iterator[tuple[str, Path]]:
-    """Config keys of what training reads, and the paths that they name."""
+    """The configuration keys of the files that training reads, with their paths."""
     values, data = cfg.flat(), cfg.DATASET
     for key in (*STARTS, TEACHER):
         if values[key]:
@@ -155,7 +155,7 @@ def reads(cfg: Config, run: Run) -> Iterator[tuple[str, Path]]:
 
 
 def check_images(lost: Sequence[Path], sets: Iterable[ImageSet], what: str = "deleted by --overwrite") -> None:
-    """Raises InputError where an image is among what would be lost, see ``check_spared``."""
+    """Raises InputError if an image would be lost, see ``check_spared``."""
     near: dict[str, bool] = {}   # folder of images to whether what would be lost is there; of images there are too many to follow
     places = {place for path in lost for place in own_files.places(path)}
     homes = {place.parent for place in places}
@@ -172,7 +172,7 @@ def check_images(lost: Sequence[Path], sets: Iterable[ImageSet], what: str = "de
 
 
 def log_choice(cfg: Config, run: Run, chosen: Claim, start: Start) -> None:
-    """Where --ar resumes although RESUME_MODEL names a checkpoint: which is taken, and how to get the other."""
+    """Logs which checkpoint is used if --ar resumes although RESUME_MODEL names another one, and how to use that one."""
     if not (chosen.goes_on and cfg.RESUME_MODEL and start.resumes) or RESUME in start.source:
         return
     path, here = run.find_model(cfg.RESUME_MODEL), position(start.state)
@@ -187,7 +187,7 @@ def log_choice(cfg: Config, run: Run, chosen: Claim, start: Start) -> None:
 
 
 def log_changes(cfg: Config, start: Start, runtime: Runtime) -> None:
-    """Names what is another way than when the checkpoint was written; as a warning what changes results."""
+    """Logs what has changed since the checkpoint was written; changes that affect results are warnings."""
     there = start.state.get("config")
     for key, (new, old) in changed(cfg, there if isinstance(there, Mapping) else cfg.flat()).items():
         level = logging.INFO if key in NO_RESULT else logging.WARNING
@@ -200,10 +200,10 @@ def log_changes(cfg: Config, start: Start, runtime: Runtime) -> None:
 
 
 def check_length(cfg: Config, start: Start, point: Point, own: bool) -> None:
-    """Says where nothing is left to train. Raises InputError where a run would begin so, which would have no checkpoint.
+    """Logs if there are no epochs left to train. Raises InputError if a new run would begin like that and have no checkpoint.
 
     Args:
-        own: the checkpoint is of the run that is in the directory.
+        own: whether the checkpoint belongs to the run in the directory.
     """
     last = cfg.TRAIN.MAX_EPOCH
     if point.epoch < last:

@@ -54,7 +54,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[Config,
 
 
 def mark_values(argv: Sequence[str]) -> list[str]:
-    """The same words, in which values that begin with one dash, such as NAME -x, cannot be taken for options."""
+    """Marks values that begin with one dash, such as NAME -x, so that they are not parsed as options."""
     keys = TREE.flat()
     return [VALUE + word if before in keys and word.startswith("-") and not word.startswith("--") else word
             for before, word in zip(("", *argv), argv)]
@@ -83,7 +83,7 @@ def run_command(command: Callable[[Config, argparse.Namespace], None], parser: a
 
 
 def exit_status(action: Callable[[], None], how_to_go_on: Callable[[], str] = str) -> int:
-    """How an action ended: 0 done, 1 the run failed, 2 a mistake in the input, 130 Ctrl-C, 143 SIGTERM; errors as one message.
+    """Runs an action and returns the exit status: 0 done, 1 the run failed, 2 a mistake in the input, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
         how_to_go_on: the end of the message on an interruption.
@@ -132,7 +132,7 @@ def terminated(number: int, frame: FrameType | None) -> None:
 
 
 def command_to_go_on(args: argparse.Namespace) -> str:
-    """The command that resumes a training; nothing for other scripts, and before the options are known."""
+    """The command that resumes a training; empty for other scripts, and before the options are parsed."""
     if not hasattr(args, "ar"):
         return ""
     processes = [os.environ["LOCAL_WORLD_SIZE"]] if "LOCAL_WORLD_SIZE" in os.environ else []

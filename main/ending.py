@@ -20,7 +20,7 @@ log = logging.getLogger("main.train")
 
 
 def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated, point: Point) -> None:
-    """Writes the figures and tables of the last epoch, and says where they are and what to try next."""
+    """Writes the figures and tables of the last epoch; logs where they are and what to try next."""
     draw_curves(cfg, run)
     trained = checkpoint.peek(run.models / LAST).get("config", cfg.flat())   # which --ar of a finished run leaves as it was
     about = {"epoch": point.epoch, "checkpoint": LAST}
@@ -39,12 +39,12 @@ def report(cfg: Config, args: argparse.Namespace, run: Run, evaluated: Evaluated
 
 
 def is_balanced(metrics: Metrics) -> bool:
-    """Whether all classes with training images have as many of them, so that no trick for rare ones changes anything."""
+    """Whether all classes with training images have equally many, so that methods for rare classes change nothing."""
     return len(set(metrics.train_images[metrics.train_images > 0].tolist())) <= 1
 
 
 def next_commands(cfg: Config, args: argparse.Namespace, balanced: bool) -> list[list[str]]:
-    """One that makes the same report again, one that predicts, and one that tries a trick, if the run was plain."""
+    """The commands that write the same report again, predict, and, after plain cross-entropy, train with balanced softmax."""
     same_report = ["TEST.MODEL_FILE", LAST]
     if cfg.TEST.TAU_NORM.USE_TAU_NORM:
         same_report += ["TEST.TAU_NORM.USE_TAU_NORM", "False", "TEST.TAU_NORM.SWEEP", "[]"]

@@ -1,4 +1,4 @@
-"""Which evaluation this is: the run's own report, or another one, which has a folder of its own and says what it is of."""
+"""Decides whether an evaluation is the run's own report or another one, which gets a folder of its own."""
 import json
 import logging
 import os
@@ -39,7 +39,7 @@ LONGEST = 80      # characters of it, before what makes it unique
 
 
 class Evaluation(NamedTuple):
-    """A checkpoint on some data, in some way."""
+    """An evaluation: a checkpoint, the data and the settings."""
 
     about: dict[str, Any]   # for metrics.json: epoch, checkpoint, and how it differs from the run's own report, if it does
     base: Path              # directory of its reports
@@ -50,7 +50,7 @@ class Evaluation(NamedTuple):
 
 
 def find_differences(cfg: Config, state: Mapping[str, Any], here: Identity) -> list[Difference]:
-    """Settings and data on which the numbers depend and that differ from the checkpoint's, as far as it tells."""
+    """The settings and data that affect the results and differ from those of the checkpoint, as far as it contains them."""
     data = compare_data(state, here, (TRAINING, VALIDATION))
     found = compare_preprocessing(state, here)
     config = state.get("config")
@@ -65,9 +65,9 @@ def find_differences(cfg: Config, state: Mapping[str, Any], here: Identity) -> l
 
 
 def identify(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: Identity) -> Evaluation:
-    """Says what differs from the run's own report, which is of its last epoch, with the settings and data of its training.
+    """Logs how the evaluation differs from the run's own report: its last epoch, with the settings and data of its training.
 
-    Any other one goes to evaluations/; where no run is in the directory, the first one goes to the directory itself.
+    Any other evaluation is written to evaluations/; without a run in the directory, the first one is written to it.
     """
     epoch, last = state.get("epoch"), run.last_epoch()
     inside = os.path.realpath(path.parent) == os.path.realpath(run.models)
@@ -97,7 +97,7 @@ def identify(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: 
 
 
 def reports(cfg: Config, evaluation: Evaluation) -> list[Path]:
-    """Where its numbers are written."""
+    """The files that get its results."""
     options = cfg.TEST.TAU_NORM
     directory = evaluation.directory(float(options.TAU) if options.USE_TAU_NORM else None)
     more = {SWEEP: options.SWEEP, ADJUST_SWEEP: cfg.TEST.SWEEP, SHIFTED: cfg.TEST.SHIFTS,
@@ -106,7 +106,7 @@ def reports(cfg: Config, evaluation: Evaluation) -> list[Path]:
 
 
 def check_report(cfg: Config, run: Run, evaluation: Evaluation, sets: Sequence[ImageSet]) -> None:
-    """Raises InputError where a report would be written over data that it is made of."""
+    """Raises InputError if a report would overwrite data that it is computed from."""
     numbers, *sweep = reports(cfg, evaluation)
     written = [*own_files.named(numbers.parent, REPORT), *(own_files.named(evaluation.base, SWEEP_REPORT) if sweep else ())]
     files = [pair for pair in reads(cfg, run) if pair[0].startswith("DATASET.")]
@@ -116,7 +116,7 @@ def check_report(cfg: Config, run: Run, evaluation: Evaluation, sets: Sequence[I
 
 
 def is_of(report: Path, about: dict[str, Any]) -> bool:
-    """Whether a report is of this evaluation, or not there."""
+    """Whether a report is of this evaluation, or does not exist."""
     if not report.exists():
         return True
     with suppress(OSError, ValueError, RecursionError):
@@ -126,7 +126,7 @@ def is_of(report: Path, about: dict[str, Any]) -> bool:
 
 
 def folder_name(path: Path, inside: bool, epoch: int | None, keys: list[str]) -> str:
-    """The checkpoint, its run if that is another one, its epoch if its name does not tell, and what is changed."""
+    """Name of a folder: the checkpoint, its run if it is another one, its epoch if its name lacks it, and the changes."""
     words = [path.parent.parent.name] if not inside and path.parent.name == "models" else []
     words.append(path.stem)
     words += [f"epoch_{epoch}"] * (epoch is not None and not path.stem.startswith("epoch_"))

@@ -76,14 +76,14 @@ def run_export(args: argparse.Namespace) -> None:
 
 
 def default_out(path: Path, kind: str) -> Path:
-    """In the folder export/ of the checkpoint's run; beside a checkpoint that is in none."""
+    """The default path: in the folder export/ of the checkpoint's run, or beside a checkpoint that belongs to no run."""
     run = path.absolute().parent.parent
     folder = run / EXPORT if is_run(run) else path.parent
     return folder / f"{path.stem}{FORMATS[kind]}"
 
 
 def gather_images(path: Path, predictor: Predictor, args: argparse.Namespace) -> tuple[Tensor, str]:
-    """uint8 images (N, 3, H, W) for the check, and whose they are."""
+    """The images of the check, uint8 (N, 3, H, W), and a description of them."""
     if args.images:
         paths, whose = find_pictures(args.images), "of --images"
     else:
@@ -108,7 +108,7 @@ def gather_images(path: Path, predictor: Predictor, args: argparse.Namespace) ->
 
 
 def validated_on(path: Path) -> list[Path]:
-    """Pictures in the table of a run's validation that are still there."""
+    """The pictures in the validation table of the run that still exist."""
     table = path.absolute().parent.parent / FILES["predictions"]
     if not table.is_file():
         return []
@@ -118,7 +118,7 @@ def validated_on(path: Path) -> list[Path]:
 
 
 def of_arrays(path: Path, predictor: Predictor, number: int) -> Iterator[Tensor]:
-    """Images of a validation set that is no set of files, such as CIFAR; none where it is not to be had here."""
+    """Images of a validation set that does not consist of files, such as CIFAR; none if the set is not available."""
     config = checkpoint.load(path).get("config") or {}
     if not is_resized(config.get("DATASET.DATASET", "")):
         return
@@ -134,7 +134,7 @@ def of_arrays(path: Path, predictor: Predictor, number: int) -> Iterator[Tensor]
 
 
 def evenly(items: Sequence, most: int) -> list:
-    """At most so many of them, evenly spaced, since tables are often sorted by class."""
+    """At most ``most`` of the items, evenly spaced, since tables are often sorted by class."""
     chosen = min(most, len(items))
     return [items[place * len(items) // chosen] for place in range(chosen)]
 

@@ -1,4 +1,5 @@
-"""The test images: looked at once, at the end of a training. Every further look is counted, since it weakens what they say."""
+"""The test images: evaluated once, at the end of a training. Further evaluations are counted, since choices made by them bias
+the result."""
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ LOOKS = "test_looks.jsonl"   # in OUTPUT_DIR: all looks at the test images of an
 
 def test_once(cfg: Config, run: Run, training: Training, test_set: ImageSet | None, runtime: Runtime, *, epoch: int,
               class_counts: Tensor) -> None:
-    """Evaluates the network of the last epoch on the test images, unless it was already; to be called on all ranks."""
+    """Evaluates the network of the last epoch on the test images, unless that was done before; to be called on all ranks."""
     if test_set is None:
         return
     if cfg.DATASET.FOLDER.FOLDS:
@@ -61,7 +62,7 @@ def test_once(cfg: Config, run: Run, training: Training, test_set: ImageSet | No
 
 
 def identify_test(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], here: Identity) -> Evaluation:
-    """What ``identify`` is for validation: a checkpoint on test images, and what differs from its training."""
+    """Does for test images what ``identify`` does for validation images."""
     differences = find_differences(cfg, state, here)
     for difference in differences:
         log.warning("differs from the checkpoint: %s", difference)
@@ -70,7 +71,7 @@ def identify_test(cfg: Config, run: Run, path: Path, state: Mapping[str, Any], h
 
 
 def count_look(cfg: Config, run: Run, evaluation: Evaluation, test_set: ImageSet) -> Evaluation:
-    """Gives an evaluation of test images a folder of its own, and says how often they were looked at."""
+    """Gives an evaluation on test images a folder of its own, and logs how often these images were evaluated."""
     looks = record_look(cfg, run.directory, test_set, evaluation.about)
     log.warning("%s: %s", test_set.name, say_looks(looks))
     numbers = (number for number in count(looks) if not (evaluation.base / f"look_{number}").exists())
@@ -78,7 +79,7 @@ def count_look(cfg: Config, run: Run, evaluation: Evaluation, test_set: ImageSet
 
 
 def record_look(cfg: Config, directory: Path, test_set: ImageSet, about: dict[str, Any]) -> int:
-    """Notes that these images were looked at; returns how often they now were, by all runs of OUTPUT_DIR."""
+    """Records an evaluation on these images; returns the number of evaluations by all runs of OUTPUT_DIR."""
     file, images = Path(cfg.OUTPUT_DIR) / LOOKS, identify(test_set)
     before = sum(entry.get("images") == images for entry in read_looks(file))
     append_line(file, json.dumps({"images": images, "run": str(directory), **about,

@@ -32,10 +32,10 @@ REDRAW_SECONDS = 60   # training curves are drawn again when SAVE_STEP and this 
 
 def fit(cfg: Config, run: Run, training: Training, point: Point, reading: tuple[tuple[Loader, Loader | None], FindingsLog],
         identity: Identity, runtime: Runtime) -> tuple[Predictions | None, Point]:
-    """Trains the epochs that are left; returns the predictions of the last one, where there are images for validation.
+    """Trains the remaining epochs; returns the predictions of the last one if there are validation images.
 
     Args:
-        reading: the loaders of training and validation, and the log of what is found in their images.
+        reading: the loaders of training and validation, and the log of the findings in their images.
     """
     (train_loader, valid_loader), findings = reading
     last = cfg.TRAIN.MAX_EPOCH
@@ -76,7 +76,7 @@ def fit(cfg: Config, run: Run, training: Training, point: Point, reading: tuple[
 
 
 def between(pause: Pause, sums: Sums, shared: int) -> Callable[[int], None]:
-    """What comes between two batches of validation, of which every rank has ``shared``."""
+    """Returns what is called between two validation batches; every rank has ``shared`` of them."""
     def after_batch(number: int) -> None:
         if number <= shared:
             pause(sums)
@@ -86,7 +86,7 @@ def between(pause: Pause, sums: Sums, shared: int) -> Callable[[int], None]:
 
 def train_epoch(cfg: Config, training: Training, point: Point, loader: Loader, progress: Progress, runtime: Runtime,
                 pause: Pause) -> tuple[dict[str, Any], Sums]:
-    """The epoch after ``point``, or what is left of it; returns its entry of the history, and its totals."""
+    """Trains the epoch after ``point``, or the rest of it; returns its history entry and its totals."""
     epoch = point.epoch + 1
     rate = epoch_rate(cfg, training, epoch)
     set_rate(training.optimizer, rate)

@@ -42,7 +42,7 @@ SCORES = ("top1", "balanced_accuracy")
 
 
 class Outcome(NamedTuple):
-    """What a run has come to."""
+    """The result of a run."""
 
     predictions: Predictions | None   # of the last epoch
     images: ImageSet | None           # that were validated
@@ -54,7 +54,7 @@ Train = Callable[[Config, argparse.Namespace, Runtime], Outcome]
 
 
 def train_folds(cfg: Config, args: argparse.Namespace, runtime: Runtime, train: Train) -> None:
-    """Trains what is left of all folds. The images, and so the folds, are those that the first one has found.
+    """Trains the remaining part of all folds. The images and the folds are those that the first fold has found.
 
     Args:
         train: trains one run.
@@ -75,7 +75,7 @@ def train_folds(cfg: Config, args: argparse.Namespace, runtime: Runtime, train: 
 
 
 def check(cfg: Config, args: argparse.Namespace, folder: Path) -> None:
-    """Refuses what would fail at a later fold, or mix folds up, before the first one is trained."""
+    """Refuses, before the first fold is trained, what would fail at a later fold or confuse the folds."""
     if not build.has_survey(cfg):
         raise InputError(f"--folds: DATASET.DATASET {cfg.DATASET.DATASET} has its own validation set; folds need "
                          "DATASET.DATASET FOLDER")
@@ -95,7 +95,7 @@ def check(cfg: Config, args: argparse.Namespace, folder: Path) -> None:
 
 
 def of_fold(cfg: Config, args: argparse.Namespace, fold: int) -> tuple[Config, argparse.Namespace]:
-    """Configuration and options of one of the runs, as a command that validates it would have them too."""
+    """The configuration and options of one run, as a command that validates it would have them."""
     folder = Path(cfg.OUTPUT_DIR) / cfg.NAME
     values = {"OUTPUT_DIR": str(folder), "NAME": f"fold_{fold}", "DATASET.FOLDER.FOLDS": args.folds, "DATASET.FOLDER.FOLD": fold}
     if cfg.DATASET.FOLDER.CACHE:
@@ -116,7 +116,7 @@ def of_fold(cfg: Config, args: argparse.Namespace, fold: int) -> tuple[Config, a
 
 
 def report(cfg: Config, args: argparse.Namespace, folder: Path, outcomes: list[Outcome]) -> None:
-    """Writes what the predictions of all folds together come to, and says how to train on all images."""
+    """Writes the report over the predictions of all folds, and logs how to train on all images."""
     # all have one, since FOLDER alone has folds
     assignments = [outcome.assignment for outcome in outcomes if outcome.assignment is not None]
     names = assignments[0].class_names
@@ -168,7 +168,7 @@ def to_json(each: list[Metrics], together: Metrics) -> dict[str, Any]:
 
 
 def odd_files(outcomes: list[Outcome]) -> list[str]:
-    """What is said of images that were validated more than once, since the folds were not made of the same images."""
+    """A message on images that were validated more than once because the folds were not made from the same images."""
     held = Counter(file for outcome in outcomes if outcome.images is not None for file in outcome.images.files())
     twice = [file for file, number in held.items() if number > 1]
     return [f"the folds were made of different images: {len(twice):,} were validated more than once ({name_some(twice)}); "

@@ -19,10 +19,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def expand(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Puts the options into ``args.cfg`` and ``args.words``, where words of the command line win.
+    """Puts the options into ``args.cfg`` and ``args.words``; words of the command line have priority.
 
     Raises:
-        InputError: weights that are no file, and not the name of any.
+        InputError: the weights are neither a file nor the name of pretrained weights.
     """
     if not (args.cfg or args.folder):
         parser.error("one of --folder and --cfg is needed")
@@ -38,7 +38,7 @@ def expand(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 
 def as_path(text: str) -> str:
-    """A bare file name is one in the working directory here, and not one in the run's models/; of a run, its last epoch."""
+    """A path of weights: a bare file name is in the working directory; for a run, the checkpoint of its last epoch."""
     last = Path(text) / MODELS / LAST
     if last.is_file():
         return os.path.join(".", last)

@@ -39,7 +39,7 @@ AGAIN = "no image was kept; run the same command again once there is room"
 
 
 class GenerationJob(NamedTuple):
-    """What is to be made, checked and ready."""
+    """A generation whose input has been checked."""
 
     run: Run
     output: SetFiles
@@ -59,7 +59,7 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def prepare(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> GenerationJob | None:
-    """Checks everything that can be refused before anything is written; None if a finished set is there and --ar keeps it."""
+    """Checks all input before anything is written; returns None if --ar keeps a finished set."""
     run = build.run_directory(cfg)
     output = SetFiles(Path(cfg.DATASET.CAM_DATA_SAVE_PATH), Path(cfg.DATASET.CAM_DATA_JSON_SAVE_PATH))
     if run.holds_a_run():
@@ -117,7 +117,7 @@ def make(cfg: Config, job: GenerationJob, runtime: Runtime) -> None:
 
 @during(GENERATION)
 def fill(job: GenerationJob, writer: Writer, sheet: Sheet) -> Tensor:
-    """Makes and writes all images; returns their heights and widths, (M, 2)."""
+    """Generates and writes all images; returns their heights and widths, (M, 2)."""
     plan, sizes = job.plan, torch.zeros(len(job.plan.labels), 2, dtype=torch.long)
     writer.begin(plan)
     counter = Counter("CAM-based sampling:", len(plan.labels))
@@ -131,7 +131,7 @@ def fill(job: GenerationJob, writer: Writer, sheet: Sheet) -> Tensor:
 
 
 def annotations(cfg: Config, job: GenerationJob, sizes: Tensor) -> dict[str, Any]:
-    """The published form, and what the images were made for and from. Paths are relative to the file that they stand in."""
+    """The annotations in the published form, with training set and network of the images. Paths are relative to the JSON."""
     folder = Path(os.path.relpath(job.output.folder, job.output.json_file.parent))
     columns = (job.plan.labels.tolist(), job.plan.places.tolist(), sizes.tolist())
     return {
@@ -145,7 +145,7 @@ def annotations(cfg: Config, job: GenerationJob, sizes: Tensor) -> dict[str, Any
 
 
 def next_command(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Trains on the enlarged set, from the same network; words that come later win."""
+    """The command that trains on the enlarged set, from the same network; later words have priority."""
     return ["bash", "data_parallel_train.sh", ",".join(args.cfg), args.gpus, *args.words,
             "NAME", add_to_name(cfg.NAME, "_trained"),
             "DATASET.GENERATE_CAM_BASED_DATASET", "False", "DATASET.USE_CAM_BASED_DATASET", "True",

@@ -1,4 +1,4 @@
-"""A look at pictures in folders before anything is built from them, by rank 0; the others wait and get what it has found."""
+"""Examines pictures in folders before a data set is built from them. Rank 0 does it; the others wait for its result."""
 import logging
 import os
 import time
@@ -21,12 +21,12 @@ FOLDS = "folds.json"   # in a directory whose runs are folds
 
 
 class Seen(NamedTuple):
-    """What a look has found.
+    """The result of the examination.
 
     Attributes:
-        assignment: which images there are, of which class and in which part; None for data sets that are not looked at.
-        survey: the rest of it; on rank 0 only.
-        own: it is that of the run's split.csv.
+        assignment: the images with their classes and parts; None for data sets that are not examined.
+        survey: all other findings; on rank 0 only.
+        own: whether the assignment is that of the run's split.csv.
     """
 
     assignment: Assignment | None = None
@@ -34,17 +34,17 @@ class Seen(NamedTuple):
     own: bool = False
 
     def write(self, run: Run) -> None:
-        """The files of a run that begins."""
+        """Writes the files of the examination into the run."""
         if self.survey is not None and not self.own:
             write_files(self.survey, run.directory)
 
 
 def look(cfg: Config, run: Run, own: bool, runtime: Runtime, evaluates: bool = False) -> Seen:
-    """Looks at DATASET.ROOT, if the data set asks for it, and logs what was found; to be called on all ranks.
+    """Examines DATASET.ROOT, if the data set requires it, and logs the findings; to be called on all ranks.
 
     Args:
-        own: the parts are those of the run's own split.csv, where it has one.
-        evaluates: nothing is trained, so that of a run with a split.csv only the images of TEST.PART are needed.
+        own: whether the parts are those of the run's own split.csv, if it has one.
+        evaluates: whether nothing is trained, so that only the images of TEST.PART are needed of a run with a split.csv.
 
     Raises:
         InputError: on all ranks; see ``survey``.
@@ -66,7 +66,7 @@ def look(cfg: Config, run: Run, own: bool, runtime: Runtime, evaluates: bool = F
 
 
 def wait(runtime: Runtime) -> Seen:
-    """Lets the ranks other than the first wait for the result."""
+    """Waits, on ranks other than 0, for the result."""
     assignment = GO_ON
     while isinstance(assignment, str):
         assignment = runtime.broadcast_object(None)
@@ -75,7 +75,7 @@ def wait(runtime: Runtime) -> Seen:
 
 
 class Beat:
-    """Lets the waiting ranks know now and then that rank 0 is at work, since a collective that not all join fails in the end."""
+    """Tells the waiting ranks regularly that rank 0 is working, since a collective that not all ranks join would time out."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime, self.last = runtime, time.monotonic()
@@ -112,7 +112,7 @@ def see(cfg: Config, run: Run, own: bool, beat: Beat, evaluates: bool) -> Seen:
 
 
 def check_place(cfg: Config, run: Run) -> None:
-    """Raises InputError for a run whose files would be classes of the next look, or lie among those of folds."""
+    """Raises InputError for a run directory inside DATASET.ROOT, where its folders would be taken for classes later."""
     if (run.directory / FOLDS).exists():
         raise InputError(f"OUTPUT_DIR/NAME: {run.directory} holds the folds of --folds; choose another NAME, or use OUTPUT_DIR "
                          f"{run.directory} with NAME fold_1 for the first of them")
@@ -123,7 +123,7 @@ def check_place(cfg: Config, run: Run) -> None:
 
 
 def count_images(root: str, total: int, beat: Beat) -> Callable[[int], None]:
-    """Logs how far the look has come."""
+    """Logs the progress of the examination."""
     log.info("%s: checking %s images", root, f"{total:,}")
     counter = Counter(f"{root}:", total)
 

@@ -1,4 +1,4 @@
-"""Where a training starts from, and the files of its run."""
+"""The start of a training: its initial weights and the files of its run."""
 import logging
 from typing import Any
 
@@ -25,7 +25,7 @@ log = logging.getLogger("main.train")
 
 def start_training(cfg: Config, run: Run, chosen: Claim, identity: Identity, runtime: Runtime,
                    loader: Loader) -> tuple[Training, Point]:
-    """What is trained, with the weights and states that it starts from, and how far it has come."""
+    """Builds the training with its initial weights and states; returns it with the position in the training."""
     def check(start: Start) -> None:
         if start.resumes:
             check_same_data(start, identity)

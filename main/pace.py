@@ -1,4 +1,4 @@
-"""How fast this configuration trains on this machine, by some steps that are forgotten afterwards."""
+"""Measures the training speed of a configuration on this machine with some steps on a temporary network."""
 import logging
 import math
 import time
@@ -26,7 +26,7 @@ Sets = tuple[ImageSet, ImageSet | None]   # for training, and for validation, if
 
 
 def seconds_left(runtime: Runtime, started: float, minutes: float) -> float:
-    """Until ``minutes`` after the start, the report aside; the same on all ranks."""
+    """Seconds that are left until ``minutes`` after the start, without the time for the report; the same on all ranks."""
     return runtime.broadcast_object(60 * minutes - (time.monotonic() - started) - REPORT)
 
 
@@ -82,11 +82,11 @@ def endless(loader: Loader) -> Iterator[Batch]:
 
 
 def measure(compute: Callable[..., object], batches: Iterator[Batch], runtime: Runtime, seconds: float, ahead: int) -> float:
-    """Seconds of a batch; the same number of them on all ranks, who wait for each other.
+    """Measures the seconds of a batch; all ranks run the same number of batches, since they wait for each other.
 
     Args:
-        seconds: about how long to look.
-        ahead: batches that readers may have made ready before the first one was asked for.
+        seconds: approximate duration of the measurement.
+        ahead: number of batches that readers may have prefetched.
     """
     first = run(compute, batches, runtime, FIRST_STEPS)
     run(compute, batches, runtime, ahead if ahead * first < seconds else 0)
@@ -105,7 +105,7 @@ def run(compute: Callable[..., object], batches: Iterator[Batch], runtime: Runti
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences the log of objects that will be built, and logged, again."""
+    """Silences the log of objects that will be built and logged again."""
     logging.disable(logging.INFO)
     try:
         yield

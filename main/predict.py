@@ -76,7 +76,7 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def told_by(words: Sequence[Sequence[str]] | None) -> dict[str, Any] | None:
-    """What a configuration and its data tell of a network, by the names of a checkpoint."""
+    """The facts about a network that a configuration and its data contain, by their names in a checkpoint."""
     if not words:
         return None
     files, pairs = gather_words(words)
@@ -89,7 +89,7 @@ def told_by(words: Sequence[Sequence[str]] | None) -> dict[str, Any] | None:
 
 
 def find_pictures(places: Sequence[Path]) -> list[Path]:
-    """Files as they are named, and all pictures below folders, by name, each once; what is left out is said by kind."""
+    """The named files and all pictures in the named folders, sorted, each once; what is left out is logged by kind."""
     paths: dict[Path, None] = {}
     for place in places:
         if place.is_dir():
@@ -115,7 +115,7 @@ def line(prediction: Prediction) -> str:
 
 
 def write(args: argparse.Namespace, predictor: Predictor, done: Sequence[tuple[Prepared, Prediction | None]]) -> None:
-    """Writes the table and the sheet that were asked for, of what is done."""
+    """Writes the requested table and sheet of the predictions made so far."""
     top = min(args.top, len(predictor.class_names))
     if args.csv is not None:
         columns = [f"{column}_{place}" for place in range(1, top + 1) for column in ("class", "probability")]

@@ -1,4 +1,4 @@
-"""What the reports of a training and of a validation have in common."""
+"""Functions that the reports of training and validation share."""
 import json
 import logging
 import os
@@ -23,12 +23,12 @@ def shot_bounds(cfg: Config) -> ShotBounds:
 
 
 def background(run: Run, checkpoint: Path, about: Mapping[str, Any], trained: Mapping[str, Any]) -> Background:
-    """What the page says beside the numbers; of the training only where the checkpoint is one of the run in the directory.
+    """The information on the page besides the results; about the training only if the checkpoint belongs to this run.
 
-    It has nothing of the command that validates, so that the run's own report is the same whoever makes it.
+    It does not depend on the validation command, so that the run's own report is the same for training and validation.
 
     Args:
-        about: what metrics.json says beside the numbers.
+        about: the entries of metrics.json besides the results.
         trained: the configuration of the training, by full key, as far as it is known.
     """
     tau = f", tau-normalized with tau = {about['tau']:g}" if "tau" in about else ""
@@ -45,7 +45,7 @@ def background(run: Run, checkpoint: Path, about: Mapping[str, Any], trained: Ma
 
 
 def describe_uses(checkpoint: Path) -> list[tuple[str, str]]:
-    """What a trained network is good for, and the command."""
+    """The uses of a trained network, with their commands."""
     predict = ["python", "main/predict.py", str(checkpoint), "PICTURES-OR-FOLDERS"]
     export = ["python", "main/export.py", str(checkpoint), "--format", "onnx"]
     compare = ["python", "tools/compare.py", str(checkpoint.parent.parent), "ANOTHER-RUN"]
@@ -54,13 +54,13 @@ def describe_uses(checkpoint: Path) -> list[tuple[str, str]]:
 
 
 def read_data(run: Run) -> Any:
-    """What a look at the data has found; None where there was none."""
+    """The findings in the data; None if the data was not examined."""
     path = run.directory / "data.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def attempt(read: Callable[[], Any], default: Any) -> Any:
-    """Reads what a run has recorded. Damaged files do not stop a validation; the log names them."""
+    """Reads a file that a run has recorded. Damaged files do not stop a validation; the log names them."""
     try:
         return read()
     except (InputError, OSError, ValueError, RecursionError) as error:

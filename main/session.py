@@ -1,4 +1,4 @@
-"""What may come between two batches of a training."""
+"""Actions between two batches of a training: checkpoints and stopping."""
 import logging
 import time
 from types import TracebackType
@@ -23,9 +23,9 @@ def epoch_rate(cfg: Config, training: Training, epoch: int) -> float:
 
 
 class Pause:
-    """Between two batches of the epoch after ``point``: nothing, a checkpoint, or the end of the run; on all ranks alike.
+    """Called between two batches of the epoch after ``point``: does nothing, writes a checkpoint or ends the run, on all ranks.
 
-    Left as a context by an image that cannot be read, it saves what the epoch has come to, unless other ranks do not know of it.
+    As a context that is left because an image cannot be read, it saves the state of the epoch, unless only this rank is affected.
     """
 
     def __init__(self, cfg: Config, run: Run, training: Training, point: Point, runtime: Runtime, watch: Watch, loader: Loader,
@@ -53,7 +53,7 @@ class Pause:
 
     def __call__(self, sums: Sums, broken: bool = False) -> None:
         """Args:
-            broken: this rank has seen a loss that is not finite.
+            broken: whether the loss of this rank is not finite.
 
         Raises:
             RunInterruptedError: a signal asked to stop.
@@ -82,7 +82,7 @@ class Pause:
             self.run.save_part(snapshot(self.training, point, self.loader, self.identity, self.cfg.flat(), self.runtime) | plan)
 
     def fail(self, sums: Sums) -> None:
-        """Raises RunFailedError, which says where numbers ceased to be finite; to be called on all ranks."""
+        """Raises RunFailedError with the place of the first number that is not finite; to be called on all ranks."""
         first_bad = Totals.of(sums.gather(self.runtime)).first_bad
         batch, rank = int(min(first_bad.min().item(), sums.batches)), int(first_bad.argmin())
         what = "training loss is" if first_bad.min() <= sums.batches else "weights are"

@@ -1,4 +1,4 @@
-"""What a configuration leaves to the data (AUTO), chosen and told; and how many epochs fit into TRAIN.MINUTES."""
+"""Chooses and logs the values that a configuration leaves open (AUTO), and the number of epochs that fit into TRAIN.MINUTES."""
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -24,12 +24,12 @@ EPOCHS, MINUTES = "TRAIN.MAX_EPOCH", "TRAIN.MINUTES"
 
 
 def settle(cfg: Config, run: Run, keeps: bool, sets: Sets, runtime: Runtime, started: float) -> Config:
-    """The configuration with nothing left open; the same one where nothing is.
+    """The configuration with all open values chosen; unchanged if there are none.
 
     Args:
-        keeps: the run that is in the directory is resumed; what was chosen for it then stays.
-        sets: for training and for validation.
-        started: when the command did, by ``time.monotonic``.
+        keeps: whether the run in the directory is resumed; the values chosen for it are then kept.
+        sets: the training and the validation set.
+        started: start time of the command, by ``time.monotonic``.
     """
     if not undecided(cfg):
         return cfg
@@ -88,7 +88,7 @@ def look(cfg: Config, run: Run, train_set: ImageSet, runtime: Runtime) -> Facts:
 
 
 def sizes(images: ImageSet) -> list[tuple[int, int]]:
-    """Heights and widths of some images, evenly spaced; of those that can be read."""
+    """Heights and widths of a sample of the readable images, evenly spaced."""
     if images.image_size is not None:
         return [images.image_size]
     step, found, last = max(1, len(images.labels) // LOOKED_AT), [], InputError(f"{images.name}: no image can be read")
@@ -103,10 +103,10 @@ def sizes(images: ImageSet) -> list[tuple[int, int]]:
 
 
 def find_weights(cfg: Config, run: Run) -> StartWeights | None:
-    """Which network and which images the initial weights come from.
+    """The network and the preprocessing of the initial weights.
 
     Raises:
-        InputError: nobody can tell, and BACKBONE.TYPE does not say it.
+        InputError: the backbone cannot be recognised, and BACKBONE.TYPE does not name it.
     """
     name, key = cfg.BACKBONE.PRETRAINED_MODEL, named.KEY
     if cfg.NETWORK.PRETRAINED:
@@ -127,7 +127,7 @@ def find_weights(cfg: Config, run: Run) -> StartWeights | None:
 
 
 def fit_into_time(cfg: Config, settled: Config, sets: Sets, runtime: Runtime, started: float) -> Config:
-    """As many epochs as end in TRAIN.MINUTES, by the speed of some steps, which are then forgotten."""
+    """Chooses the number of epochs that fit into TRAIN.MINUTES, by the measured speed of some steps on a temporary network."""
     usual = settled.TRAIN.MAX_EPOCH
     pace = measure_pace(settled, sets, runtime, cfg.TRAIN.MINUTES)
     left = seconds_left(runtime, started, cfg.TRAIN.MINUTES) - pace.start

@@ -67,7 +67,7 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def train_run(cfg: Config, args: argparse.Namespace, runtime: Runtime) -> Outcome:
-    """Everything from the data to the report."""
+    """Trains one run: everything from the data to the report."""
     with build.run_directory(cfg) as run, ExitStack() as at_the_end:
         # 1. refuse what would be lost, before anything is read
         runtime.check_equal("configurations", {key: value for key, value in cfg.flat().items() if key not in LOCAL_KEYS})

@@ -61,19 +61,19 @@ log = logging.getLogger("main.valid")
 
 
 class Adjusted(NamedTuple):
-    """Logits from which the training prior is taken out."""
+    """Logits from which tau times the log of the training prior is subtracted."""
 
     tau: float
 
 
 class OneExpert(NamedTuple):
-    """The logits of one expert as they are."""
+    """The unadjusted logits of one expert."""
 
     number: int
 
 
 class LearnedWeights(NamedTuple):
-    """The experts, with weights that were learned on a shifted set; None is the whole set."""
+    """The weighted mean of the experts, with weights learned on a shifted set; None is the whole set."""
 
     shift: Shift | None
 
@@ -145,13 +145,13 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def trained_by(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of a checkpoint's training; those of the published code have none."""
+    """The configuration of the training of a checkpoint; empty for checkpoints of the published code."""
     config = state.get("config")
     return config if isinstance(config, Mapping) else {}
 
 
 def add_adjustments(heads: Mapping[float | None, Head], adjustments: Adjustments, device: torch.device) -> dict[Way, Head]:
-    """What is evaluated: the headline first, then whatever it is compared with."""
+    """The heads to evaluate: the headline first, then those that it is compared with."""
     own = heads.get(None)
     if own is None:   # tau-normalized
         return dict([*heads.items()])
@@ -162,14 +162,14 @@ def add_adjustments(heads: Mapping[float | None, Head], adjustments: Adjustments
 
 
 def of_experts(cfg: Config, weights: Mapping[Shift | None, Tensor], scale: float) -> dict[Way, Head]:
-    """Each expert alone, and all of them with each of the learned weights."""
+    """Heads for each expert alone, and for all experts with each set of learned weights."""
     number = cfg.NETWORK.EXPERTS.NUM
     alone: dict[Way, Head] = {OneExpert(place): expert(place, scale) for place in range(number if number > 1 else 0)}
     return alone | {LearnedWeights(shift): weighted_experts(own, scale) for shift, own in weights.items()}
 
 
 def prior_doubts(cfg: Config, criterion: LongTailLoss) -> list[str]:
-    """What makes the training prior that is taken out of the logits another one than that of the class counts."""
+    """Warnings if the training prior in the logits is not that of the class counts."""
     options = cfg.TEST
     if not (options.LOGIT_ADJUST or options.SWEEP or options.PRIOR or options.SHIFTS):
         return []
@@ -184,7 +184,7 @@ def prior_doubts(cfg: Config, criterion: LongTailLoss) -> list[str]:
 
 
 def report_more(cfg: Config, evaluation: Evaluation, predictions: Mapping[Way, Predictions], class_counts: Tensor) -> None:
-    """Sweeps over tau, and shifted test sets, where they are asked for."""
+    """Reports the requested sweeps over tau and shifted test sets."""
     normalized: dict[float, Way] = {tau: tau for tau in sorted(set(map(float, cfg.TEST.TAU_NORM.SWEEP)))}
     adjusted: dict[float, Way] = {way.tau: way for way in predictions if isinstance(way, Adjusted)}
     for ways, kind, headline in ((normalized, NORMALIZATION, cfg.TEST.TAU_NORM.TAU),

@@ -20,12 +20,12 @@ class Backbone(nn.Module):
 
     Attributes:
         num_features: channels of the last stage, D.
-        stride: by which the last stage's maps are smaller than the image.
-        has_maps: whether the last stage's maps are of places in the image, of which class activation maps can be made.
-        num_experts: copies of the last stages, see ``repeat``; their maps lie one after the other, as channels.
+        stride: factor by which the maps of the last stage are smaller than the image.
+        has_maps: whether the maps of the last stage have spatial positions, so that class activation maps can be computed.
+        num_experts: number of copies of the last stages, see ``repeat``; their maps are concatenated as channels.
 
     Class attributes:
-        experts_from: the stage with which experts begin unless another is asked for; empty where stages cannot be repeated.
+        experts_from: default first stage of the experts; empty if stages cannot be repeated.
     """
 
     num_features: int
@@ -40,7 +40,7 @@ class Backbone(nn.Module):
         return self
 
     def stages(self) -> Iterator[Stage]:
-        """(name, function) in the order of computation; mixing methods refer to the names."""
+        """Yields (name, function) in the order of computation; mixing methods refer to the names."""
         raise NotImplementedError(f"{type(self).__name__} must implement stages")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Backbone(nn.Module):
         return images
 
     def stage(self, name: str) -> Callable[[Tensor], Tensor]:
-        """The module of that name; of a stage that experts repeat, all of theirs."""
+        """The module of that name; for a stage that experts repeat, the modules of all experts."""
         return getattr(self, name) if hasattr(self, name) else partial(self.expert_stages, name)
 
     def repeat(self, num: int, first: str, width: float) -> None:
@@ -67,7 +67,7 @@ class Backbone(nn.Module):
         self.first_of_experts, self.num_features = first, num * branches[0][1]
 
     def branch(self, first: str, width: float) -> tuple[nn.ModuleDict, int]:
-        """New stages from ``first`` on, by name, with ``width`` times the channels; and how many the last one has."""
+        """Builds new stages from ``first`` on, with ``width`` times the channels; returns them and the last channels."""
         raise NotImplementedError(f"{type(self).__name__} must implement branch, or leave experts_from empty")
 
     def expert_stages(self, name: str, maps: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class Backbone(nn.Module):
         return torch.cat([expert.get_submodule(name)(own) for expert, own in zip(self.experts, inputs)], dim=1)
 
     def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Converts a file's weights to the form that ``weights`` takes, where a library has files of several forms."""
+        """Converts the weights of a file to the form that ``weights`` needs, for libraries whose files have several forms."""
         return tensors
 
     def check_input(self, size: tuple[int, int]) -> None:
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
 
 
 class Undrawn(TorchFunctionMode):
-    """A mode in which no weights are drawn. For parameters without memory torch would load its compiler to draw them."""
+    """A mode in which weights are not initialised. To initialise parameters on the meta device, torch would load its compiler."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
                            kwargs: dict[str, Any] | None = None) -> Any:
@@ -96,6 +96,6 @@ class Undrawn(TorchFunctionMode):
 
 @cache
 def on_meta(builder: Callable[..., Backbone], options: tuple[tuple[str, Any], ...] = ()) -> Backbone:
-    """A backbone without memory for its parameters, and without their initialisation."""
+    """Builds a backbone on the meta device: its parameters have no memory and are not initialised."""
     with torch.device("meta"), Undrawn():
         return builder(**dict(options))

@@ -28,7 +28,7 @@ SAFE_FILE = "model.safetensors"   # of a model on the hub of timm
 
 
 class Named(NamedTuple):
-    """Pretrained weights that are asked for by name."""
+    """Pretrained weights that a configuration names."""
 
     name: str                  # in full, with their tag
     backbone: str              # BACKBONE.TYPE
@@ -39,7 +39,7 @@ class Named(NamedTuple):
 
 
 def is_named(text: str) -> bool:
-    """Whether this is a name of weights, and not of a file."""
+    """Whether this is the name of pretrained weights and not of a file."""
     return text.startswith(("torchvision:", "timm:"))
 
 
@@ -70,7 +70,7 @@ def torchvision_weights(name: str) -> "WeightsEnum":
 
 
 def timm_weights(name: str) -> Any:
-    """timm's own description of weights, of its default ones where the name has no tag."""
+    """The description of the weights in timm; of its default weights if the name has no tag."""
     timm, model = timm_package(), architecture(name, KEY)
     known = [full for full in timm.list_pretrained(f"{model}*") if full.partition(".")[0] == model]
     own = timm.get_pretrained_cfg(name, allow_unregistered=False) if name in known or (name == model and known) else None
@@ -87,7 +87,7 @@ def fetch(text: str, size: tuple[int, int]) -> dict[str, Tensor]:
         size: INPUT_SIZE, to which position embeddings are resampled.
 
     Raises:
-        InputError: they cannot be fetched; the message names the file, and the key that takes it.
+        InputError: they cannot be downloaded; the message names the file, and the key for a local copy.
     """
     source, _, name = text.partition(":")
     return fetch_torchvision(text, torchvision_weights(name)) if source == "torchvision" else fetch_timm(text, name, size)
@@ -119,7 +119,7 @@ def fetch_timm(text: str, name: str, size: tuple[int, int]) -> dict[str, Tensor]
 
 
 def hub_file(repository: str) -> tuple[str, Path | None]:
-    """Address of a model's file, and where it is in the hub's cache, None where it is not."""
+    """The URL of a model's file, and its path in the cache of the hub, None if it is not there."""
     hub = importlib.import_module("huggingface_hub")   # comes with timm
     cached = hub.try_to_load_from_cache(repository, SAFE_FILE)
     return hub.hf_hub_url(repository, SAFE_FILE), Path(cached) if isinstance(cached, (str, os.PathLike)) else None
@@ -146,7 +146,7 @@ def mismatch(named: Named, kind: str, timm_model: str) -> str:
 
 
 def difference(named: Named, mean: Sequence[float], std: Sequence[float], color_space: str) -> str:
-    """How the preparation of images differs from the weights' own training; empty if it does not."""
+    """How the preprocessing differs from that of the training of the weights; empty if it does not."""
     if [*mean, *std] != [*named.mean, *named.std]:
         return (f"it was trained on images normalised with mean {list(named.mean)} and standard deviation {list(named.std)}; "
                 f"DATASET.MEAN and STD are {list(mean)} and {list(std)}")

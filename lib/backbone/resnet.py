@@ -15,7 +15,7 @@ STEM, PLANES = 64, {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
 
 
 def torchvision_resnet(block: str, num_blocks: list[int], groups: int, width: int) -> tuple[Any, Any]:
-    """torchvision's network, and the class of its blocks."""
+    """A network of torchvision, and the class of its blocks."""
     from torchvision.models import resnet  # here, since it brings torch's compiler, a third of the time that a start takes
 
     kind = getattr(resnet, block)
@@ -26,7 +26,7 @@ class ResNet(Backbone):
     """A ResNet or ResNeXt for photographs.
 
     Args:
-        block: torchvision's name of it.
+        block: name of the residual block in torchvision.
         num_blocks: blocks of the four stages.
         groups, width: groups of the 3×3 convolutions, and channels of one in the first stage (ResNeXt).
     """
@@ -69,7 +69,7 @@ class ResNet(Backbone):
         return stages, maker.inplanes
 
     def draw(self, root: nn.Module) -> None:
-        """Draws the weights of new stages as torchvision does, or with torch's defaults."""
+        """Initialises the weights of new stages as torchvision does, or with the defaults of torch."""
         for module in root.modules():
             if isinstance(module, nn.Conv2d) and not self.torch_defaults:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

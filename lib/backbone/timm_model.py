@@ -25,7 +25,7 @@ INSTALL = "the package timm is not installed; pip install timm"
 
 
 class Shapes(NamedTuple):
-    """What a model makes of one image."""
+    """The shapes of a model's output for one image."""
 
     num_features: int
     maps: tuple[int, int] | None   # height and width of the feature maps, None where it ends with its own pooling
@@ -33,7 +33,7 @@ class Shapes(NamedTuple):
 
 @BACKBONES.register("timm")
 class TimmBackbone(Backbone):
-    """A model of timm without its classifier, images (B, 3, H, W) to what timm's classifier would see.
+    """A model of timm without its classifier, images (B, 3, H, W) to the input of timm's classifier.
 
     Where timm's head is a mean over the positions, the result is the feature maps (B, D, h, w), as of the other backbones.
     Any other head is part of the backbone, as timm has it: the class token or the mean of a ViT, the norm after ConvNeXt's
@@ -68,7 +68,7 @@ class TimmBackbone(Backbone):
         return self.model.forward_head(features, pre_logits=True).flatten(1)[:, :, None, None]
 
     def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """By the function that timm itself has for files of such models: older names, position embeddings of another size."""
+        """Uses timm's own function for files of such models: it converts older names and resizes position embeddings."""
         convert = getattr(sys.modules[type(self.model).__module__], "checkpoint_filter_fn", None)
         return dict(convert(dict(tensors), self.model)) if convert else tensors
 
@@ -96,11 +96,11 @@ def architecture(model: str, key: str = KEY) -> str:
 
 
 def create(model: str, size: tuple[int, int], pretrained: bool = False, file: Path | None = None) -> Any:
-    """The model without a classifier, for images of ``size`` where it is built for one.
+    """Creates the model without a classifier; models that are built for one image size are built for ``size``.
 
     Args:
         pretrained: load the weights of its tag, which timm fetches; otherwise initialise.
-        file: where they are already.
+        file: path of a local copy of the weights.
     """
     options: dict[str, Any] = {"img_size": size} if takes_size(architecture(model)) else {}
     if file is not None:
@@ -110,7 +110,7 @@ def create(model: str, size: tuple[int, int], pretrained: bool = False, file: Pa
 
 @cache
 def takes_size(name: str) -> bool:
-    """Whether a model is built for one size of images."""
+    """Whether a model is built for one image size."""
     with torch.device("meta"):
         whole = timm_package().create_model(name, pretrained=False, num_classes=0)
     return "img_size" in inspect.signature(type(whole).__init__).parameters
@@ -118,7 +118,7 @@ def takes_size(name: str) -> bool:
 
 @cache
 def measure(model: str, size: tuple[int, int]) -> Shapes:
-    """What a model makes of one image of ``size``, found without computing it."""
+    """The shapes of a model's output for one image of ``size``, found on the meta device."""
     name = architecture(model)
     try:
         with torch.device("meta"):   # no memory, no initialisation

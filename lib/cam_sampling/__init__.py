@@ -1,4 +1,4 @@
-"""CAM-based sampling: new images of the rarer classes, made of what a trained network sees as the object.
+"""CAM-based sampling: new images of the rarer classes, made from the regions that a trained network recognises as the object.
 
 Zhang et al., Bag of Tricks for Long-Tailed Visual Recognition with Deep Convolutional Neural Networks, AAAI 2021.
 """

@@ -1,4 +1,4 @@
-"""Making the images: each map once, everything else in batches on the device."""
+"""Generates the images: each class activation map is computed once, everything else in batches on the device."""
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +18,7 @@ Size = tuple[int, int]
 
 
 class Made(NamedTuple):
-    """Some finished images, all of one size, and what they were made of; on the device."""
+    """Finished images of one size and what they were made from; on the device."""
 
     numbers: Tensor     # (B,) places in the plan, on the CPU
     kinds: Tensor       # (B,) of the moves
@@ -29,7 +29,7 @@ class Made(NamedTuple):
 
 
 class View(NamedTuple):
-    """An image of the training set as it is, and as the network sees it: whole, without crop, at INPUT_SIZE."""
+    """An image of the training set: the original, and the whole image resized to INPUT_SIZE for the network."""
 
     image: Tensor   # uint8 (3, H, W)
     pixels: Tensor  # uint8 (3, *INPUT_SIZE)
@@ -41,7 +41,7 @@ class Generation:
     Args:
         images: the training set, its images of one size or of many.
         network: trained, on the device.
-        normalize: uint8 (B, 3, H, W) to what the network takes.
+        normalize: uint8 (B, 3, H, W) to the input of the network.
         size: INPUT_SIZE.
         autocast: the precision of the network; its maps are float32.
         batch_size: images that the network and the warp take at once; changes nothing but speed and memory.
@@ -56,7 +56,7 @@ class Generation:
 
     @torch.inference_mode()
     def run(self, plan: Plan) -> Iterator[Made]:
-        """The images of the plan, ordered by source and not by number.
+        """Yields the images of the plan, ordered by source and not by number.
 
         Raises:
             RunFailedError: the network gives maps that are not finite.
@@ -75,7 +75,7 @@ class Generation:
         return View(image, resize(image, self.size))
 
     def block(self, plan: Plan, sources: list[View], labels: Tensor, numbers: list[Tensor]) -> Iterator[Made]:
-        """All new images of some sources: one forward pass, then a group of sources for each size among them."""
+        """Yields all new images of some sources: one forward pass, then one group for each image size."""
         views = torch.stack([source.pixels for source in sources]).to(self.device)
         with self.autocast():
             maps = class_activation_maps(self.network, self.normalize(views), labels.to(self.device))
@@ -98,7 +98,7 @@ class Generation:
 
 
 def by_size(sources: Iterable[View]) -> dict[Size, list[int]]:
-    """Places of the sources of each height and width."""
+    """The positions of the sources of each height and width."""
     groups: dict[Size, list[int]] = {}
     for place, source in enumerate(sources):
         groups.setdefault((source.image.shape[1], source.image.shape[2]), []).append(place)
@@ -106,7 +106,7 @@ def by_size(sources: Iterable[View]) -> dict[Size, list[int]]:
 
 
 def read_ahead(pool: ThreadPoolExecutor, read: Callable[[int], View], blocks: list[list[int]]) -> Iterator[list[View]]:
-    """Each block's images, while the next block is already being read."""
+    """Yields the images of each block while the next block is being read."""
     waiting: list[list[Future]] = []
     for block in blocks:
         waiting.append([pool.submit(read, index) for index in block])

@@ -27,7 +27,7 @@ class Moves(NamedTuple):
 
     @classmethod
     def from_uniform(cls, numbers: Tensor) -> "Moves":
-        """From numbers uniform in [0, 1), (B, 5): a kind, each with equal chance, an angle, a scale, and two places."""
+        """From uniform numbers in [0, 1), (B, 5): a kind (all equally probable), an angle, a scale and two positions."""
         kind, angle, scale, right, down = numbers.unbind(1)
         low, high = SCALE
         return cls((kind * len(KINDS)).long(), ANGLE * (2 * angle - 1), low + (high - low) * scale, right, down)
@@ -48,7 +48,7 @@ def source_maps(moves: Moves, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Where the pixels of a moved image come from: source = A (x, y, 1), with A (B, 2, 3) in float64.
 
     * rotated by the angle a and scaled by s about the box's centre c: c + R(−a) (p − c) / s;
-    * translated by whole pixels, so that the box stays inside, every place with equal chance: p − d;
+    * translated by whole pixels, so that the box stays inside, all positions equally probable: p − d;
     * flipped, the whole image: (W − 1 − x, y).
 
     Args:
@@ -84,7 +84,7 @@ def warp(layers: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def paste(images: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
-    """The moved image over the original one, where the original or the moved foreground is and the warp has a source pixel.
+    """Pastes the moved image over the original one where the original or the moved foreground is and the warp has a source pixel.
 
     The whole image moves, so that its old object disappears (as published). One mask serves all channels.
 

@@ -43,7 +43,7 @@ class SetFiles(NamedTuple):
 
     @property
     def mark(self) -> Path:
-        """A file that is there while the folder has its name already and its annotations are not written."""
+        """A marker file: it exists while the folder has its final name and its annotations are not yet written."""
         return self.folder.parent / f".{self.folder.name}.without_annotations"
 
     def is_torn(self) -> bool:
@@ -51,7 +51,7 @@ class SetFiles(NamedTuple):
         return self.mark.exists() and not self.json_file.exists()
 
     def check_free(self, overwrite: bool) -> None:
-        """Raises InputError if files would be lost that must not be overwritten, or that no generation wrote."""
+        """Raises InputError if files would be lost that must not be overwritten or were not written by a generation."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {self.folder} is a file; choose another path")
         if self.json_file.is_dir():
@@ -63,7 +63,7 @@ class SetFiles(NamedTuple):
                              "keep a finished set with --ar True, or choose other paths")
 
     def check_own(self) -> None:
-        """Raises InputError for anything that no generation wrote: it is never deleted."""
+        """Raises InputError for files that were not written by a generation: these are never deleted."""
         for path in self.folder.rglob("*"):
             if path != self.json_file and not OWN_FILE.fullmatch(path.relative_to(self.folder).as_posix()):
                 raise InputError(f"DATASET.CAM_DATA_SAVE_PATH: {path} is not an image of CAM-based sampling, but its folder "
@@ -76,7 +76,7 @@ class SetFiles(NamedTuple):
 
     @contextmanager
     def filling(self) -> Iterator[Path]:
-        """The unfinished folder, empty; what is still there afterwards is deleted, also by an error or Ctrl-C."""
+        """A context with the unfinished folder, empty at first; it is deleted at the end, also after an error or Ctrl-C."""
         try:
             with writing(self.unfinished):
                 self.remove_leftovers()
@@ -91,14 +91,14 @@ class SetFiles(NamedTuple):
         return any(path.exists() for path in (self.unfinished, self.replaced, self.mark))
 
     def remove_leftovers(self) -> None:
-        """Deletes what a generation that was killed has left, but for images under their final name."""
+        """Deletes what a killed generation has left, except images under their final name."""
         remove(self.unfinished, self.replaced)
         remove_unfinished_copies(self.json_file)
         if not self.is_torn():
             self.mark.unlink(missing_ok=True)
 
     def commit(self, content: dict[str, Any]) -> None:
-        """The folder takes its place, then the annotations theirs; annotations never stand beside images of another set."""
+        """Moves the folder to its final name, then the annotations, so that annotations never belong to images of another set."""
         with writing(self.folder):
             self.mark.touch()
             self.json_file.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ class Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Waits for what was submitted; after an exception, only for what has started."""
+        """Waits for all submitted images; after an exception, only for those that have started."""
         self.pool.shutdown(cancel_futures=kind is not None)
         if kind is None:
             self.collect(0)

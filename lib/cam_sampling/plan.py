@@ -1,4 +1,4 @@
-"""What CAM-based sampling makes: how many images of each class, from which ones, by which moves."""
+"""The plan of CAM-based sampling: how many images of each class are generated, from which images, by which moves."""
 from typing import NamedTuple
 
 import numpy as np

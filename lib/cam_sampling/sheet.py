@@ -1,4 +1,4 @@
-"""A contact sheet of what CAM-based sampling made."""
+"""A contact sheet of generated images."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +26,7 @@ class Sheet:
     image per kind of move of each.
 
     Args:
-        plan: what is being made.
+        plan: the images that are generated.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -45,7 +45,7 @@ class Sheet:
         self.pictures: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
 
     def collect(self, made: Made) -> None:
-        """Keeps those of the finished images that the sheet shows."""
+        """Keeps the finished images that the sheet shows."""
         for place in torch.isin(made.numbers, torch.tensor(list(self.wanted))).nonzero()[:, 0].tolist():
             cell = self.wanted[int(made.numbers[place])]
             if cell not in self.pictures or unchanged(self.pictures[cell]):

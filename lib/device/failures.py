@@ -31,7 +31,7 @@ BUSY = ("busy or unavailable",)
 
 @contextmanager
 def during(stage: str) -> Iterator[None]:
-    """Raises RunFailedError with the message of a failure that is known; any other, and that of another rank, stays what it is.
+    """A context that converts known failures to a RunFailedError; other errors, and those of other ranks, pass unchanged.
 
     Args:
         stage: TRAINING, VALIDATION or GENERATION.
@@ -46,7 +46,7 @@ def during(stage: str) -> Iterator[None]:
 
 
 def explain(error: Exception, stage: str = "") -> str | None:
-    """What went wrong on the machine or in another process, and what helps; None for an error of this process itself."""
+    """The message for a failure of the machine or of another process, with a remedy; None for other errors."""
     text = str(error)
     if lost_contact(error):
         return f"lost contact with another rank; the message of that rank says why ({reason(text)})"
@@ -55,7 +55,7 @@ def explain(error: Exception, stage: str = "") -> str | None:
 
 
 def find_cause(error: Exception, text: str, stage: str) -> str | None:
-    """The order matters: messages on shared memory, for one, may be on open files."""
+    """Finds the cause in an error message. The order matters: messages on shared memory may also mention open files."""
     when = f" in {stage}" if stage else ""
     batch_size = BATCH_SIZES.get(stage, "TRAIN.BATCH_SIZE, TEST.BATCH_SIZE")
     workers = WORKERS.get(stage, "TRAIN.NUM_WORKERS, TEST.NUM_WORKERS")
@@ -86,7 +86,7 @@ def find_cause(error: Exception, text: str, stage: str) -> str | None:
 
 
 def lost_contact(error: Exception) -> bool:
-    """Whether an error is that another rank is gone, rather than one of this rank's own."""
+    """Whether an error was caused by the loss of another rank."""
     if dist.is_available() and isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and has(str(error), OTHER_RANK)
@@ -101,7 +101,7 @@ def number_of(error: Exception) -> int | None:
 
 
 def reason(text: str) -> str:
-    """The sentences that say it: the first, or those of the last line where a worker's traceback is in the text."""
+    """The sentences with the reason: the first ones, or those of the last line if the text contains a worker's traceback."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()] or [""]
     line = lines[-1] if "Original Traceback" in text else lines[0]
     return ". ".join(line.split(". ")[:2]).rstrip(".")

@@ -21,7 +21,7 @@ def select_gpus(gpus: str, local_size: int) -> int:
     """Makes only the GPUs asked for visible; returns how many there are, 0 for the CPU.
 
     This must come before the first use of CUDA in this process, which reads the variable once. A later call counts among the
-    GPUs that were visible in the beginning, not among those that an earlier call has left.
+    GPUs that were visible at the start, not among those that an earlier call has selected.
 
     Raises:
         InputError: GPUs that are not there or not visible.
@@ -47,7 +47,7 @@ def select_gpus(gpus: str, local_size: int) -> int:
 
 
 def find_gpus(gpus: str, local_size: int = 1) -> list[str]:
-    """The GPUs asked for, as words for --gpus of processes that are to be started: numbers, or ["cpu"]. Changes nothing.
+    """The requested GPUs as values of --gpus for new processes: numbers, or ["cpu"]. Changes nothing.
 
     Raises:
         InputError: as ``select_gpus`` will in such a process.
@@ -71,7 +71,7 @@ def find_gpus(gpus: str, local_size: int = 1) -> list[str]:
 
 
 def warn_of_cpu(name: str, value: str | None) -> None:
-    """Says that "auto" is the CPU where GPUs are there or meant."""
+    """Warns that "auto" means the CPU although there are GPUs or GPUs were meant."""
     built = f"torch {torch.__version__}, built for " + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA")
     if value is not None and visible_entries(value):
         log.warning("GPUS auto: the CPU is used, although %s is %r: %s, finds no GPU", name, value, built)
@@ -80,7 +80,7 @@ def warn_of_cpu(name: str, value: str | None) -> None:
 
 
 def parse_numbers(gpus: str) -> list[int]:
-    """Of "0" or "0,1"; empty for "auto"."""
+    """Parses "0" or "0,1" to numbers; empty for "auto"."""
     words = [] if gpus == "auto" else [word.strip() for word in gpus.split(",")]
     if not all(word.isascii() and word.isdigit() for word in words):
         raise InputError(f"{KEY}: must be 'cpu', 'auto' or numbers such as 0 or 0,1, got {gpus!r}")
@@ -97,7 +97,7 @@ def check_enough(found: int, gpus: str, local_size: int) -> None:
 
 
 def choose(numbers: Sequence[int], name: str, value: str | None) -> list[str]:
-    """The entries that these numbers stand for, as they are written in the variable; the numbers themselves where it is unset."""
+    """The entries of the variable at these positions; the numbers themselves if it is not set."""
     if value is None:
         return [str(number) for number in numbers]
     visible = visible_entries(value)
@@ -112,7 +112,7 @@ def choose(numbers: Sequence[int], name: str, value: str | None) -> list[str]:
 
 
 def visible_entries(value: str) -> list[str]:
-    """What CUDA takes of the variable: numbers, or UUIDs (GPU-…, whole or abbreviated), or MIG instances (MIG-…).
+    """The entries of the variable that CUDA accepts: numbers, or UUIDs (GPU-…, whole or abbreviated), or MIG instances (MIG-…).
 
     The list ends before the first entry of another kind, such as -1, and one that names a device twice is empty.
     """
@@ -131,13 +131,13 @@ def visible_entries(value: str) -> list[str]:
 
 
 def variable() -> str:
-    """The variable that says what is visible; AMD's own goes first on its GPUs."""
+    """The variable that lists the visible GPUs; on AMD GPUs, AMD's own variable has priority."""
     hip = "HIP_VISIBLE_DEVICES"
     return hip if torch.version.hip and hip in os.environ else "CUDA_VISIBLE_DEVICES"
 
 
 def visible_before() -> str | None:
-    """The variable as it was before this process narrowed it; None where it was unset."""
+    """The value of the variable before this process changed it; None if it was not set."""
     value = os.environ.get(variable())
     return value if value is None else NARROWED.get(value, value)
 

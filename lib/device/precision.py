@@ -19,7 +19,7 @@ class Precision:
     name, scales = "float32", False   # scales: whether losses are scaled, so that a step may be skipped
 
     def prepare(self, network: Any, optimizer: Optimizer) -> Any:
-        """To be called once, after the optimizer is made and before the network is wrapped for several devices."""
+        """Prepares network and optimizer; to be called once, after the optimizer is built and before the network is wrapped."""
         return network
 
     def autocast(self) -> AbstractContextManager:
@@ -31,21 +31,21 @@ class Precision:
         return self.update(optimizer)
 
     def backward(self, loss: Tensor, optimizer: Optimizer, keep_graph: bool = False) -> None:
-        """Adds the gradient of the loss, times the loss scale if there is one, to the gradients that are there.
+        """Adds the gradient of the loss, multiplied by the loss scale if there is one, to the existing gradients.
 
         Args:
-            keep_graph: for another backward pass through the same forward pass.
+            keep_graph: keeps the graph for a further backward pass.
         """
         loss.backward(retain_graph=keep_graph or None)
 
     def unscale(self, optimizer: Optimizer) -> None:
-        """Divides the gradients by the loss scale, so that their norm means something; at most once before ``update``."""
+        """Divides the gradients by the loss scale, so that their norm can be clipped; at most once before ``update``."""
 
     def update(self, optimizer: Optimizer) -> Tensor | float:
         """The optimizer's step.
 
         Returns:
-            1 where the update was left out because scaled gradients overflowed, else 0; on the device if it is known there.
+            1 if the update was skipped because scaled gradients overflowed, else 0; on the device if it is computed there.
         """
         optimizer.step()
         return 0.0
@@ -54,7 +54,7 @@ class Precision:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """A state of another precision is not taken over: its loss scale would mean nothing here."""
+        """Loads a state; that of another precision is ignored, since its loss scale has no meaning here."""
 
 
 class BFloat16(Precision):
@@ -76,7 +76,7 @@ class TorchAmp(Precision):
     """``torch.amp`` with float16 and a dynamic loss scale.
 
     The optimizers are fused ones, which skip a step with overflown gradients on the device itself; others would make
-    the host wait for the answer.
+    the host wait for the device.
     """
 
     name, scales = "torch.amp", True
@@ -91,7 +91,7 @@ class TorchAmp(Precision):
         return network
 
     def note_overflow(self, optimizer: Any, args: tuple, options: dict) -> None:
-        """The scaler hands its finding, 0 or 1 on the device, to fused optimizers as an attribute."""
+        """Stores whether gradients overflowed, 0 or 1 on the device; the scaler gives it to fused optimizers as an attribute."""
         self.overflown = optimizer.found_inf.double()
 
     def autocast(self) -> AbstractContextManager:
@@ -185,12 +185,12 @@ def choose_bfloat16(device: torch.device, backend: str) -> Precision:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices itself: AVX-512 BF16 or AMX."""
+    """Whether this CPU has instructions for bfloat16 matrix products: AVX-512 BF16 or AMX."""
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
 
 
 def find_apex() -> Any | None:
-    """``apex.amp`` of NVIDIA's apex; None without one. The package called apex on PyPI is another project."""
+    """``apex.amp`` of NVIDIA's apex; None if it is not installed. The package called apex on PyPI is another project."""
     try:
         amp = importlib.import_module("apex.amp")
     except ImportError:

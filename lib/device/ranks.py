@@ -12,7 +12,7 @@ HOW = ("torchrun sets all of them, and distributed_data_parallel_train.sh starts
 
 
 class Place(NamedTuple):
-    """A process among all (``rank`` of ``world_size``) and among those of its machine."""
+    """The position of a process among all processes (``rank`` of ``world_size``) and among those of its machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
 
 def read_place(environment: Mapping[str, str] = os.environ) -> Place:
-    """Raises InputError where some of the variables are missing, are no numbers, or contradict one another."""
+    """Reads the variables of torchrun. Raises InputError if some are missing, are not numbers, or contradict each other."""
     present = {name: environment[name] for name in ("WORLD_SIZE", *PLACE, *MEETING) if environment.get(name, "").strip()}
     if "WORLD_SIZE" not in present:
         half = [name for name in PLACE if name in present]
@@ -40,13 +40,13 @@ def read_place(environment: Mapping[str, str] = os.environ) -> Place:
 
 
 def read_restarts() -> int:
-    """How often torchrun has started this rank again (--max-restarts)."""
+    """The number of restarts of this rank by torchrun (--max-restarts)."""
     name = "TORCHELASTIC_RESTART_COUNT"
     return read_number({name: os.environ[name]} if name in os.environ else {}, name, 0, None)
 
 
 def read_number(present: Mapping[str, str], name: str, least: int, most: int | None) -> int:
-    """The value of a variable, ``least`` where it is not set."""
+    """The value of a variable; ``least`` if it is not set."""
     text = present.get(name, str(least)).strip()
     number = int(text) if text.isascii() and text.isdigit() else -1
     if number < least or (most is not None and number > most):
@@ -57,6 +57,6 @@ def read_number(present: Mapping[str, str], name: str, least: int, most: int | N
 
 
 def rank_or_first() -> int:
-    """This process's rank, for messages; 0 if the variables make no sense."""
+    """The rank of this process, for messages; 0 if the variables are invalid."""
     text = os.environ.get("RANK", "").strip()
     return int(text) if text.isascii() and text.isdigit() else 0

@@ -70,7 +70,7 @@ class Runtime:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leaves the process group, unless this rank fails alone, since it would wait for the others."""
+        """Leaves the process group, unless only this rank has failed: leaving would wait for the others."""
         if error is None or getattr(error, "agreed", False):
             self.stop()
 
@@ -122,7 +122,7 @@ class Runtime:
         return torch.cat([part[:size] for part, size in zip(parts, sizes)])
 
     def gather_objects(self, value: Any) -> list[Any]:
-        """Every rank's small Python value, in rank order."""
+        """Gathers a small Python value of every rank, in rank order."""
         if self.world_size == 1:
             return [value]
         values = [None] * self.world_size
@@ -130,7 +130,7 @@ class Runtime:
         return values
 
     def broadcast_object(self, value: Any) -> Any:
-        """Rank 0's value, on every rank."""
+        """Sends the value of rank 0 to every rank."""
         if self.world_size == 1:
             return value
         values = [value]
@@ -139,7 +139,7 @@ class Runtime:
 
     @contextmanager
     def agree(self) -> Iterator[None]:
-        """Ranks leave this block together: if one raises an InputError, all do, and none waits for a rank that is gone."""
+        """A context that ranks leave together: if one raises an InputError, all do, and none waits for a lost rank."""
         error = None
         try:
             yield
@@ -155,7 +155,7 @@ class Runtime:
             raise agreed
 
     def check_equal(self, what: str, values: dict[str, Any]) -> None:
-        """Raises InputError on all ranks where one has other values than rank 0; to be called by all of them."""
+        """Raises InputError on all ranks if one has other values than rank 0; to be called on all ranks."""
         everywhere = self.gather_objects(values)
         with self.agree():
             for rank, own in enumerate(everywhere):
@@ -171,7 +171,7 @@ class Runtime:
 
 
 def meet() -> "dist.Store":
-    """Where the ranks find each other, at MASTER_ADDR and MASTER_PORT."""
+    """Connects the ranks at MASTER_ADDR and MASTER_PORT."""
     try:
         store, _, _ = next(dist.rendezvous("env://"))
         return store
@@ -188,7 +188,7 @@ def set_threads(num_threads: int, local_size: int) -> None:
 
 
 def choose_kernels(deterministic: bool) -> None:
-    """Deterministic CUDA kernels, or the fastest that cuDNN finds."""
+    """Selects deterministic CUDA kernels, or the fastest ones that cuDNN finds."""
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
@@ -202,18 +202,18 @@ def num_ranks() -> int:
 
 
 def sum_over_ranks(tensor: Tensor) -> None:
-    """In place."""
+    """Sums a tensor over the ranks, in place."""
     if num_ranks() > 1:
         dist.all_reduce(tensor)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """The mean over the ranks, of gradients that are not DDP's."""
+    """Averages gradients that DDP does not handle over the ranks."""
     average(parameter.grad for parameter in parameters if parameter.grad is not None)
 
 
 def average(tensors: Iterable[Tensor]) -> None:
-    """Each becomes its mean over the ranks, in place."""
+    """Averages each tensor over the ranks, in place."""
     for tensor in tensors:
         dist.all_reduce(tensor)
         tensor /= num_ranks()
@@ -229,10 +229,10 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 
 def compiled(network: nn.Module, runtime: Runtime) -> nn.Module:
-    """The network, wrapped for its devices, as torch.compile runs it; the module itself and its names stay as they are.
+    """The wrapped network compiled by torch.compile; the module and its parameter names do not change.
 
     Raises:
-        InputError: torch.compile's C++ compiler is not there.
+        InputError: the C++ compiler that torch.compile needs is missing.
     """
     if runtime.replicas > 1:
         log.info("TRAIN.COMPILE: not compiled, since DataParallel copies the network at each step; DDP does not")
@@ -246,7 +246,7 @@ def compiled(network: nn.Module, runtime: Runtime) -> nn.Module:
 
 def to_device(network: Module, runtime: Runtime, memory_format: torch.memory_format,
               sync_batchnorm: bool) -> Module:
-    """The network on its device, before the optimizer takes its parameters.
+    """Moves the network to its device; to be called before the optimizer is built.
 
     SyncBN needs CUDA and several ranks; elsewhere it is BatchNorm, and the log says so once.
     """
