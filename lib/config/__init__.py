@@ -32,8 +32,7 @@ def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[st
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What follows --cfg: yaml files (each word may be several, joined by commas) up to the first word that is none, and
-    the KEY VALUE pairs after them."""
+    """Splits the words after --cfg: first yaml files (a word may be several, joined by commas), then KEY VALUE pairs."""
     return gather_words([words])
 
 

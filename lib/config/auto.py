@@ -1,4 +1,4 @@
-"""Values that are chosen once the data has been seen (AUTO True): what stands for them until then, and what takes their place."""
+"""Values that are chosen from the data (AUTO True): usual values until then, and the chosen ones afterwards."""
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,19 @@ FOLLOWING = ("BACKBONE.TIMM.MODEL", "DATASET.MEAN", "DATASET.STD")   # what come
 
 
 def undecided(cfg: Config) -> list[str]:
-    """Keys that ask for a choice."""
+    """The keys whose values are open."""
     values = cfg.flat()
     return [key for key, (mark, _) in AUTO.items() if cfg.AUTO and values[key] == mark]
 
 
 def usual(cfg: Config) -> Config:
-    """The configuration with usual values in place of open ones, so that the rest can be checked."""
+    """The configuration with usual values instead of open ones, so that all others can be checked."""
     keys = undecided(cfg)
     return with_values(cfg, {key: AUTO[key][1] for key in keys}) if keys else cfg
 
 
 def problems(cfg: Config) -> Iterator[str]:
-    """What is wrong with a configuration of which some values may still be open."""
+    """The mistakes of a configuration whose values may be open."""
     closed = usual(cfg)
     if closed is not cfg:
         yield from resolve(closed)   # what refers to the values that are open
@@ -74,7 +74,7 @@ def as_its_run(cfg: Config, directory: Path) -> Config:
 
 
 def complete(cfg: Config, directory: Path) -> Config:
-    """``as_its_run``, for what needs all values and trains nothing. Raises InputError where there is no such run."""
+    """``as_its_run``, for commands that need all values and do not train. Raises InputError if there is no such run."""
     settled = as_its_run(cfg, directory)
     if undecided(settled):
         raise InputError(f"{', '.join(undecided(settled)[:3])}, …: are chosen when a run is trained, but there is no run in "

@@ -1,4 +1,4 @@
-"""What keys of data sets must agree with."""
+"""Checks of the keys of data sets."""
 from collections.abc import Iterator
 
 from lib.config.node import Config
@@ -8,7 +8,7 @@ from lib.modules import CLASSIFIERS
 
 
 def annotations(cfg: Config) -> Iterator[str]:
-    """Files that DATASET.DATASET would leave unread, which has probably been forgotten."""
+    """Annotation files that are set although DATASET.DATASET does not read them."""
     name = cfg.DATASET.DATASET
     for option in ("TRAIN_JSON", "VALID_JSON"):
         able = [other for other in DATASETS if option in DATASETS.options(other)]
@@ -21,7 +21,7 @@ def annotations(cfg: Config) -> Iterator[str]:
 
 
 def folders(cfg: Config) -> Iterator[str]:
-    """Shares and folds of DATASET.FOLDER."""
+    """Checks the shares and folds of DATASET.FOLDER."""
     options = cfg.DATASET.FOLDER
     if max(options.VALID_SHARE, options.TEST_SHARE) < 1 <= options.VALID_SHARE + options.TEST_SHARE:
         yield (f"DATASET.FOLDER.VALID_SHARE: VALID_SHARE {options.VALID_SHARE} and TEST_SHARE {options.TEST_SHARE} leave no "
@@ -33,7 +33,7 @@ def folders(cfg: Config) -> Iterator[str]:
 
 
 def cam_sampling(cfg: Config) -> Iterator[str]:
-    """What making images by class activation maps, and training with them, needs."""
+    """Checks what CAM-based sampling needs, for generating images and for training with them."""
     generate, use = "DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET"
     makes, uses, classifier = cfg.flat()[generate], cfg.flat()[use], cfg.CLASSIFIER.TYPE
     if makes and uses:

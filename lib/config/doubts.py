@@ -20,21 +20,21 @@ RANDOM = ("random", "jitter", "augment", "cutout", "blur")   # in the names of t
 
 
 def doubts(cfg: Config) -> list[str]:
-    """A line each, beginning with the full key. Weights that are not loaded are told where the others are loaded."""
+    """All doubts, a line each, beginning with the full key. Weights that are not used are logged when weights are loaded."""
     return [*rates(cfg), *checkpoints(cfg), *experts(cfg), *machine(cfg), *data_doubts(cfg)]
 
 
 def data_doubts(cfg: Config) -> list[str]:
-    """Those that matter to validation as well."""
+    """The doubts that also concern validation."""
     return [*validation(cfg), *unread_data(cfg), *variables(cfg)]
 
 
 def doubt_steps(cfg: Config, steps: int, images: int, processes: int) -> list[str]:
-    """The same of an epoch's steps, which only the data tells.
+    """The doubts on the number of steps of an epoch, which depends on the data.
 
     Args:
-        steps: of one process, which are those of all.
-        images: of the training set.
+        steps: steps per epoch, the same for all processes.
+        images: number of training images.
     """
     if steps >= FEW_STEPS:
         return []
@@ -92,7 +92,7 @@ def unread_data(cfg: Config) -> Iterator[str]:
 
 
 def checkpoints(cfg: Config) -> Iterator[str]:
-    """Of options that are trained networks."""
+    """Doubts on options that are trained networks."""
     values = cfg.flat()
     for key, node, name, _ in declarations(TREE, FromCheckpoint):
         if values[key] and values[f"{node}.TYPE"] != name:

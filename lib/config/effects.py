@@ -1,4 +1,4 @@
-"""Which keys change what is trained, which change what a validation measures, and which change neither."""
+"""The keys that affect training, those that affect the results of validation, and those that affect neither."""
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +29,7 @@ EARLIER = {"DATASET.EXIF": False}   # what versions did that had no such key, wh
 
 
 def changed(cfg: Config, there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Full key to (value here, value there) for what a checkpoint's configuration has too, or did without saying so."""
+    """Differences to a checkpoint's configuration: full key to (value here, value there), for the keys that it has."""
     known = EARLIER | {key: value for key, value in there.items() if isinstance(key, str)}
     return {key: pair for key, pair in cfg.differences(known).items() if key in known and key in cfg.flat()}
 

@@ -1,4 +1,4 @@
-"""Which part of the tree is of which registry, and what members declare of their options."""
+"""The registries of the sections of the tree, and the declarations of options."""
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +29,7 @@ def node_of(tree: Config, path: str) -> Config:
 
 
 def declarations(tree: Config, kind: type) -> Iterator[tuple[str, str, str, Any]]:
-    """(full key, node, member, what is declared) of every option with a declaration of a kind such as ``Range``."""
+    """Yields (full key, node, member, declaration) of every option with a declaration of a kind such as ``Range``."""
     for path, registry in FAMILIES.items():
         node = node_of(tree, path)
         for name in registry:
@@ -39,5 +39,5 @@ def declarations(tree: Config, kind: type) -> Iterator[tuple[str, str, str, Any]
 
 
 def declared(tree: Config, kind: type) -> dict[str, Any]:
-    """Full key to what is declared of the option."""
+    """Full key to the declaration of the option."""
     return {key: entry for key, _, _, entry in declarations(tree, kind)}

@@ -1,4 +1,4 @@
-"""Which yaml files a configuration is made of."""
+"""The yaml files of a configuration."""
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from lib.config.node import BASE, read_yaml
 
 
 def files_of(paths: Sequence[str | Path]) -> Iterator[Path]:
-    """The files that are named, and those that they inherit from, of a configuration that could be loaded."""
+    """The named files and their bases, for a configuration that can be loaded."""
     for path in map(Path, paths):
         bases = read_yaml(path).get(BASE, [])
         yield path

@@ -1,4 +1,4 @@
-"""How values are written in yaml files and on the command line, and what a key makes of them.
+"""Parses the values of yaml files and of the command line by the type of their key.
 
 The key decides, not the value: a text key takes what is written as text, so that a run can be called 010, on or 1:30. Other keys
 read numbers by the core schema of YAML 1.2 (010 is ten, 0o10 eight, 1:30 text), lists in yaml's form or as the literals that
@@ -28,10 +28,10 @@ short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 
 
 
 class Scalar(str):
-    """A value of a yaml file, as it is written there.
+    """A value of a yaml file as text.
 
     Attributes:
-        quoted: it stands in quotes, so that ``null`` is a word.
+        quoted: whether it is in quotes, so that ``null`` is text.
     """
 
     quoted = False
@@ -43,7 +43,7 @@ class Scalar(str):
 
 
 def coerce(value: Any, default: Any) -> Any:
-    """What ``value`` is for a key with this default; raises TypeError, whose message follows the key."""
+    """Converts ``value`` to the type of a key with this default. Raises TypeError; its message is put after the key."""
     kind = type(default)
     if kind is list:
         elements = read_list(value) if isinstance(value, Scalar) else value
@@ -71,14 +71,14 @@ def coerce_element(element: Any, default: list) -> Any:
 
 
 def read_text(value: Scalar, default: str) -> str | None:
-    """The text itself; nothing is the empty text, where that is the default."""
+    """The text; null is the empty text if that is the default."""
     if (value in NOTHING and not value.quoted) or (value == "None" and not default):
         return None if default else ""
     return str(value)
 
 
 def read_plain(value: Scalar, kind: type) -> bool | int | float | None:
-    """A boolean or a number; None for what is none of ``kind``."""
+    """A boolean or a number; None if it is not of ``kind``."""
     if kind is bool:
         return BOOLEANS.get(value.strip().lower())
     number = read_number(value)
@@ -133,7 +133,7 @@ def expected_form(default: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, no longer than a line or two."""
+    """A value for a message, shortened to a line or two."""
     if not isinstance(value, Scalar):
         return short.repr(value)
     if value in NOTHING and not value.quoted:
@@ -142,7 +142,7 @@ def shown(value: Any) -> str:
 
 
 def hint(value: Any, kind: type) -> str:
-    """What would have worked, where that is clear."""
+    """The end of a message: what would have worked, if that is clear."""
     if not isinstance(value, Scalar):
         return ""
     number = read_number(value)

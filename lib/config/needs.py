@@ -1,4 +1,4 @@
-"""What losses, combiners, heads and update rules declare that they need of each other."""
+"""Checks the declared requirements of losses, combiners, heads and update rules."""
 from collections.abc import Iterator
 
 from lib.combiner import COMBINERS
@@ -11,7 +11,7 @@ from lib.utils.registry import Registry
 
 
 def needs(cfg: Config) -> Iterator[str]:
-    """A line for each declared need that is not met; members with unknown names are skipped."""
+    """Yields a line for each declared requirement that is not met; members with unknown names are skipped."""
     if cfg.TRAIN.COMBINER.TYPE in COMBINERS:
         yield from of_combiner(cfg)
     if cfg.LOSS.LOSS_TYPE in LOSSES:
@@ -47,7 +47,7 @@ def of_combiner(cfg: Config) -> Iterator[str]:
 
 
 def of_loss(cfg: Config) -> Iterator[str]:
-    """What the loss asks of the rest, and a loss that it is made of (the base loss of DiVEKLD)."""
+    """The requirements of the loss, and of a loss that it contains (the base loss of DiVEKLD)."""
     combiner = cfg.TRAIN.COMBINER.TYPE
     for key, name in used_losses(cfg):
         loss = LOSSES[name]
@@ -78,7 +78,7 @@ def used_losses(cfg: Config) -> Iterator[tuple[str, str]]:
 
 
 def itself(cfg: Config) -> Iterator[str]:
-    """A loss must not be a part of itself, whether it is used or not."""
+    """Checks that no loss contains itself, whether it is used or not."""
     for name in LOSSES:
         for option in LOSSES.declared(name, Registry):
             key = f"LOSS.{LOSSES.key(name, option, cfg.LOSS)}"

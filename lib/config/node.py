@@ -1,4 +1,4 @@
-"""A yacs tree that inherits (``_BASE_``), reports every mistake at once, and says what was meant."""
+"""A yacs tree with inheritance (``_BASE_``), which reports all mistakes at once and suggests the nearest key."""
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -49,7 +49,7 @@ class Config(CfgNode):
 
 
 def leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(full key, value) of everything that is not a section; an empty section is a leaf."""
+    """Yields (full key, value) of everything that is not a section; an empty section is a leaf."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.")
@@ -58,7 +58,7 @@ def leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """The tree in yaml's own types."""
+    """The tree as plain yaml types."""
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, (list, tuple)) else value
@@ -67,7 +67,7 @@ def plain(value: Any) -> Any:
 def merge(tree: Config, paths: Sequence[Path], words: Sequence[str]) -> list[str]:
     """Merges yaml files, bases first and later files last, then KEY VALUE words into ``tree``; returns what is wrong with them.
 
-    ``tree`` as it comes says what kind of value each key takes.
+    The values that ``tree`` has before define the type of each key.
     """
     problems: list[str] = []
     kinds = tree.flat()
@@ -160,7 +160,7 @@ def merge_leaves(tree: Config, values: dict[str, Any], kinds: dict[str, Any]) ->
 
 
 def nearest(key: str, known: dict[str, Any]) -> str:
-    """The known key that is meant: first by the name of the leaf, which may be in the wrong section or above a leaf."""
+    """The known key that was probably meant: first by the name of the leaf, which may be in another section."""
     by_leaf = {name.rpartition(".")[2]: name for name in known}
     above = [name for name in known if key.startswith(f"{name}.")]
     leaf = key.rpartition(".")[2]
@@ -191,7 +191,7 @@ def read_yaml(path: Path) -> dict:
 
 
 def read_flat(path: Path, kinds: dict[str, Any]) -> dict[str, Any]:
-    """Full key to value of everything in a yaml file. What is not of its key's kind, by ``kinds``, stays as it is written."""
+    """Full key to value for a yaml file. Values that do not have the type of their key, by ``kinds``, remain text."""
     values = dict(leaves(read_yaml(path)))
     for key in values.keys() & kinds.keys():
         with suppress(TypeError, OverflowError):
@@ -200,7 +200,7 @@ def read_flat(path: Path, kinds: dict[str, Any]) -> dict[str, Any]:
 
 
 def similar_files(path: Path) -> str:
-    """The end of a "no such file" message: what is there instead."""
+    """The end of a "no such file" message: similar files that exist."""
     folder = path.parent if path.parent.is_dir() else Path("configs")
     names = {str(file): file.name for file in (*folder.glob("*.yaml"), *Path("configs").rglob("*.yaml"))}
     matches = difflib.get_close_matches(path.name, set(names.values()), n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Keys that are paths, and what can be one; NAME, which becomes a part of one."""
+"""The keys that are paths, and their checks; NAME, which becomes a part of a path."""
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ROOM = 100           # bytes that a run adds to its directory: figures/recall_by
 
 
 def expand_homes(cfg: Config) -> Iterator[str]:
-    """Puts home directories into all paths; yields what cannot be one, a line each."""
+    """Expands home directories in all paths; yields a line for each that cannot be expanded."""
     for key in PATHS:
         path = cfg.flat()[key]
         if key in MODELS and "/" not in path and path != HOME:
@@ -33,7 +33,7 @@ def expand_homes(cfg: Config) -> Iterator[str]:
 
 
 def problems(cfg: Config) -> Iterator[str]:
-    """Texts that hold what no name does, and paths that cannot be one, a line each."""
+    """Yields a line for each text with characters that names cannot have, and for each invalid path."""
     values = cfg.flat()
     for key, value in values.items():
         if isinstance(value, str):
@@ -63,7 +63,7 @@ def characters(key: str, text: str) -> Iterator[str]:
 
 
 def name(text: str) -> Iterator[str]:
-    """What keeps NAME from being that of a folder."""
+    """The reasons why NAME cannot be the name of a folder."""
     if text in ("", ".", "..", HOME) or "/" in text:
         yield f"NAME: {short(text)} is not the name of a single folder; OUTPUT_DIR is the folder that contains it"
     if num_bytes(text) > LONGEST_NAME:
@@ -80,7 +80,7 @@ def lengths(key: str, path: str) -> Iterator[str]:
 
 
 def add_to_name(text: str, addition: str) -> str:
-    """A NAME made of another one, which is cut where both are too long for a folder."""
+    """A NAME with a suffix; the name is shortened if both together are too long for a folder."""
     while num_bytes(text + addition) > LONGEST_NAME:
         text = text[:-1]
     return text + addition

@@ -1,4 +1,4 @@
-"""How a configuration prepares images, in the form in which checkpoints keep it."""
+"""The preprocessing of a configuration in the form that checkpoints contain."""
 from typing import Any
 
 from lib.config.node import Config
@@ -8,7 +8,7 @@ from lib.dataset import ImageSet
 
 
 def preprocessing(cfg: Config, images: ImageSet) -> dict[str, Any]:
-    """How an image becomes what the network sees in validation, in plain values, so that a checkpoint is enough to predict.
+    """The preprocessing of validation images as plain values, so that a checkpoint is sufficient for prediction.
 
     A decoded image, upright if "exif" and without transparency by "alpha", goes through the test transforms, is brought to the
     input size where they leave another one, and is normalised; "BGR" turns the channels after that.

@@ -1,6 +1,6 @@
-"""The range of every number in the configuration, and what lists of numbers must be.
+"""The ranges of all numbers in the configuration, and the checks of lists of numbers.
 
-The options of components have theirs at the option, see lib.utils.options; here are those of no component.
+The ranges of components' options are declared in their constructors, see lib.utils.options; all others are here.
 """
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ BOUNDS = {   # a lower and an upper one
 
 
 def problems(cfg: Config) -> Iterator[str]:
-    """Numbers out of range, a line each, beginning with the full key."""
+    """Yields a line for each number out of range, beginning with the full key."""
     values = cfg.flat()
     for key, span in RANGES.items():
         complaint = span.complaint(values[key])

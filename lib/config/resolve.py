@@ -12,7 +12,7 @@ FIRST_MILESTONE = -1   # of TRAIN.TWO_STAGE.START_EPOCH
 
 
 def resolve(cfg: Config) -> Iterator[str]:
-    """Fills in what refers to other keys; yields what cannot be filled in, a line each.
+    """Replaces references to other keys; yields a line for each that cannot be replaced.
 
     ``~`` at the beginning of a path is the home directory. ``{OUTPUT_DIR}`` in a text is the final OUTPUT_DIR, so that a later
     stage finds the earlier one wherever both are put; ``{ROOT}`` is the name of the folder DATASET.ROOT. START_EPOCH -1 is the
@@ -36,7 +36,7 @@ def resolve(cfg: Config) -> Iterator[str]:
 
 
 def root_name(root: str) -> str:
-    """What a folder, or a file without its suffix, is called; the working directory where none is named."""
+    """The name of a folder, or of a file without its suffix; that of the working directory if none is given."""
     name = os.path.basename(os.path.abspath(root))
     return os.path.splitext(name)[0] if os.path.isfile(root) else name
 
@@ -54,7 +54,7 @@ def fill_in_stage(cfg: Config) -> Iterator[str]:
 
 
 def fill_in_named(cfg: Config) -> Iterator[str]:
-    """What follows from weights with a name, where the configuration does not say it."""
+    """Sets the values that follow from named weights, unless the configuration sets them."""
     try:
         weights = named.look_up(cfg.BACKBONE.PRETRAINED_MODEL)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The configuration that a checkpoint holds, as a tree again."""
+"""Converts the configuration in a checkpoint to a tree."""
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +11,9 @@ KEYS = ("INPUT_SIZE", "COLOR_SPACE")
 
 
 def stored_tree(flat: Mapping[str, Any]) -> Config:
-    """The default tree with what a checkpoint says of the network and of the preparation of images, by full key.
+    """The default tree with the values of a checkpoint for the network and the preprocessing, by full key.
 
-    Keys of other versions, and values of another type than here, leave the default.
+    Keys of other versions and values of another type are ignored.
     """
     tree = TREE.clone()
     for key, default in TREE.flat().items():

@@ -1,4 +1,4 @@
-"""What a configuration may say: names, ranges, and combinations that make sense.
+"""Checks a configuration: names, ranges and combinations.
 
 Whether files exist is checked where they are opened.
 """
@@ -37,7 +37,7 @@ NAMES = {   # lists
 
 
 def validate(cfg: Config) -> list[str]:
-    """Everything that is wrong, a line each, beginning with the full key."""
+    """All mistakes, a line each, beginning with the full key."""
     return [*names(cfg), *paths.problems(cfg), *ranges.problems(cfg), *combinations(cfg)]
 
 
@@ -84,7 +84,7 @@ def combinations(cfg: Config) -> Iterator[str]:
 
 
 def fits(cfg: Config) -> Iterator[str]:
-    """What must agree with the backbone."""
+    """Checks what depends on the backbone."""
     name = cfg.BACKBONE.TIMM.MODEL if cfg.BACKBONE.TYPE == "timm" else cfg.BACKBONE.TYPE
     try:
         backbone = skeleton(cfg)
@@ -100,7 +100,7 @@ def fits(cfg: Config) -> Iterator[str]:
 
 
 def skeleton(cfg: Config) -> Backbone:
-    """The backbone without memory for its parameters. Raises InputError for an INPUT_SIZE that it cannot take."""
+    """The backbone on the meta device. Raises InputError for an INPUT_SIZE that it does not support."""
     size = tuple(cfg.INPUT_SIZE)
     options = BACKBONES.arguments(cfg.BACKBONE.TYPE, {**cfg.BACKBONE, "INPUT_SIZE": size})
     backbone = on_meta(BACKBONES[cfg.BACKBONE.TYPE], tuple(options.items()))
@@ -133,7 +133,7 @@ def checkpoints(cfg: Config) -> Iterator[str]:
 
 
 def classifiers(cfg: Config) -> Iterator[str]:
-    """What second stages need, and what tau-normalization does."""
+    """Checks second stages and tau-normalization."""
     name, tau_norm = cfg.CLASSIFIER.TYPE, cfg.TEST.TAU_NORM
     second_stage = name in CLASSIFIERS and CLASSIFIERS[name].second_stage
     if second_stage and not (cfg.NETWORK.PRETRAINED or cfg.RESUME_MODEL):
@@ -151,7 +151,7 @@ def classifiers(cfg: Config) -> Iterator[str]:
 
 
 def priors(cfg: Config) -> Iterator[str]:
-    """What takes the training prior out of the logits, or puts another one in, after training."""
+    """Checks the keys that adjust logits after training."""
     options, loss = cfg.TEST, cfg.LOSS.LOSS_TYPE
     asked = [key for key, value in (("LOGIT_ADJUST", options.LOGIT_ADJUST), ("SWEEP", options.SWEEP)) if value]
     for key in asked:

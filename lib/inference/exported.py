@@ -48,7 +48,7 @@ class Deployed(nn.Module):
 
 
 class Check(NamedTuple):
-    """How a file compares with PyTorch on the same images."""
+    """The comparison of an exported file with PyTorch on the same images."""
 
     images: int
     difference: float   # the largest one of a probability
@@ -56,7 +56,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Not where a probability is NaN."""
+        """Whether all differences are within TOLERANCE; False if a probability is NaN."""
         return self.difference <= TOLERANCE
 
 
@@ -74,10 +74,10 @@ def require_packages(kind: str) -> None:
 
 
 def describe_model(predictor: Predictor, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What a program needs to know to use the file, in plain values.
+    """The metadata that a program needs to use the file, as plain values.
 
     Args:
-        about: what else is to be kept, by name.
+        about: further entries, by name.
     """
     return {"class_names": predictor.class_names, "input_size": list(predictor.preparation.size),
             "preprocessing": predictor.preparation.settings,
@@ -126,7 +126,7 @@ def write_program(module: nn.Module, example: Tensor, texts: Mapping[str, str]) 
 
 
 def opened(content: bytes, kind: str) -> Run:
-    """What runs a file that was written."""
+    """A function that runs an exported file."""
     if kind == "onnx":
         import onnxruntime
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -162,7 +162,7 @@ def batch_sizes(images: int) -> list[int]:
 
 @contextmanager
 def silence() -> Iterator[io.StringIO]:
-    """Keeps an exporter's progress and warnings from the terminal."""
+    """Suppresses the progress output and warnings of an exporter."""
     noise, loggers = io.StringIO(), [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

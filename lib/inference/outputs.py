@@ -9,7 +9,7 @@ EXPORT = "export"   # folder of a run with what was exported of it, which is no 
 
 
 def check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
-    """To be asked before any work.
+    """Checks output paths; to be called before any work.
 
     Raises:
         InputError: a file that is there already, without ``overwrite`` or in the folder of a run; one name for two files.

@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A picture as the network takes it, or what keeps it from being one."""
+    """A picture prepared for the network, or the reason why it cannot be read."""
 
     path: Path
     image: Tensor | None    # uint8, (3, H, W) of the input size, in R, G, B
@@ -44,7 +44,7 @@ class Prepared(NamedTuple):
 
 
 class Preparation:
-    """From files to uint8 images of the input size, as in the validation of the run that a checkpoint is of.
+    """Prepares image files for the network as in the validation of the checkpoint's run: uint8 images of the input size.
 
     Args:
         settings: ``preprocessing`` of a checkpoint.
@@ -76,7 +76,7 @@ class Preparation:
         return resize(image, self.size)
 
     def images(self, paths: Sequence[Path]) -> list[Prepared]:
-        """All of them in their order, read by a thread per core."""
+        """Prepares all pictures in their order, with one thread per core."""
         parts = map_ranges(lambda places: [self.prepare(paths[place]) for place in places], len(paths), READ_AT_ONCE, cpu_count())
         return [prepared for part in parts for prepared in part]
 
@@ -97,7 +97,7 @@ class Predictor:
     Args:
         network: in eval mode, on ``device``.
         scale: factor of its logits before softmax (``LongTailLoss.evaluation_scale``).
-        shift: added to the logits, (C,), for pictures whose classes have another prior than the network was made for; None: 0.
+        shift: added to the logits, (C,), for pictures with another class prior than the network was trained for; None: 0.
     """
 
     def __init__(self, network: Network, class_names: Sequence[str], preparation: Preparation, scale: float,
@@ -112,15 +112,15 @@ class Predictor:
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", others: Mapping[str, Any] | None = None,
              prior: str = "") -> "Predictor":
-        """From a checkpoint, or from a run's folder, whose last epoch is taken. Nothing in the file is executed.
+        """Loads a checkpoint, or the last epoch of a run's folder. Code in the file is never executed.
 
         Args:
-            others: what the file does not tell (of an earlier version, or published), by the names of a checkpoint: "config",
+            others: what the file does not contain (if it is published or of an earlier version), by name: "config",
                 "class_names", "preprocessing", "evaluation_scale", "class_counts".
-            prior: how frequent each class is among the pictures, in the forms of TEST.PRIOR; empty: the logits stay.
+            prior: class prior of the pictures, in the forms of TEST.PRIOR; empty: the logits are not adjusted.
 
         Raises:
-            InputError: the file is missing, damaged, or does not tell what it takes to predict; a prior that means nothing.
+            InputError: the file is missing, damaged or incomplete; the prior is invalid.
         """
         path = find_checkpoint(Path(path))
         state = {**(others or {}), **checkpoint.load(path)}
@@ -162,7 +162,7 @@ class Predictor:
         return predictions
 
     def run(self, paths: Sequence[Path], top: int, batch_size: int = BATCH_SIZE) -> Iterator[tuple[Prepared, Prediction | None]]:
-        """The same for each picture in turn, with None for what cannot be read."""
+        """Yields each picture with its prediction, or None if it cannot be read."""
         for start in range(0, len(paths), batch_size):
             batch = self.preparation.images(paths[start:start + batch_size])
             yield from zip(batch, self.predict(batch, top))
@@ -199,7 +199,7 @@ def shift_for(prior: str, state: Mapping[str, Any], path: Path) -> Tensor:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """A checkpoint's own path, or that of the last epoch in a run's folder."""
+    """The path of a checkpoint; for a run's folder, that of its last epoch."""
     if not path.is_dir():
         return path
     return path / MODELS / LAST if (path / MODELS).is_dir() else path / LAST

@@ -1,4 +1,4 @@
-"""What a number depends on besides its configuration: versions, hardware, command, code."""
+"""Records what results depend on besides the configuration: versions, hardware, command, code."""
 import logging
 import os
 import platform
@@ -21,7 +21,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "turbojpe
 
 
 def environment(hardware: str, precision: str = "float32") -> dict[str, Any]:
-    """What a number depends on besides the config: versions, hardware, precision, threads, command."""
+    """The facts that results depend on besides the configuration: versions, hardware, precision, threads, command."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -50,7 +50,7 @@ def processor_name() -> str:
 
 
 def git_state() -> tuple[dict[str, Any] | None, str]:
-    """Commit and changes of the code that runs; None if git cannot tell, and the log says why."""
+    """The commit and the changes of the running code; None if git cannot determine them, with the reason in the log."""
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
             raise GitError(f"{ROOT} lies inside the repository of something else")
@@ -62,7 +62,7 @@ def git_state() -> tuple[dict[str, Any] | None, str]:
 
 
 class GitError(Exception):
-    """git does not tell something; the message says why."""
+    """git cannot answer; the message gives the reason."""
 
 
 def git(*words: str) -> str:
@@ -86,5 +86,5 @@ def git(*words: str) -> str:
 
 
 def launch() -> str | None:
-    """What names the launcher that this process and its restarts have in common; None where there is none."""
+    """The id of the launcher that this process shares with its restarts; None if there is none."""
     return os.environ.get("LAUNCH_ID")

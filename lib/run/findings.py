@@ -20,7 +20,7 @@ class FindingsLog:
         self.said: list[dict[str, int]] = [{} for _ in loaders]   # of each remark, how many images it was said of
 
     def tell(self) -> None:
-        """Reports what was found since the last call; to be called on all ranks."""
+        """Reports the findings since the last call; to be called on all ranks."""
         for loader, known, said in zip(self.loaders, self.known, self.said):
             found = Findings.together(self.runtime.gather_objects(loader.take_findings()))
             new = [found.unreadable[index] for index in sorted(found.unreadable.keys() - known.unreadable.keys())]
@@ -43,7 +43,7 @@ class FindingsLog:
                 self.say(loader, remark, known, said)
 
     def unreadable(self, number: int) -> dict[int, str]:
-        """What is wrong with images of a loader in whose place others came; on rank 0 those of all ranks."""
+        """The errors of images that were replaced by others, by index; on rank 0 those of all ranks."""
         return self.known[number].unreadable
 
     def say(self, loader: Loader, remark: str, known: Findings, said: dict[str, int]) -> None:

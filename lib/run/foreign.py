@@ -1,4 +1,4 @@
-"""Where the weights of a network are in a checkpoint, by whatever code it was written: entry, prefix, head, layout.
+"""Finds the weights of a network in a checkpoint of any origin: entry, prefix, head and layout.
 
 Known are this project's files, the published ones, bare state dicts (torchvision, timm, LDAM-DRW), and what self-supervised
 methods write around a backbone (MoCo, DINO, …). Nothing is told by a file's name: what fits the network is taken, and said.
@@ -24,7 +24,7 @@ SHOWN = 5    # names in a message
 
 
 class WeightsPlace(NamedTuple):
-    """Where in a file a module's parameters stand: ``entry`` of the file, and what their names begin with."""
+    """The place of a module's parameters in a file: the ``entry``, and the prefix of their names."""
 
     entry: str    # with dots between names; "" is the file itself
     prefix: str
@@ -38,7 +38,7 @@ class WeightsPlace(NamedTuple):
 
 
 class FoundWeights(NamedTuple):
-    """Weights by a module's own names and in its layout, and what was done for it."""
+    """Weights with the names and layout of a module, and the conversions that were applied."""
 
     tensors: dict[str, Tensor]
     transposed: frozenset[str] = frozenset()   # names whose matrices, and moments, the file has the other way round
@@ -47,7 +47,7 @@ class FoundWeights(NamedTuple):
 
 
 def network_weights(network: Any, state: Mapping[str, Any], source: str, resumes: bool = False) -> FoundWeights:
-    """Weights of a whole network. A head in another library's words is the classifier.
+    """The weights of a whole network. A head with the name of another library becomes the classifier.
 
     Args:
         network: has ``backbone`` and ``classifier``.
@@ -114,7 +114,7 @@ def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) 
 
 
 def classifier_origin(state: Mapping[str, Any], source: str, head: str = "") -> Origin:
-    """What a file says of its classifier.
+    """The information on the classifier in a file.
 
     Args:
         head: the name of the classifier in it; LDAM-DRW's is ``linear``.
@@ -126,7 +126,7 @@ def classifier_origin(state: Mapping[str, Any], source: str, head: str = "") -> 
 
 
 def heads_of(state: Mapping[str, Any]) -> list[str]:
-    """Further heads that a file of this project says it has."""
+    """The further heads that are listed in a file of this project."""
     config = state.get("config")
     names = config.get("HEADS.TYPES", []) if isinstance(config, Mapping) else []
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
@@ -195,7 +195,7 @@ def prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterat
 
 
 def rank(place: WeightsPlace, resumes: bool) -> int:
-    """Which of several copies is taken: the averaged weights, that are evaluated, but to resume those that were trained."""
+    """The priority among several copies: averaged weights for evaluation, trained weights for resuming."""
     if place.words() & AVERAGED:
         return 1 if resumes else -1
     return 1 if place.words() & DELAYED else 0
@@ -224,7 +224,7 @@ def layout_note(name: str, value: Tensor) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Some names, and how many there are more."""
+    """Some names, and the number of the others."""
     names = list(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -1,4 +1,4 @@
-"""The identity of a network: the classes of its outputs, the preparation of its images, and the data that it has seen.
+"""The identity of a network: its classes, the preprocessing of its images, and its training data.
 
 It is in every checkpoint, and is compared with the data on which the checkpoint is used.
 """
@@ -29,7 +29,7 @@ UNNAMED = "%s has no class names (files of earlier versions and other programs d
 
 
 class OtherDataError(InputError):
-    """A run that is to be resumed was trained on other data."""
+    """Raised if a run that should be resumed was trained on other data."""
 
 
 class Identity(NamedTuple):
@@ -50,13 +50,13 @@ class Identity(NamedTuple):
         return cls(train_set.class_names, train_set.class_counts, preprocessing, data)
 
     def facts(self) -> dict[str, str]:
-        """Fact to a short text, equal where the data are."""
+        """Fact to a short digest, which is equal for equal data."""
         return {f"{FACTS.get(fact, fact)} ({name})": digest_names([repr(value)])[:12]
                 for name, facts in self.data.items() if facts for fact, value in facts.items()}
 
 
 class Difference(NamedTuple):
-    """Something that a checkpoint was trained with and that is another here."""
+    """A difference between the training of a checkpoint and the configuration or data here."""
 
     key: str    # of the configuration, or which set of images
     there: Any
@@ -117,7 +117,7 @@ def check_same_data(start: Start, here: Identity) -> None:
 
 
 def other_classes(names: Sequence[str] | None, here: Sequence[str]) -> Iterator[str]:
-    """How the classes of a checkpoint differ from those here, if they do."""
+    """A description of how the classes of a checkpoint differ from those here; empty if they do not."""
     if names is None or list(names) == list(here):
         return
     found = match_classes(names, here, "the checkpoint and the data")

@@ -1,4 +1,4 @@
-"""The state of an optimizer, taken over from a checkpoint."""
+"""Loads the state of an optimizer from a checkpoint."""
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -45,7 +45,7 @@ def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], s
 
 
 def flat(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One entry per parameter, in the order of the groups; empty for one that was never stepped."""
+    """One entry per parameter, in the order of the groups; empty for parameters that were never updated."""
     entries = [saved["state"].get(number, {}) for group in saved["param_groups"] for number in group["params"]]
     if not all(isinstance(entry, Mapping) for entry in entries):
         raise TypeError("an entry of the state is no mapping")
@@ -53,7 +53,7 @@ def flat(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def difference(optimizer: Optimizer, parameters: list[Parameter], moments: list[dict[str, Any]]) -> str:
-    """Why a saved state is not one of this optimizer; empty if it is."""
+    """The reason why a saved state does not fit this optimizer; empty if it does."""
     if len(moments) != len(parameters):
         return f"there it had {len(moments)} parameters, here {len(parameters)}"
     names = SGD_MOMENTS if isinstance(optimizer, SGD) else ADAM_MOMENTS

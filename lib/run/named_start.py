@@ -1,4 +1,4 @@
-"""A training that begins with weights that have a name."""
+"""Starts a training from weights given by name."""
 import logging
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which files below a run's directory the run wrote: all that is deleted to replace it, or to rewind it to an earlier epoch."""
+"""Lists the files that a run has written: those that are deleted to replace it, or to rewind it to an earlier epoch."""
 import json
 import os
 import re
@@ -41,7 +41,7 @@ def checkpoints(models: Path) -> list[Path]:
 
 
 def written(directory: Path) -> Iterator[Path]:
-    """All that a run has written, and nothing else that lies there; of a linked folder the link."""
+    """Yields all files that a run has written and no others; for a linked folder, the link."""
     yield from named(directory, (*RECORDS, *REPORT, *SWEEP_REPORT, *FIGURES))
     yield from whole_or_link(directory / MODELS, checkpoints(directory / MODELS))
     yield from whole_or_link(directory / "tensorboard", sorted((directory / "tensorboard").glob(EVENTS)))
@@ -49,7 +49,7 @@ def written(directory: Path) -> Iterator[Path]:
 
 
 def named(directory: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Those of these files that are there."""
+    """Yields those of the files that exist."""
     for name in names:
         path = directory / name
         if path.parent != directory and path.parent.is_symlink():
@@ -77,7 +77,7 @@ def after(directory: Path, position: Position) -> Iterator[Path]:
 
 
 def reported_epoch(path: Path) -> int:
-    """The epoch that a report is of; -1 where it does not tell."""
+    """The epoch of a report; -1 if it is unknown."""
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_text(encoding="utf-8"))
         epoch = content.get("epoch") if isinstance(content, dict) else None
@@ -86,7 +86,7 @@ def reported_epoch(path: Path) -> int:
 
 
 def replaced_by_training(directory: Path, save_step: int, max_epoch: int) -> list[Path]:
-    """Files that a training writes, if they are there already."""
+    """The existing files that a training will replace."""
     epochs = [path.name for path in checkpoints(directory / MODELS)
               if (number := EPOCH.fullmatch(path.name)) and int(number[1]) <= max_epoch and int(number[1]) % save_step == 0]
     models = [f"{MODELS}/{name}" for name in (LAST, BEST, PREVIOUS, PART, *epochs)]
@@ -143,5 +143,5 @@ def check_spared(reads: Iterable[tuple[str, Path]], lost: Sequence[Path], what: 
 
 
 def places(path: Path) -> set[Path]:
-    """A path as it is written, made absolute, and where it leads."""
+    """A path made absolute, and the path that its links lead to."""
     return {Path(os.path.abspath(path)), Path(os.path.realpath(path))}

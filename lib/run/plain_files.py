@@ -1,4 +1,4 @@
-"""Files of weights, read into tensors and plain values: torch's formats and .safetensors. Code in a file is never run."""
+"""Reads files of weights into tensors and plain values: torch's formats and .safetensors. Code in a file is never executed."""
 import argparse
 import re
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def explain(error: Exception, head: bytes) -> str:
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
-    """It begins with the length of its header, which is JSON."""
+    """Whether a file begins with the length of a JSON header."""
     return head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= size
 
 

@@ -1,4 +1,4 @@
-"""Which backbone a file of weights is of: told by the file itself, by the names and shapes of its parameters, and by its name."""
+"""Recognises the backbone of a file of weights by its content, by parameter names and shapes, and by the file name."""
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Kind(NamedTuple):
-    """What a backbone is called in the configuration."""
+    """The configuration values that select a backbone."""
 
     backbone: str          # BACKBONE.TYPE
     timm_model: str = ""   # BACKBONE.TIMM.MODEL
@@ -24,7 +24,7 @@ class Kind(NamedTuple):
 
 
 def recognise(state: Mapping[str, Any], path: Path) -> Kind | None:
-    """The backbone that takes all weights of a file, its head aside; None where none does.
+    """The backbone that fits all weights of a file except its head; None if there is none.
 
     A model of timm is found by the name of the file or of its folder, or by the config.json beside it, as on timm's hub; names
     and shapes must then agree as well.
@@ -70,7 +70,7 @@ def timm_names(path: Path) -> Iterator[str]:
 
 
 def read_architecture(path: Path) -> str:
-    """What a config.json says, empty where there is none or nothing in it."""
+    """The architecture in a config.json; empty if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Where a run is resumed: its newest checkpoint that is whole and fits."""
+"""Finds the newest complete checkpoint from which a run can be resumed."""
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class OtherBatchesError(InputError):
-    """A checkpoint from the middle of an epoch whose batches would be different here."""
+    """Raised for a checkpoint from the middle of an epoch whose batches would differ here."""
 
 
 def check_part(start: Start, plan: Callable[[int], str], world_size: int) -> None:

@@ -58,7 +58,7 @@ class Run:
         self.close()
 
     def lock(self) -> None:
-        """Makes the directory and takes it for this process, until it ends or closes the run; readers are not kept out.
+        """Creates and locks the directory for this process, until it ends or closes the run; reading stays possible.
 
         On NFS the lock holds for all machines (Linux passes flock on to the server), unless it is mounted with ``nolock``.
 
@@ -174,7 +174,7 @@ class Run:
         return entries
 
     def last_epoch(self) -> int | None:
-        """The newest one that is finished; None where nothing tells."""
+        """The last finished epoch; None if it is unknown."""
         with suppress(InputError):   # a damaged history does not stop a validation
             if history := self.history():
                 return history[-1]["epoch"]
@@ -223,7 +223,7 @@ class Run:
 
 
 def is_epoch(entry: Any) -> bool:
-    """Whether this can be a line of history.jsonl; what is not finite is null."""
+    """Whether this is a valid line of history.jsonl; values that are not finite are null."""
     return (isinstance(entry, dict) and isinstance(entry.get("epoch"), int)
             and all(isinstance(entry.get(name), int | float | None) for name in (*SCALARS, "seconds")))
 

@@ -1,4 +1,4 @@
-"""A checksum inside of a checkpoint, where other readers skip it."""
+"""A checksum inside a checkpoint, which other programs ignore."""
 import hashlib
 import io
 import struct

@@ -35,7 +35,7 @@ class Point(NamedTuple):
         return Point(self.epoch + 1, self.best_result, self.best_epoch, self.best_by)
 
     def judge(self, epoch: int, result: float) -> "Point":
-        """With the result of an epoch, if it is the best so far."""
+        """The point with the result of an epoch, if it is the best so far."""
         return self._replace(best_result=result, best_epoch=epoch) if result > self.best_result else self
 
     def compared_by(self, best_by: str, held: int | None) -> "Point":
@@ -55,8 +55,11 @@ class Point(NamedTuple):
 
 def snapshot(training: Training, point: Point, loader: Loader, identity: Identity, config: Mapping[str, Any],
              runtime: Runtime) -> dict[str, Any]:
-    """All that resuming needs. Random numbers are functions of seed, rank, epoch and batch, so no state of theirs is kept; of
-    the ranks' BatchNorm statistics only rank 0's are, as at the end of every epoch, since no step of training reads them."""
+    """The content of a checkpoint for resuming.
+
+    Random numbers are functions of seed, rank, epoch and batch, so that no generator state is stored. Of the BatchNorm statistics
+    only those of rank 0 are, as at the end of every epoch, since no training step reads them.
+    """
     states = {name: part.state_dict() for name, part in training.parts(loader).items() if name != "network"}
     return {
         "state_dict": unwrap(training.network).state_dict(),
