@@ -55,7 +55,7 @@ class Texts:
 
 
     def common_folder(self) -> int:
-        """Bytes with which all begin that are the path of a folder, its slash included; of one path, its folder."""
+        """The common folder of all paths as bytes, with its slash; for one path, its folder."""
         data, ends = self.data.numpy(), self.ends.numpy()
         starts = np.concatenate([[0], ends[:-1]])
         common = int((ends - starts).min())
@@ -65,7 +65,7 @@ class Texts:
         return data[:common].tobytes().rfind(b"/") + 1
 
     def digest(self) -> str:
-        """SHA-256 of paths, in their order, below the folder that they have in common: equal for a set that has moved."""
+        """SHA-256 of the paths relative to their common folder, in their order; it does not change if the set is moved."""
         folder, data, ends = self.common_folder() if len(self) else 0, self.data.numpy(), self.ends.numpy()
         content = hashlib.sha256((np.diff(ends, prepend=0) - folder).astype("<i8").tobytes())
         for first in range(0, len(ends), BLOCK):
@@ -92,7 +92,7 @@ class Annotations:
     sizes: frozenset[tuple[int, int] | None]
 
     def entry(self, index: int) -> str:
-        """How messages call an annotation."""
+        """The name of an annotation in messages."""
         return f"{self.file}, annotations[{index}]"
 
     def num_bytes(self) -> int:
@@ -100,14 +100,14 @@ class Annotations:
 
 
 class Collector:
-    """Takes annotations while the parser makes them, so that no more than one of them is an object at a time."""
+    """Collects annotations during parsing, so that at most one of them exists as an object at a time."""
 
     def __init__(self) -> None:
         self.data, self.ends, self.labels = bytearray(), array("q"), array("q")
         self.sizes: set[tuple[int, int] | None] = set()
 
     def take(self, annotation: dict[str, Any]) -> Any:
-        """For json's ``object_hook``: keeps a right annotation, and gives back whatever else it is as it was."""
+        """Used as json's ``object_hook``: stores a valid annotation, and returns everything else unchanged."""
         if describe_mistake(annotation):
             return annotation
         self.data += annotation["fpath"].encode("utf-8", SURROGATES)
@@ -120,7 +120,7 @@ class Collector:
 
 
 def describe_mistake(annotation: Any) -> str:
-    """What keeps this from being an annotation; empty where nothing does."""
+    """The reason why this is not a valid annotation; empty if it is one."""
     if type(annotation) is not dict:
         return f"must be an object with fpath and category_id, got {shorten(annotation)}"
     path, label = annotation.get("fpath"), annotation.get("category_id")

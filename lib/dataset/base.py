@@ -1,4 +1,4 @@
-"""What a data set is to the rest: labels, and images by number."""
+"""The contract of data sets: labels, and images by number."""
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +59,7 @@ class ImageSet:
         self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
 
     def renumber(self, places: Sequence[int], class_names: Sequence[str]) -> None:
-        """Class c becomes class ``places[c]`` of ``class_names``, which may be more classes; before a set is enlarged."""
+        """Renumbers class c to ``places[c]`` of ``class_names``, which may be more; to be called before a set is enlarged."""
         self.labels = torch.tensor(places)[self.labels]
         self.class_names, self.num_classes = list(class_names), len(class_names)
         self.class_counts = torch.bincount(self.labels, minlength=self.num_classes)
@@ -70,12 +70,12 @@ class ImageSet:
         return (path for path in paths if path is not None)
 
     def content(self) -> str | None:
-        """Digest of what the images are, whatever folder they are in and whatever INPUT_SIZE is; None where the set has none."""
+        """A digest of the images that does not depend on their folder or on INPUT_SIZE; None if the set has none."""
         return None
 
     @property
     def num_bytes(self) -> int:
-        """Memory of all images as uint8, where they are of one size."""
+        """Memory of all images as uint8, in bytes, if they have one size."""
         height, width = self.image_size or (0, 0)
         return len(self.labels) * 3 * height * width
 
@@ -88,7 +88,7 @@ class ImageSet:
         raise NotImplementedError(f"{type(self).__name__} must read an image")
 
     def open(self, index: int) -> Source:
-        """The same image before it is decoded, where the set can tell its size without decoding it."""
+        """The same image before decoding, for sets that know its size without decoding it."""
         return Decoded(self.read(index))
 
     def pixels(self, read: Callable[[int], Tensor] | None = None) -> Tensor:

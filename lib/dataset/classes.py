@@ -30,7 +30,7 @@ class Match(NamedTuple):
 
 
 def are_numbers(names: Sequence[str]) -> bool:
-    """Whether classes are called by their numbers, as those of a file without ``class_names`` are."""
+    """Whether the class names are numbers, as for files without ``class_names``."""
     return list(names) == [str(number) for number in range(len(names))]
 
 
@@ -61,7 +61,7 @@ def match_classes(names: Sequence[str], others: Sequence[str], what: str) -> Mat
 
 
 def align(images: ImageSet, names: Sequence[str], whose: str) -> None:
-    """Numbers the classes of ``images`` as ``names`` does, of which some may be absent from it; the log says so.
+    """Renumbers the classes of ``images`` in the order of ``names``, some of which may be absent; the log names these.
 
     Args:
         whose: ``names`` are, for messages.
@@ -94,6 +94,6 @@ def absent_classes(images: ImageSet) -> list[str]:
 
 
 def shorten_names(names: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
+    """The first few names, and the number of the others."""
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     return ", ".join(map(repr, names[:SHOWN_NAMES])) + more

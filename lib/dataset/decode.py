@@ -1,4 +1,4 @@
-"""Image files: size first, then as many of the pixels as are asked for.
+"""Reads image files: first the size, then the requested pixels.
 
 The pixels of a JPEG are the same whether TurboJPEG or Pillow decodes it, since both are libjpeg-turbo; only the speed differs.
 """
@@ -39,7 +39,7 @@ TURNED = {
 
 
 class ReadOptions(NamedTuple):
-    """How image files are read.
+    """Options for reading image files.
 
     Attributes:
         exif: DATASET.EXIF, images are turned upright by EXIF's orientation (JPEG, PNG, WebP) or TIFF's own; else stay as stored.
@@ -71,7 +71,7 @@ def read_image(path: Path, entry: str, options: ReadOptions = USUAL) -> Tensor:
 
 
 def open_image(path: Path, entry: str, options: ReadOptions = USUAL) -> Source:
-    """The same image before it is decoded. Raises InputError like ``read_image``, also later, while it is decoded."""
+    """Opens an image without decoding it. Raises InputError like ``read_image``, also later, while it is decoded."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -124,18 +124,18 @@ class ImageFile(Source):
         return self.turn.apply(self.decode(reduction, (left, top, right, bottom)))
 
     def reduction(self, height: int, width: int, target: tuple[int, int] | None) -> int:
-        """The strongest that leaves a window no smaller than ``target``; 1 for what is no JPEG."""
+        """The strongest reduction with which a window is no smaller than ``target``; 1 for files that are not JPEG."""
         if target is None or not self.data.startswith(BEGIN):
             return 1
         return max(by for by in REDUCTIONS if by == 1 or (height >= by * target[0] and width >= by * target[1]))
 
     def decode(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
-        """What is in the box (left, top, right, bottom) of the stored image reduced by ``reduction``, in pixels of that."""
+        """Decodes a box (left, top, right, bottom) of the stored image, in pixels of the image reduced by ``reduction``."""
         pixels = self.turbo.window(self.data, self.jpeg, reduction, box) if self.turbo and self.jpeg else None
         return self.decode_by_pillow(reduction, box) if pixels is None else pixels
 
     def decode_by_pillow(self, reduction: int, box: tuple[int, int, int, int]) -> Tensor:
-        """The same, of the whole image decoded."""
+        """Does the same by decoding the whole image."""
         with self.readable(), Image.open(io.BytesIO(self.data), formats=FORMATS) as image:
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
@@ -147,7 +147,7 @@ class ImageFile(Source):
 
     @contextmanager
     def readable(self) -> Iterator[None]:
-        """Makes one message of what Pillow raises."""
+        """Converts Pillow's exceptions to one message."""
         try:
             yield
         except DAMAGED as error:
@@ -156,7 +156,7 @@ class ImageFile(Source):
 
 
     def unknown(self) -> str:
-        """What to say of a file that Pillow cannot identify."""
+        """The message for a file that Pillow cannot identify."""
         named = [kind for start, kind in SIGNATURES.items() if self.data.startswith(start)]
         if named:
             return f"it begins as a {named[0]} and is damaged, or of a kind that Pillow does not read"
@@ -169,13 +169,13 @@ def find_turbojpeg() -> turbojpeg.TurboJpeg | None:
 
 
 def decoder_name() -> str:
-    """What decodes JPEGs, for the log and the run's environment."""
+    """The name of the JPEG decoder, for the log and the run's environment."""
     turbo = find_turbojpeg()
     return f"TurboJPEG of {turbo.origin}" if turbo else f"Pillow {PIL.__version__}"
 
 
 @cache
 def announce_decoder() -> None:
-    """Says once which decoder runs."""
+    """Logs once which decoder is used."""
     hint = "" if find_turbojpeg() else f"; libturbojpeg 3, or PyPI's {turbojpeg.PACKAGE}, would be faster, most of all on windows"
     log.info("JPEGs are decoded by %s%s", decoder_name(), hint)

@@ -1,4 +1,4 @@
-"""Downloads by torchvision, and what a user is told where there is no network."""
+"""Downloads by torchvision, with a message for machines without a network."""
 import logging
 from pathlib import Path
 from typing import Any

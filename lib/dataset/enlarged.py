@@ -1,4 +1,4 @@
-"""A training set with the images of CAM-based sampling added, and how it is made sure that they were made for it."""
+"""A training set enlarged by images of CAM-based sampling, and the check that they were generated for it."""
 import json
 import logging
 import os
@@ -47,7 +47,7 @@ class EnlargedSet(ImageSet):
         self.original, self.sizes, self.paths, self.made_with = original, sizes, list(paths), made_with
 
     def added(self) -> dict[str, Any]:
-        """What the added images are, in plain values that stay the same when they move to another folder."""
+        """A description of the added images in plain values, which does not change if they are moved to another folder."""
         return {"labels": digest(self.labels[len(self.original.labels):]), "files": Texts.of(self.paths).digest(),
                 "made_with": self.made_with}
 
@@ -114,7 +114,7 @@ def check_source(original: ImageSet, path: Path, source: dict[str, Any]) -> None
 
 
 def check_annotations(original: ImageSet, path: Path, content: Any, entries: list[Any]) -> None:
-    """Raises InputError for an entry that is no annotation of an image of one of the set's classes."""
+    """Raises InputError for an entry that is not a valid annotation of one of the set's classes."""
     classes = content.get("num_classes", original.num_classes) if isinstance(content, dict) else original.num_classes
     if classes != original.num_classes:
         raise InputError(f"{KEY}: {path} has {shorten(classes)} classes, and {original.name} has {original.num_classes}; "
@@ -151,7 +151,7 @@ def find_images(path: Path, names: list[str], folders: list[str]) -> list[str]:
 
 
 def check_others(original: ImageSet, path: Path, paths: list[str]) -> None:
-    """Raises InputError where images are those of the training set itself, whose annotations look like published ones."""
+    """Raises InputError if the images are those of the training set itself, whose annotations look like published ones."""
     if not isinstance(original, JsonSet):
         return
     added = {os.path.abspath(name) for name in paths}
@@ -180,7 +180,7 @@ def read_json(path: Path) -> Any:
 
 
 def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What is not the same, each with both values. Files of an earlier version lack the last two entries."""
+    """The differences, each with both values. Files of an earlier version lack the last two entries."""
     return [f"{name} {shorten(there.get(name))} there, {shorten(value)} here" for name, value in here.items()
             if there.get(name) != value and (name in there or name not in LATER)]
 

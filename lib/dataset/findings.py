@@ -1,11 +1,11 @@
-"""What is found out about images while they are read."""
+"""Findings about images during reading."""
 from collections.abc import Iterable
 
 from torch import Tensor
 
 
 class Findings:
-    """What a loader has come across in its images since it was last asked.
+    """The findings of a loader since the last request.
 
     Attributes:
         unreadable: what was wrong with images whose place another took, by their number.

@@ -1,4 +1,4 @@
-"""What a set of images is, in plain values that stay the same when it moves to another folder."""
+"""A fingerprint of a set of images in plain values, which does not change if it is moved to another folder."""
 import hashlib
 import unicodedata
 from collections.abc import Iterable

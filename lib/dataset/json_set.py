@@ -101,7 +101,7 @@ class CifarJson(JsonSet):
 
 
 def check_files(annotations: Annotations, root: Path, skip: bool) -> None:
-    """Raises MissingPathError where files are missing among a thousand evenly spaced ones.
+    """Raises MissingPathError if files are missing among a thousand evenly spaced ones.
 
     To look for all of 437,513 files takes seconds to minutes; one that is missing names itself when it is read.
 
@@ -117,7 +117,7 @@ def check_files(annotations: Annotations, root: Path, skip: bool) -> None:
 
 
 def common_size(annotations: Annotations, root: Path, exif: bool, skip: bool) -> tuple[int, int] | None:
-    """Height and width that all images have; None where they differ, or where to find out would take long.
+    """The common height and width of all images; None if they differ, or if checking would take long.
 
     Args:
         exif: see ``ReadOptions``.
@@ -137,7 +137,7 @@ def common_size(annotations: Annotations, root: Path, exif: bool, skip: bool) ->
 
 
 def shared(sizes: Iterable[tuple[int, int]], default: tuple[int, int] | None = None) -> tuple[int, int] | None:
-    """The size that all are of; looks no further than to the first other one. Of none, ``default``."""
+    """The common size; stops at the first different one. ``default`` if there are no sizes."""
     first = next(iter(sizes), default)
     return first if all(size == first for size in sizes) else None
 

@@ -66,24 +66,24 @@ class Loader:
         self.num_batches, self.num_images = len(sizes), sum(sizes)
 
     def take_findings(self) -> Findings:
-        """What was found since the last call."""
+        """The findings since the last call."""
         findings, self.findings = self.findings, Findings()
         return findings
 
     def close(self) -> None:
-        """Ends what reads ahead; after it there are no more batches."""
+        """Stops reading ahead; after it there are no more batches."""
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """The number of batches of a whole epoch."""
         return self.num_batches
 
     def plan(self) -> list[Planned]:
-        """Indices and seed of each batch of this epoch that is still to come."""
+        """Indices and seed of each remaining batch of this epoch."""
         batches = self.batches.batches()
         return list(islice(zip(batches, self.batches.seeds(len(batches))), self.done, None))
 
     def digest(self, epoch: int) -> str:
-        """Equal where an epoch has the same batches with the same random numbers."""
+        """A digest that is equal if an epoch has the same batches with the same random numbers."""
         batches = self.batches.of_epoch(epoch)
         content = hashlib.sha256()
         for indices, seed in zip(batches, self.batches.seeds(len(batches), epoch)):
@@ -98,7 +98,7 @@ class Loader:
         raise NotImplementedError(f"{type(self).__name__} must read images")
 
     def stateful(self) -> Iterator[tuple[str, Transform]]:
-        """Transforms that learn, with a name of each."""
+        """The transforms with state, by name."""
         for place, transforms in enumerate((self.transforms, *self.views)):
             for number, transform in enumerate(transforms):
                 if transform.by_class:
@@ -129,7 +129,7 @@ class Loader:
 
 
 class MemoryLoader(Loader):
-    """Batches of images that all lie on the device as uint8.
+    """A loader of images that are all in the memory of the device as uint8.
 
     Args:
         images: a set whose images are of one size.
@@ -162,7 +162,7 @@ class MemoryLoader(Loader):
 
 
 class FileLoader(Loader):
-    """Batches read image by image in worker processes.
+    """A loader that reads images one by one in worker processes.
 
     Where sizes differ, a worker also runs the transforms up to the last one that brings an image to its fixed size.
 

@@ -15,7 +15,7 @@ ADVICE = "DATASET.ON_BAD_IMAGE skip replaces such images by others of their clas
 
 
 class Taken(NamedTuple):
-    """An image, in as many views as were asked for, and what there is to say of it.
+    """An image in the requested number of views, with remarks.
 
     Attributes:
         complaint: what was wrong with the image whose place this one takes; empty for the image that was asked for.
@@ -133,7 +133,7 @@ class Answer(NamedTuple):
 
 
 def collate(answers: Sequence[Taken | InputError]) -> Answer | InputError:
-    """The batch; or the first error."""
+    """Makes a batch of images; raises the first error."""
     taken_ones = []
     for answer in answers:
         if isinstance(answer, InputError):

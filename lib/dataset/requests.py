@@ -1,4 +1,4 @@
-"""What worker processes are asked to read, and which transforms they run."""
+"""The images that worker processes read, and the transforms that they run."""
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -86,14 +86,14 @@ class Picture:
             self.image = self.image.convert(PREMULTIPLIED[self.image.mode])
 
     def is_misread(self) -> bool:
-        """Whether Pillow would make noise of it: 16 bits in planes, and before version 13 YCbCr, both without compression."""
+        """Whether Pillow decodes it incorrectly: uncompressed TIFFs with 16 bits in planes, and before version 13 with YCbCr."""
         if not self.tags or self.image.tile[0][0] != "raw":  # type: ignore[attr-defined]  # an opened file has it
             return False
         planes = self.tags[PLANES] == APART and self.bits() > 8
         return planes or (self.tags[PHOTOMETRIC] == YCBCR and self.image.mode == "RGB")
 
     def bits(self) -> int:
-        """Per sample, of the formats that have more than 8."""
+        """Bits per sample, for formats that may have more than 8."""
         if self.format == "PNG":
             return self.data[PNG_BITS]
         return max(np.atleast_1d(self.tags.get(BITS) or 8))
@@ -139,7 +139,7 @@ class Picture:
         return np.where(self.has_colour(key), 0, 255).astype(np.uint8)
 
     def has_colour(self, key: int | tuple[int, int, int]) -> np.ndarray:
-        """Where the pixels have the one colour that is transparent, bool (H, W)."""
+        """A mask of the pixels that have the transparent colour, bool (H, W)."""
         bits = self.bits()
         if self.image.mode == "RGB":   # of 16 bits only the upper half is there to be compared
             return (np.asarray(self.image) == (np.array(key) >> (bits - 8))).all(axis=2)

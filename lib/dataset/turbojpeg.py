@@ -1,4 +1,4 @@
-"""libjpeg-turbo by its TurboJPEG 3 API, the decoder that reads no more than a window of a JPEG, whole or reduced.
+"""libjpeg-turbo through its TurboJPEG 3 API, which decodes only a window of a JPEG, at full or reduced size.
 
 The interface has opaque handles and plain numbers only, and is the same in every release since 3.0
 (https://libjpeg-turbo.org/Documentation/Documentation). The library is the system's, or the one in PyPI's ``turbojpeg``.
@@ -37,7 +37,7 @@ class Factor(ctypes.Structure):
 
 
 class JpegHeader(NamedTuple):
-    """What a JPEG says of itself."""
+    """The header of a JPEG."""
 
     height: int
     width: int
@@ -66,7 +66,7 @@ class TurboJpeg:
             self.library.tj3Destroy(decoder)
 
     def header(self, data: bytes) -> JpegHeader | None:
-        """None where this is no JPEG of 8 bits that can be turned to RGB."""
+        """Reads the header; None if this is not a JPEG of 8 bits that can be converted to RGB."""
         with self.decoder() as decoder:
             if self.library.tj3DecompressHeader(decoder, data, len(data)) != 0:
                 return None

@@ -72,13 +72,13 @@ def peek(path: Path) -> dict[str, Any]:
 
 
 def position(state: Mapping[str, Any]) -> tuple[int, int]:
-    """Epoch that is finished, and batches of the next one; (-1, 0) where a checkpoint does not tell."""
+    """The finished epoch, and the batches of the next one; (-1, 0) if a checkpoint does not contain them."""
     epoch, batch = state.get("epoch", -1), state.get("batch", 0)
     return (epoch, batch) if isinstance(epoch, int) and isinstance(batch, int) else (-1, 0)
 
 
 def neighbours(path: Path) -> str:
-    """The end of a "no file" message: what is there instead."""
+    """The end of a "no file" message: the files that exist."""
     here = Path(path.name)
     if here.is_file():
         return f"the working directory has it, and ./{here} names that one"
@@ -90,7 +90,7 @@ def neighbours(path: Path) -> str:
 
 
 class Fit(NamedTuple):
-    """Tensors of a file that were found to fit a module, and what to say of them."""
+    """The tensors of a file that fit a module, and remarks on them."""
 
     module: nn.Module
     tensors: dict[str, Tensor]
@@ -141,7 +141,7 @@ def classifier_hint(network: Any, found: foreign.FoundWeights, advice: str) -> s
 
 
 def load_first_stage(network: Any, state: Mapping[str, Any], source: str) -> None:
-    """Loads the network of a first stage into one whose classifier is of the second; that says what it takes over."""
+    """Loads the network of a first stage into one whose classifier is of the second stage, which decides what it keeps."""
     prefix, found = foreign.CLASSIFIER, foreign.network_weights(network, state, source)
     taken = network.classifier.from_first_stage(foreign.within(found.tensors, prefix), foreign.classifier_origin(state, source))
     others = {name: value for name, value in found.tensors.items() if not name.startswith(prefix)}
@@ -162,7 +162,7 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Any], source: str) -> 
 
 def fit_tensors(module: nn.Module, found: foreign.FoundWeights, source: str, may_differ: Sequence[str] = (),
                 hint: str = "") -> Fit:
-    """What of the weights ``module`` takes; every missing, unexpected and mismatched name is an error, all at once.
+    """The weights that ``module`` takes; missing, unexpected and mismatched names are errors, reported together.
 
     Args:
         may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained from scratch).
@@ -193,7 +193,7 @@ def fit_tensors(module: nn.Module, found: foreign.FoundWeights, source: str, may
 
 
 class Start(NamedTuple):
-    """Where a training begins: from scratch, from loaded weights, or from a checkpoint that it resumes."""
+    """The start of a training: from scratch, from loaded weights, or from a checkpoint that is resumed."""
 
     kind: str = "scratch"      # scratch | run | weights | first stage | backbone | network (used, not trained)
     source: str = ""           # config key and path, for messages
@@ -217,7 +217,7 @@ class Start(NamedTuple):
             fit_network(network, self.state, self.source, self.resumes, advice).load()
 
     def load_optimizer(self, optimizer: Optimizer, network: nn.Module) -> None:
-        """Takes the moments over; rate, momentum, decay and kernels stay those of this run's configuration."""
+        """Loads the moments; learning rate, momentum, weight decay and kernels remain those of this run's configuration."""
         names = foreign.network_weights(network, self.state, self.source, self.resumes).transposed
         transposed = {parameter for name, parameter in network.named_parameters() if name in names}
         load_moments(optimizer, self.state["optimizer"], transposed, self.source)
@@ -227,7 +227,7 @@ class Start(NamedTuple):
                      self.source, ", ".join(unused))
 
     def tell_unused(self, options: Mapping[str, Any]) -> None:
-        """Says which files of weights the configuration names that are not loaded."""
+        """Logs the files of weights that the configuration names and that are not loaded."""
         for key in KEYS:
             if options[key] and not self.source.startswith(key):
                 gated = key == "NETWORK.PRETRAINED_MODEL" and not options["NETWORK.PRETRAINED"]

@@ -13,7 +13,7 @@ SGD_MOMENTS, ADAM_MOMENTS = ("momentum_buffer",), ("exp_avg", "exp_avg_sq")
 
 
 def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], source: str) -> None:
-    """Takes the moments over; rate, momentum, decay and kernels stay those of this run's configuration.
+    """Loads the moments; learning rate, momentum, weight decay and kernels remain those of this run's configuration.
 
     Args:
         saved: its state_dict. Groups do not matter, of which published files have one per parameter: their order does.

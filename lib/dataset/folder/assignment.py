@@ -1,4 +1,4 @@
-"""Which images there are, of which classes, and in which part each is: what split.csv says."""
+"""The images, their classes and their parts: the content of split.csv."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ COLUMNS = ("path", "label", "split", "group", "digest")
 
 
 class Entry(NamedTuple):
-    """An image, as split.csv has it, and its file.
+    """An image in split.csv, and its file.
 
     Attributes:
         path: to open it, below the folder of DATASET.ROOT or absolute; ``name`` is that in readable letters.
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, eq=False)   # arrays have no truth
 class Assignment:
-    """All images, class after class, in the order of their names. Plain values, which other ranks can be sent.
+    """All images by class, in the order of their names, as plain values that can be sent to other ranks.
 
     Attributes:
         root: DATASET.ROOT.
@@ -65,7 +65,7 @@ class Assignment:
         return np.bincount(self.labels[self.members(part)], minlength=len(self.class_names))
 
     def for_training(self) -> "Assignment":
-        """With the validation images in training; those of the test stay what they are."""
+        """The assignment with the validation images moved to training; test images do not change."""
         return Assignment.of(self.root, [entry._replace(part=TRAIN) if entry.part == VALID else entry for entry in self.entries])
 
     def write(self, path: Path) -> None:

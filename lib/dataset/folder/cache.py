@@ -1,4 +1,4 @@
-"""What was found out about image files, kept from one start to the next."""
+"""A cache of findings about image files, kept between starts."""
 import base64
 import hashlib
 import json
@@ -49,14 +49,14 @@ class LookCache:
                     log.debug("%s: a line that is damaged", file)
 
     def get(self, path: str) -> Look | None:
-        """What is known of a file that is still the same."""
+        """The cached findings about a file, if it has not changed."""
         if path not in self.known:
             return None
         state, look = self.known[path]
         return look if state == state_of(path) else None
 
     def put(self, path: str, look: Look) -> None:
-        """Notes a look at a file. One that could not be read is looked at again by the next start."""
+        """Stores the findings about a file. Files that could not be read are examined again at the next start."""
         if self.file is None or look.mistake:
             return
         self.lines.append(json.dumps({"path": path, "state": state_of(path), **to_json(look)}))
@@ -79,7 +79,7 @@ class LookCache:
 
 
 def state_of(path: str) -> list[int]:
-    """Size and time of modification; nothing for a file that is gone."""
+    """Size and modification time; empty for a file that no longer exists."""
     try:
         info = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Which images of a folder are equal or nearly so, and which must therefore stay together."""
+"""Finds images of a folder that are equal or nearly equal and must stay in the same part."""
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +58,6 @@ def find_near_pairs(items: Sequence[Item], looks: Sequence[Look]) -> list[Pair]:
 
 
 def worst(ones: Sequence[int], others: Sequence[int], items: Sequence[Item]) -> tuple[int, int]:
-    """Of two sets of equal images a pair that differs in class and part, else in one of the two, if there is one."""
+    """A pair of equal images that differ in class and part, or else in one of the two, if there is one."""
     return max(((one, other) for one in ones for other in others),
                key=lambda pair: (items[pair[0]].label != items[pair[1]].label) + (items[pair[0]].part != items[pair[1]].part))

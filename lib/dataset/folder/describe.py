@@ -1,4 +1,4 @@
-"""What a look at a folder of pictures found, as text to read, as data for pages, and as the files of a run."""
+"""Describes the findings in a folder of pictures: as text, as data for pages, and as the files of a run."""
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def whole_text(found: Survey) -> Iterator[str]:
 
 
 def class_table(assignment: Assignment, most: int | None = ROWS) -> str:
-    """Numbers of the whole, and of each class, from frequent to rare; of many, the first and the last ones.
+    """A table of the totals and of each class, from frequent to rare; of many classes, the first and the last ones.
 
     Args:
         most: classes to be shown; None: all.

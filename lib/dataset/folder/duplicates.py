@@ -8,7 +8,7 @@ from lib.utils.text import NAMED, count, printable
 
 
 class Pair(NamedTuple):
-    """Two images that are nearly equal, by their numbers or names, and how they correlate."""
+    """Two nearly equal images, by their numbers or names, with their correlation."""
 
     one: int | str
     other: int | str
@@ -16,7 +16,7 @@ class Pair(NamedTuple):
 
 
 def number_groups(digests: Sequence[bytes]) -> np.ndarray:
-    """(N,), a number for each image, equal for equal digests."""
+    """A number for each image, (N,), equal for equal digests."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)
 
@@ -49,14 +49,14 @@ def describe_equal(groups: np.ndarray, labels: np.ndarray, parts: np.ndarray, na
 
 
 def examples(sets: Sequence[np.ndarray], kinds: np.ndarray, name: Callable[[int], str]) -> str:
-    """Of a few sets two members, which differ in what ``kinds`` numbers."""
+    """Two members of each of a few sets, which differ in their ``kinds``."""
     pairs = [(members[0], next(member for member in members if kinds[member] != kinds[members[0]])) for members in sets[:NAMED]]
     shown = ", ".join(f"'{printable(name(one))}' = '{printable(name(other))}'" for one, other in pairs)
     return shown + f" and {len(sets) - NAMED:,} more" * (len(sets) > NAMED)
 
 
 def describe_near(pairs: Sequence[Pair], labels: np.ndarray, parts: np.ndarray, name: Callable[[int], str]) -> list[str]:
-    """The same for images that are nearly equal; the most similar pairs first."""
+    """Does the same for nearly equal images; the most similar pairs first."""
     ordered = sorted(pairs, key=lambda pair: -pair.likeness)
     between = [pair for pair in ordered if labels[pair.one] != labels[pair.other]]
     across = [pair for pair in ordered if parts[pair.one] != parts[pair.other]]

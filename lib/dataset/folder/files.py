@@ -1,4 +1,4 @@
-"""Which files below a folder are images, and what the others are, by kind."""
+"""Finds the images below a folder, and sorts the other files by kind."""
 import errno
 import os
 import stat
@@ -36,12 +36,12 @@ NO_PARTS = "folders that are not train, val or test"
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """What Pillow knows for suffixes of the formats that are read, in lower case."""
+    """The file suffixes of the supported formats that Pillow knows, in lower case."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 class Finder:
-    """Goes through folders, follows links, and keeps what it leaves out.
+    """Searches folders, follows links, and records what it leaves out.
 
     Args:
         root: folder whose name begins the paths in messages.
@@ -59,7 +59,7 @@ class Finder:
         self.unreadable: list[str] = []
 
     def identity(self, folder: Path) -> tuple[int, int] | None:
-        """Equal for all names of one folder."""
+        """An identity of a folder, equal for all its paths."""
         try:
             info = os.stat(folder)
         except OSError as error:
@@ -96,7 +96,7 @@ class Finder:
             waiting += reversed(folders)
 
     def kind(self, path: Path) -> str:
-        """FOLDER, IMAGE, or nothing for what is left out, which is noted."""
+        """FOLDER, IMAGE, or empty for an entry that is left out, which is recorded."""
         if path.name.startswith(".") or path.name.lower() in SYSTEM:
             return self.leave_out(HIDDEN, path)
         try:
@@ -130,7 +130,7 @@ class Finder:
         return ""
 
     def remarks(self) -> list[str]:
-        """What is left out and what was taken by its content, a line for each kind, with numbers, suffixes and names."""
+        """The entries that are left out or recognised by content, a line for each kind, with numbers, suffixes and names."""
         lines = [f"left out as {kind}{suffixes(paths) * (kind in (NO_IMAGES, OTHER_FORMATS))}: {self.name(paths)}"
                  for kind, paths in self.left_out.items()]
         if self.by_content:

@@ -1,4 +1,4 @@
-"""Folds: each image validates once, when its fold's turn comes."""
+"""Folds for cross-validation: each image is in the validation set of one fold."""
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +7,7 @@ from lib.dataset.folder.split import count_groups, order_keys
 
 
 def choose_folds(labels: np.ndarray, digests: Sequence[bytes], groups: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
-    """(N,), the fold of each image, from 0.
+    """The fold of each image, (N,), from 0.
 
     A class with n images has n // folds or one more in each fold, unless its groups, which are never divided, are larger. Large
     groups come first, then rare classes, then the order of SHA-256(seed, digest), so that neither names nor order matter. A

@@ -1,4 +1,4 @@
-"""Images that belong together, joined to groups."""
+"""Groups of images that belong together."""
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -30,12 +30,12 @@ class Groups:
                 self.join(number, first.setdefault(value, number))
 
     def numbers(self) -> np.ndarray:
-        """(count,), equal within a group."""
+        """A number for each element, (count,), equal within a group."""
         return np.array([self.find(number) for number in range(len(self.above))], dtype=np.int64)
 
 
 def name_groups(groups: np.ndarray, given: Sequence[str], digests: Sequence[str]) -> list[str]:
-    """A name for each image's group; none for an image that is alone.
+    """A name for the group of each image; empty for an image that is in no group.
 
     A group has the first of the names that were given to its members, else one made of the smallest digest, so that the same
     images have the same name anywhere.

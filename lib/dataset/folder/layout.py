@@ -1,4 +1,4 @@
-"""Whether the folders in a folder are classes, or the parts of a set that is split already."""
+"""Decides whether the folders in a folder are classes, or the parts of a set that is already split."""
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ LAYOUTS = ("auto", "classes", "parts")
 
 
 class Keys(NamedTuple):
-    """What names the folders and the layout, for messages: options of a script, or keys of the configuration."""
+    """The names of the folder and layout options in messages: options of a script, or keys of the configuration."""
 
     folder: str
     layout: str
@@ -23,7 +23,7 @@ class Keys(NamedTuple):
 
 
 class Top(NamedTuple):
-    """What lies directly in a folder."""
+    """The entries directly in a folder."""
 
     folder: Path
     folders: list[Path]
@@ -47,7 +47,7 @@ def open_folder(folder: Path, key: str, finder: Finder, may_be_empty: bool = Fal
 
 
 def find_parts(top: Top, keys: Keys, layout: str) -> dict[str, Path]:
-    """The folders of the parts, training images first; empty where the folders are the classes."""
+    """The folders of the parts, training images first; empty if the folders are classes."""
     if layout == "classes":
         return {}
     named: dict[str, list[Path]] = {}
@@ -88,7 +88,7 @@ def holds_folders(folder: Path) -> bool:
 
 
 def class_remarks(top: Top, keys: Keys, layout: str) -> list[str]:
-    """What could be meant otherwise where folders are taken for classes."""
+    """Remarks on folders that are taken for classes but may be something else."""
     parts = [place for place in top.folders if part_of(place)]
     if layout == "auto" and parts:
         return [f"{top.folder}: all its folders are used as classes, including {list_names(parts)}; {keys.layout} parts would "

@@ -16,7 +16,7 @@ from lib.utils.text import name_some, printable
 
 
 class Found(NamedTuple):
-    """An image that was found; nothing of it has been read."""
+    """An image that was found and not yet read."""
 
     path: Path
     label: int
@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder, or two, hold.
+    """The images in a folder, or in two.
 
     Attributes:
         class_names: (C,), in the order of their code points; those without images too.
@@ -85,7 +85,7 @@ def find_classes(top: Top) -> ClassFolders:
 
 
 def mixed_parts(found: ClassFolders) -> list[str]:
-    """A remark where class folders hold training and validation folders, instead of the other way round."""
+    """A remark if class folders contain training and validation folders instead of the reverse."""
     inside = {path.relative_to(found.folder).parts[1] for paths in found.images.values() for path in paths}
     names = sorted(name for name in inside if name.lower() in PART_NAMES)
     if len({PART_NAMES[name.lower()] for name in names}) < 2:
@@ -96,7 +96,7 @@ def mixed_parts(found: ClassFolders) -> list[str]:
 
 def join(parts: Mapping[str, ClassFolders], key_of: Mapping[str, str], remarks: Sequence[str],
          unreadable: Sequence[str]) -> Listing:
-    """One list of classes for all parts."""
+    """Makes one list of classes for all parts."""
     first, lines = parts[TRAIN], list(remarks)
     by_class = {TRAIN: first.images}
     for part, found in parts.items():
@@ -129,7 +129,7 @@ def same_names(names: Mapping[str, object], known: Mapping[str, object]) -> dict
 
 
 def look_alikes(names: Sequence[str]) -> list[str]:
-    """Classes whose names a reader takes for the same: other code points, case or spaces."""
+    """Classes whose names look the same to a reader: they differ in code points, case or spaces."""
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)

@@ -1,4 +1,4 @@
-"""Pictures that are the same but for encoding, size, brightness or a narrow margin: found by what their thumbnails show.
+"""Finds pictures that differ only in encoding, size, brightness or a narrow margin, by their thumbnails.
 
 A picture is compared by the differences between neighbouring pixels of its grey thumbnail, brought to length 1, so that
 neither brightness nor contrast matters. Photographs of different things hardly correlate then; small or aligned pictures (digits,
@@ -30,13 +30,13 @@ POPULATION = np.array([bin(number).count("1") for number in range(256)], dtype=n
 
 
 def thumbnail(rows: np.ndarray) -> bytes:
-    """Of an image uint8 (H, W, 3), SIDE × SIDE grey levels."""
+    """The thumbnail of an image uint8 (H, W, 3): SIDE × SIDE grey levels."""
     grey = Image.fromarray(rows).convert("L")
     return grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).tobytes()
 
 
 def find_near(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of pictures (P, 2), the lower number first, and how they correlate (P,).
+    """Pairs of pictures (P, 2), the lower number first, and their correlations (P,).
 
     Args:
         thumbnails: uint8 (N, SIDE · SIDE), none of which is meant to be equal to another, in an order that depends on the
@@ -61,7 +61,7 @@ def find_near(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def features(thumbnails: np.ndarray) -> np.ndarray:
-    """float32 (N, F), of length 1."""
+    """Feature vectors of length 1, float32 (N, F)."""
     grey = thumbnails.reshape(-1, SIDE, SIDE).astype(np.float32)
     differences = [np.diff(grey, axis=axis).reshape(len(grey), SIDE * (SIDE - 1)) for axis in (1, 2)]
     joined = np.concatenate(differences, axis=1)
@@ -69,7 +69,7 @@ def features(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def choose_bound(thumbnails: np.ndarray) -> float:
-    """The correlation from which on two pictures of this set are the same."""
+    """The correlation above which two pictures of this set count as nearly equal."""
     asked = np.unique(np.linspace(0, len(thumbnails) - 1, SAMPLE).round().astype(int))
     neighbour = min(NEIGHBOUR, len(thumbnails) // 2)
     own, nearest = features(thumbnails[asked]), np.empty((len(asked), 0), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Which part each image of a folder is in, where neither the folder nor a file says so."""
+"""Chooses the part of each image of a folder if neither the folder nor a file defines it."""
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,7 +9,7 @@ from lib.dataset.folder.split import choose_validation
 
 
 class Parts:
-    """The parts of images, of which some may be known.
+    """The parts of images, some of which may be given.
 
     Args:
         given: train, valid, test, or empty where it is open, (N,).
@@ -37,11 +37,11 @@ class Parts:
         self.parts[pool[chosen]] = part
 
     def close(self) -> None:
-        """Whatever is still open is for training."""
+        """Assigns all remaining images to training."""
         self.parts[self.pool("")] = TRAIN
 
     def fold(self, folds: int, number: int) -> None:
-        """Training and validation images again: fold ``number``, from 1, validates."""
+        """Redistributes training and validation images: fold ``number``, from 1, is for validation."""
         pool = self.pool(TRAIN, VALID, "")
         chosen = choose_folds(*self.of(pool), folds, self.seed) == number - 1
         self.parts[pool] = np.where(chosen, VALID, TRAIN)
@@ -54,7 +54,7 @@ class Parts:
 
 
 def choose_parts(parts: Parts, shares: tuple[float, float], minimum: int, folds: int, fold: int) -> Iterator[str]:
-    """Fills in what is open, and yields what is to be said of it.
+    """Chooses the open parts; yields remarks on the choice.
 
     Args:
         shares: of each class, for validation and for the test.

@@ -1,4 +1,4 @@
-"""The images that DATASET.ROOT stands for: those of class folders, of train, val and test folders, or of a CSV file."""
+"""The images of DATASET.ROOT: those of class folders, of train, val and test folders, or of a CSV file."""
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ KEYS = Keys(KEY, "DATASET.FOLDER.LAYOUT")
 
 
 class Item(NamedTuple):
-    """An image, of which nothing has been read.
+    """An image that has not been read.
 
     Attributes:
         path: to open it.
@@ -106,7 +106,7 @@ def find_file(text: str, folder: Path) -> str | None:
 
 
 def path_below(path: str, folder: Path) -> str:
-    """Relative to the folder where the file is in it, else absolute."""
+    """The path relative to the folder if the file is in it, else absolute."""
     relative = os.path.relpath(path, folder)
     return os.path.abspath(path) if relative.startswith(os.pardir) else relative
 
@@ -117,7 +117,7 @@ def folder_of(root: str) -> str:
 
 
 def apply_split(table: Table, source: Inventory, key: str) -> Iterator[str]:
-    """Gives the source's images the parts, groups and labels of a table, and yields what is to be said of it.
+    """Assigns the parts, groups and labels of a table to the source's images; yields remarks.
 
     Images that the table does not name are left out; what it names and the source does not have is taken if it is there.
 
@@ -154,7 +154,7 @@ def apply_split(table: Table, source: Inventory, key: str) -> Iterator[str]:
 
 
 def find_item(text: str, folder: Path, known: dict[str, Item]) -> Item | None:
-    """The image that a row means by a path that is not its name."""
+    """Finds the image of a row whose path is not the name of an image."""
     path = find_file(text, folder)
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Which images validate: a share of each class, chosen by what is in the files."""
+"""Chooses the validation images: a share of each class, by the content of the files."""
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ FEW_IMAGES = 5   # validation images of a class below which its recall says litt
 
 def choose_validation(labels: np.ndarray, digests: Sequence[bytes], groups: np.ndarray, share: float, seed: int = 0,
                       minimum: int = 1) -> np.ndarray:
-    """(N,), True for validation images.
+    """A mask of the validation images, bool (N,).
 
     Of a class with n images, round(share · n) are chosen, at least min(minimum, n // 2) and at most n − 1. A group stays on one
     side, so a class of large groups may come out with some more or less, and one that is a single group stays in training.

@@ -1,4 +1,4 @@
-"""What the split.csv of a run says of its images, of which only the part that is evaluated must still be there."""
+"""Reads the images of a run from its split.csv; only those of the evaluated part must still exist."""
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ UNSEEN = (0, 0)   # size of an image that was not looked at
 
 
 def survey_part(root: str, split: Path, part: str, read: ReadOptions, start: Callable[[int], Advance] | None = None) -> Survey:
-    """The images of a run, of which those of one part are looked at; of the others split.csv knows enough.
+    """The images of a run. Only those of one part are examined; for the others the entries of split.csv are sufficient.
 
     Args:
         root: DATASET.ROOT, under which relative paths are.

@@ -1,4 +1,4 @@
-"""A look at a folder of pictures before anything is trained: what can be read, what is equal, and which image goes where."""
+"""Examines a folder of pictures before training: which images are readable, which are equal, and which part each is in."""
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Options(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found, for people: lines, and images by their names.
+    """The findings as lines of text, with images by their names.
 
     Attributes:
         remarks: what was decided and what is left out, a line each.
@@ -113,7 +113,7 @@ def survey(root: str, options: Options, start: Callable[[int], Advance] | None =
 
 
 def find_split(source: Inventory, options: Options) -> Iterator[str]:
-    """Takes over what a file says of the source's images."""
+    """Applies a split file to the source's images."""
     file = options.own or options.split
     if file:
         key = OWN if options.own else SPLIT_KEY
@@ -124,7 +124,7 @@ def find_split(source: Inventory, options: Options) -> Iterator[str]:
 
 
 def look_at_items(items: Sequence[Item], root: str, options: Options, start: Callable[[int], Advance] | None) -> list[Look]:
-    """What is remembered of files that have not changed, and a look at the others. Interrupted, it keeps what it has seen."""
+    """Examines the images; for unchanged files cached findings are used. If it is interrupted, its findings are kept."""
     cache = LookCache(options.cache, Path(root), options.read)
     looks = [cache.get(item.path) for item in items]
     new = [number for number, look in enumerate(looks) if look is None]
@@ -200,7 +200,7 @@ def describe_classes(assignment: Assignment, empty: Sequence[str], folds: int) -
 
 
 def describe_untrained(names: Sequence[str], counts: np.ndarray) -> Iterator[str]:
-    """Of a fold, in which a class of one image is validated or trained."""
+    """A remark on folds with classes of one image."""
     if not counts.all():
         lacking = [names[label] for label in np.flatnonzero(counts == 0).tolist()]
         yield f"no training images in this fold: {len(lacking):,} of {len(names):,} classes ({name_some(lacking)})"

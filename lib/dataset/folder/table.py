@@ -1,4 +1,4 @@
-"""Tables of images as people and spreadsheets write them: path, label, split and group in any order of columns."""
+"""Reads tables of images from CSV files: path, label, split and group in any order of columns."""
 import csv
 import io
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class Table:
 
 
 def read_table(file: Path, key: str, needed: Sequence[str]) -> Table:
-    """Reads the rows of a CSV file; whether paths are there is not looked at. Blank rows count and hold nothing.
+    """Reads the rows of a CSV file, without checking whether paths exist. Blank rows are counted and are empty.
 
     Args:
         key: the config key that names the file, for messages.
@@ -104,7 +104,7 @@ def read_table(file: Path, key: str, needed: Sequence[str]) -> Table:
 
 
 def read_text(file: Path, key: str) -> str:
-    """UTF-8 or, if it says so, UTF-16. Bytes that are neither stay what they are, since paths may be made of them."""
+    """Decodes UTF-8 or, with a byte order mark, UTF-16. Other bytes are kept, since paths may contain them."""
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
@@ -122,13 +122,13 @@ def read_text(file: Path, key: str) -> str:
 
 
 def choose_separator(text: str) -> str:
-    """The one by which the first line has the most columns that are known."""
+    """The separator with which the first line has the most known columns."""
     line = text.split("\n", 1)[0]
     return max(SEPARATORS, key=lambda separator: len(find_columns(line.split(separator))[0]))   # of equal ones the first
 
 
 def find_columns(header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Where each column is, and remarks on those that are called otherwise or not used."""
+    """The position of each column, and remarks on renamed and unused ones."""
     words = [cell.strip().strip('"').strip().lower() for cell in header]
     places, remarks = {}, []
     for name, others in NAMES.items():

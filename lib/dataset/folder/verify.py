@@ -1,4 +1,4 @@
-"""Whether images can be read to their last row, and what is in them."""
+"""Checks whether images can be decoded completely, and examines their content."""
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ DIGEST_BYTES = 16  # two of 10^9 images are equal by chance with a probability o
 
 
 class Look(NamedTuple):
-    """What is known of an image file after it was read."""
+    """The findings about an image file."""
 
     size: tuple[int, int]           # height, width
     file: bytes                     # digest of the file
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
 def look_at(paths: Sequence[Path], entries: Sequence[str], advance: Callable[[int], None], num_threads: int,
             decode: bool = True) -> list[Look]:
-    """Reads all images, as they are stored, whatever EXIF says of them.
+    """Reads all images as they are stored, without EXIF rotation.
 
     Args:
         entries: where the paths come from, for messages.
@@ -50,7 +50,7 @@ def look_at(paths: Sequence[Path], entries: Sequence[str], advance: Callable[[in
 
 def look_in_turns(paths: Sequence[Path | str], entries: Sequence[str], num_threads: int, decode: bool,
                   options: ReadOptions) -> Iterator[list[Look]]:
-    """The looks at all images in their order, some at a time, by several threads; decoding releases the GIL."""
+    """Yields the findings about all images in their order, examined by several threads; decoding releases the GIL."""
     def look_at_turn(turn: range) -> list[Look]:
         return [look(Path(paths[index]), entries[index], decode, options) for index in turn]
 
@@ -73,5 +73,5 @@ def digest(data: bytes | memoryview) -> bytes:
 
 
 def digest_pixels(rows: np.ndarray) -> bytes:
-    """Of an image (H, W, 3); the shape is in it, so that a picture of one colour is not equal to its transpose."""
+    """A digest of an image (H, W, 3) and its shape, so that a picture of one colour does not equal its transpose."""
     return digest(rows.shape[0].to_bytes(4, "little") + digest(rows.data.cast("B")))

@@ -1,4 +1,4 @@
-"""How an epoch's draw falls into ranks and batches."""
+"""Divides the draw of an epoch into ranks and batches."""
 import torch
 from torch import Tensor
 
@@ -61,7 +61,7 @@ class EpochBatches:
 
 
 class EvalBatches:
-    """Consecutive images in whole batches, dealt out to the ranks in turn.
+    """Batches of consecutive images, assigned to the ranks in turn.
 
     The batches are those of one process, so that an image's logits do not depend on the number of ranks by a single bit.
     """

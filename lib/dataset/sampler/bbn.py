@@ -1,4 +1,4 @@
-"""Two images at a time: one as they come, one that favours rare classes."""
+"""Draws pairs of images: one uniformly, one with a preference for rare classes."""
 from typing import Annotated
 
 import torch

@@ -1,4 +1,4 @@
-"""Every image once."""
+"""Draws every image once."""
 import torch
 from torch import Generator, Tensor
 

@@ -1,4 +1,4 @@
-"""Classes by a power of their size."""
+"""Draws classes by a power of their size."""
 from typing import Annotated
 
 from torch import Generator, Tensor
