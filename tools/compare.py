@@ -74,7 +74,7 @@ def check_names(runs: Sequence[Path]) -> None:
 
 
 def remarks(runs: Sequence[Judged], chosen: Sequence[Judged], names: Sequence[str], args: argparse.Namespace) -> list[str]:
-    """What is special about these runs."""
+    """Remarks on the differences between these runs."""
     lines = []
     if args.common and any(len(run.images) > len(names) for run in chosen):
         lines.append(f"Compared on the {count(len(names), 'image')} that all runs have; others were left out.")
@@ -90,7 +90,7 @@ def remarks(runs: Sequence[Judged], chosen: Sequence[Judged], names: Sequence[st
 
 
 def choose_out(args: argparse.Namespace) -> Path:
-    """A new folder, or that of --out, which --overwrite allows to hold a comparison already."""
+    """The output folder: a new one, or that of --out, which may hold a comparison already if --overwrite is given."""
     if args.out is None:
         parent, number = args.runs[0].absolute().parent, 1
         while (parent / f"comparison_{number}").exists():

@@ -52,7 +52,7 @@ def read_list(path: Path, image_path: Path) -> list[Candidate]:
 
 
 def folder_names(sources: Sequence[Candidate], num_classes: int) -> list[str] | None:
-    """Name of every class's folder, where each class has one of its own."""
+    """The folder names of the classes, if each class has a folder of its own."""
     folders = {(source.label, source.path.parent.name) for source in sources}
     names = dict(folders)
     unique = len(folders) == len(names) == len(set(names.values())) == num_classes

@@ -59,7 +59,7 @@ ALL = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def read_parts(args: argparse.Namespace, listing: Listing) -> dict[str, list[Listed]]:
-    """The images of each part that can be read; says which are equal."""
+    """The readable images of each part; reports equal ones."""
     parts = {part: verify([Candidate(path, label, KEYS.valid if part == "valid" and args.valid_path else KEYS.folder)
                            for path, label in pictures], args, ALL[part]) for part, pictures in listing.parts.items()}
     images = [image for found in parts.values() for image in found]
@@ -70,7 +70,7 @@ def read_parts(args: argparse.Namespace, listing: Listing) -> dict[str, list[Lis
 
 
 def group(images: Sequence[Listed]) -> np.ndarray:
-    """By pixels; by whole files where these were not decoded."""
+    """Groups equal images by their pixels, or by whole files if these were not decoded."""
     return number_groups([image.look.pixels or image.look.file for image in images])
 
 
@@ -80,7 +80,7 @@ def show_path(path: Path, args: argparse.Namespace) -> str:
 
 
 def split(images: Sequence[Listed], share: float, seed: int) -> tuple[list[Listed], list[Listed]]:
-    """Training and validation images."""
+    """Splits the images into training and validation images."""
     labels = np.array([image.source.label for image in images], dtype=np.int64)
     chosen = choose_validation(labels, [image.look.file for image in images], group(images), share, seed)
     train, valid = ([image for image, held in zip(images, chosen) if held == part] for part in (False, True))
@@ -91,7 +91,7 @@ def split(images: Sequence[Listed], share: float, seed: int) -> tuple[list[Liste
 
 
 def cut(images: Sequence[Listed], class_names: Sequence[str], args: argparse.Namespace) -> list[Listed]:
-    """The long tail of --ratio."""
+    """Selects the long-tailed subset of --ratio."""
     labels = torch.tensor([image.source.label for image in images])
     empty = (torch.bincount(labels, minlength=len(class_names)) == 0).nonzero().flatten().tolist()
     if empty:

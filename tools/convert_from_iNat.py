@@ -47,7 +47,7 @@ def read_competition(path: Path) -> dict[str, Any]:
 
 
 def join(path: Path, content: dict[str, Any], image_path: Path) -> list[Candidate]:
-    """The images with their classes, in the order of the images.
+    """Joins images with their classes, in the order of the images.
 
     Raises:
         InputError: an image without a class, or with two; a class without an image; incomplete entries.

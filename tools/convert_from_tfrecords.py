@@ -50,7 +50,7 @@ class ConvertedPart(NamedTuple):
 
 
 class LongTail(NamedTuple):
-    """A folder of the download, and what is known of it."""
+    """A folder of the download with its known properties."""
 
     folder: Path
     name: str                     # as published, cifar10_imbalance100
@@ -93,7 +93,7 @@ def read_examples(path: Path) -> Iterator[tuple[bytes, int]]:
 
 
 def read_part(path: Path, counts: Sequence[int]) -> ConvertedPart:
-    """All images of a file, of which there must be ``counts`` of the classes."""
+    """All images of a file, whose class counts must be ``counts``."""
     if not path.is_file():
         raise MissingPathError(f"--input_path: no file {path}")
     images, labels = [], []
@@ -126,7 +126,7 @@ def write_images(part: ConvertedPart, folder: Path, form: str) -> list[str]:
 
 
 def unpack(source: LongTail, target: Path, args: argparse.Namespace) -> None:
-    """One folder of the download, written beside ``target`` and renamed when it is whole."""
+    """Unpacks one folder of the download: it is written beside ``target`` and renamed when it is complete."""
     parts = {"train": read_part(source.folder / "train.tfrecords", source.train_counts),
              "valid": read_part(source.folder / "eval.tfrecords", source.valid_counts)}
     target.parent.mkdir(parents=True, exist_ok=True)

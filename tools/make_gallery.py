@@ -68,7 +68,7 @@ def stages(recipe: str, dataset: str) -> list[list[str]]:
 
 
 def train_command(recipe: str, dataset: str) -> str:
-    """What to type for one number: training, or the whole chain where there are several stages."""
+    """The command for one number: training, or the whole chain if there are several stages."""
     chain = stages(recipe, dataset)
     if len(chain) > 1:
         return f"python tools/run_chain.py --chain {braces([','.join(stack) for stack in chain])} --gpus 0"
@@ -79,7 +79,7 @@ def train_command(recipe: str, dataset: str) -> str:
 
 
 def braces(paths: Sequence[str]) -> str:
-    """Paths that begin and end alike, as the shell expands them: a/{b,c/d}/e.yaml."""
+    """Combines paths with common beginning and end in the form that shells expand: a/{b,c/d}/e.yaml."""
     parts = [path.split("/") for path in paths]
     shortest = min(map(len, parts))
     head = next(n for n in range(shortest) if len({part[n] for part in parts}) > 1)
@@ -89,7 +89,7 @@ def braces(paths: Sequence[str]) -> str:
 
 
 def stack_command(trick: dict) -> str:
-    """The trick on another baseline."""
+    """The command that stacks the trick on another baseline."""
     if "chain" in trick:
         return f"python tools/run_chain.py --chain configs/chains/{trick['chain']}.yaml --cfg {BASELINE} --gpus 0"
     return f"bash data_parallel_train.sh {','.join([BASELINE, *fragments(trick)])} 0"
@@ -147,7 +147,7 @@ def entry(trick: dict, reported: dict[str, Any], measured: list[dict]) -> Iterat
 
 
 def commands(trick: dict) -> Iterator[str]:
-    """What to type for each row, and for the trick on another data set."""
+    """The commands for each row, and for the trick on another data set."""
     labels: dict[str, list[str]] = {}
     for row, recipe in trick["rows"].items():
         labels.setdefault(train_command(recipe, EXAMPLE), []).append(label(row))
@@ -168,7 +168,7 @@ def configs(trick: dict) -> str:
 
 
 def reported_table(rows: dict[str, str], reported: dict[str, Any]) -> Iterator[str]:
-    """Each number links to the file that trains it."""
+    """The table of reported numbers; each links to its configuration."""
     if not rows:
         yield "Reported: not in the Bag-of-Tricks tables."
     wide = [row for row, recipe in rows.items() if "{dataset}" in recipe]

@@ -60,7 +60,7 @@ def long_tail(images: int, classes: int) -> np.ndarray:
 
 
 def write_json(path: Path, labels: np.ndarray, classes: int) -> None:
-    """Part by part, so that writing leaves no peak of memory that hides what is measured later."""
+    """Writes the JSON in parts, so that writing causes no memory peak that hides later ones."""
     with path.open("w", encoding="utf-8") as file:
         file.write('{"annotations": [')
         for start in range(0, len(labels), PART):
@@ -71,7 +71,7 @@ def write_json(path: Path, labels: np.ndarray, classes: int) -> None:
 
 
 def prepare(folder: Path, args: argparse.Namespace) -> None:
-    """The image and the two JSON files."""
+    """Writes the image and the two JSON files."""
     random = np.random.default_rng(0)
     (folder / IMAGE).parent.mkdir(parents=True)
     Image.fromarray(random.integers(256, size=(375, 500, 3), dtype=np.uint8)).save(folder / IMAGE)
@@ -81,7 +81,7 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
 
 
 class ScaleTable:
-    """Rows of what was measured, printed as they come."""
+    """A table whose rows are printed as soon as they are measured."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []

@@ -100,7 +100,7 @@ def compute(source: Path, predictor: Predictor | None, digest: str, batch_size: 
 
 
 def images_of(source: Path, predictor: Predictor, batch_size: int) -> Iterator[Tensor]:
-    """uint8 (B, 3, H, W) of the input size, in R, G, B."""
+    """Yields batches of images, uint8 (B, 3, H, W) of the input size, in R, G, B."""
     if source.suffix in (".yaml", ".yml"):
         size = str(list(predictor.preparation.size))   # to which some data sets resize their images themselves
         _, images = build.build_datasets(load_config([source], ["INPUT_SIZE", size]))
@@ -135,7 +135,7 @@ def packed(scored: Scored) -> bytes:
 
 
 def read_logits(path: Path) -> Scored:
-    """Raises InputError for another file."""
+    """Reads a file of logits. Raises InputError for other files."""
     if not path.is_file():
         raise MissingPathError(f"no file {path}")
     try:

@@ -63,7 +63,7 @@ class Stage(NamedTuple):
         return self.cfg.TEST.TAU_NORM.USE_TAU_NORM
 
     def state(self) -> str:
-        """How far the stage has come. Validation is always to be done: it takes seconds, and keeps nothing."""
+        """The progress of the stage. Validation is always to be done: it takes seconds, and keeps nothing."""
         if self.validates:
             return NEW
         if self.cfg.DATASET.GENERATE_CAM_BASED_DATASET:
@@ -77,7 +77,7 @@ class Stage(NamedTuple):
 
 
 class ChainOptions(NamedTuple):
-    """How stages are run."""
+    """Options for running the stages."""
 
     gpus: str = "auto"
     processes: int = 1
@@ -132,7 +132,7 @@ def check(stages: Sequence[Stage], overwrite: bool) -> None:
 
 
 def command(stage: Stage, options: ChainOptions) -> list[str]:
-    """What runs the stage, as its own process."""
+    """The command that runs the stage as a process."""
     words = ["--gpus", options.gpus, "--cfg", *stage.files, *stage.pairs]
     if stage.validates:
         return [sys.executable, str(MAIN / "valid.py"), *words]
@@ -142,7 +142,7 @@ def command(stage: Stage, options: ChainOptions) -> list[str]:
 
 
 def run_chain(stages: Sequence[Stage], options: ChainOptions, start: Callable[[list[str]], int]) -> int:
-    """Runs what is left to do; returns the exit status of the first stage that fails, else 0.
+    """Runs the remaining stages; returns the exit status of the first stage that fails, else 0.
 
     Args:
         start: runs a command, and returns its exit status.

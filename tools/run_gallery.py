@@ -107,7 +107,7 @@ def write(text: str) -> None:
 
 
 def run_gallery(argv: Sequence[str]) -> int:
-    """Everything that can be refused is refused before the first run starts; returns the exit status."""
+    """Checks all input before the first run starts, then runs the list; returns the exit status."""
     args = parse(argv)
     titles = find_titles(args)
     jobs = make_jobs(args.stacks, args.seeds, args.pairs)

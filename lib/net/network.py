@@ -90,7 +90,7 @@ class Network(nn.Module, Part):
 
 
 def mix_locations(backbone: Backbone) -> list[str]:
-    """Names of the places where a forward pass can blend examples, in its order."""
+    """Names of the layers at which a forward pass can mix examples, in order."""
     return [*(name for name, _ in backbone.stages()), "pool", "fc"]
 
 

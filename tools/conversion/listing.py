@@ -1,4 +1,4 @@
-"""What the converters share: their options, looking at images, and the JSON they write."""
+"""Functions that the converters share: options, checks of images, and writing of JSON."""
 import argparse
 import json
 import os
@@ -31,7 +31,7 @@ class Candidate(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An image that can be read, and what it is."""
+    """A readable image with its properties."""
 
     source: Candidate
     look: Look
@@ -47,7 +47,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 
 def make_listing_parser(description: str) -> argparse.ArgumentParser:
-    """For converters that list images which are there already."""
+    """The parser of converters that list existing images."""
     parser = make_parser(description)
     parser.add_argument("--skip_bad", action="store_true", help="leave out images that are missing or cannot be read")
     parser.add_argument("--headers_only", action="store_true", help="read only the header of each image, which is faster but "
@@ -74,7 +74,7 @@ def run_converter(convert: Callable[[argparse.Namespace], None], parser: argpars
 
 
 def progress(total: int, what: str) -> tqdm:
-    """A bar with rate and time left, on standard error."""
+    """A progress bar with rate and remaining time, on standard error."""
     return tqdm(desc=what, total=total, unit=" images", unit_scale=True, mininterval=0.5, dynamic_ncols=True)
 
 
@@ -121,19 +121,19 @@ def report_bad(headline: str, mistakes: Sequence[str], skip_bad: bool) -> None:
 
 
 def say(*lines: str) -> None:
-    """What a person should know of the data, apart from the results on standard output."""
+    """Prints remarks on the data to standard error, apart from the results on standard output."""
     for line in lines:
         print(printable(line), file=sys.stderr)
 
 
 def annotate(images: Sequence[Listed], root: Path | None) -> list[dict[str, Any]]:
-    """Annotations of the published form."""
+    """The annotations in the published form."""
     return [{"image_id": image_id, "fpath": write_path(source.path, root), "im_height": look.size[0], "im_width": look.size[1],
              "category_id": source.label} for source, look, image_id in images]
 
 
 def write_path(path: Path, root: Path | None) -> str:
-    """Absolute, or relative to ``root``."""
+    """The path in the JSON: absolute, or relative to ``root``."""
     path = Path(os.path.abspath(path))   # links stay: the folder may be one on purpose
     if root is None:
         return str(path)
@@ -145,7 +145,7 @@ def write_path(path: Path, root: Path | None) -> str:
 
 def write_annotations(path: Path, annotations: Sequence[dict[str, Any]], num_classes: int,
                       class_names: Sequence[str] | None = None) -> str:
-    """Writes the published JSON, whole or not at all; returns what to say of it."""
+    """Writes the published JSON in one step; returns a message about it."""
     if not annotations:
         raise InputError(f"{path}: would contain no images")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ def write_annotations(path: Path, annotations: Sequence[dict[str, Any]], num_cla
 
 
 def say_how_to_train(config: str, dataset: str, files: tuple[Path, Path], root: Path | None, name: str) -> None:
-    """The whole command that trains on what was written; it can be pasted where this one was typed.
+    """Prints the whole command that trains on the written files.
 
     Args:
         config: a file of the repository.
@@ -176,5 +176,5 @@ def say_how_to_train(config: str, dataset: str, files: tuple[Path, Path], root: 
 
 
 def name_run(name: str) -> str:
-    """A name for a run, without what a shell, a folder or the configuration would take for something else."""
+    """A name for a run, without characters that have a meaning in a shell, a path or the configuration."""
     return re.sub(r"[^\w.-]+", "_", name).strip("-._")[:LONGEST_RUN_NAME] or "own"

@@ -55,7 +55,7 @@ def folder_of(plan: Plan) -> Iterator[Path]:
 
 
 def in_batches(generation: Generation, plan: Plan, folder: Path) -> None:
-    """As main/train.py does it."""
+    """In batches, as main/train.py does it."""
     with Writer(folder) as writer:
         for made in generation.run(plan):
             pairs = zip(plan.labels[made.numbers].tolist(), plan.places[made.numbers].tolist())
@@ -64,7 +64,7 @@ def in_batches(generation: Generation, plan: Plan, folder: Path) -> None:
 
 @torch.no_grad()
 def one_at_a_time(generation: Generation, plan: Plan, numbers: list[int], folder: Path) -> None:
-    """Read, network, map, move, paste and file of one new image after another, with the same functions."""
+    """Handles one new image after the other with the same functions: read, network, map, move, paste, write."""
     generation.network.eval()
     for number in numbers:
         one = slice(number, number + 1)

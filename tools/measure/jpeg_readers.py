@@ -57,7 +57,7 @@ def write_photographs(folder: Path, count: int, size: tuple[int, int], quality: 
 
 
 def usual_chain() -> Callable[[Path, int], torch.Tensor]:
-    """OpenCV decodes, PIL and torchvision do the rest, image by image."""
+    """The usual chain: OpenCV decodes, PIL and torchvision do all other operations, image by image."""
     transform = usual.Compose([
         usual.RandomResizedCrop(TARGET), usual.RandomHorizontalFlip(), usual.ColorJitter(0.4, 0.4, 0.4), usual.ToTensor(),
         usual.Normalize(MEAN, STD)])
@@ -75,12 +75,12 @@ def import_opencv() -> Any:
 
 
 def worker_side(transform: RandomResizedCrop) -> Callable[[Path, int], torch.Tensor]:
-    """File to uint8 crop, as a worker does it."""
+    """From file to uint8 crop, as in a worker process."""
     return lambda file, seed: transform.source(open_image(file, "benchmark"), torch.Generator().manual_seed(seed))
 
 
 def whole_image(transform: RandomResizedCrop) -> Callable[[Path, int], torch.Tensor]:
-    """The reference: the whole image, crop, antialiased resize."""
+    """The reference: decode the whole image, crop, resize with antialiasing."""
     return lambda file, seed: transform.image(read_image(file, "benchmark"), torch.Generator().manual_seed(seed))
 
 
@@ -115,7 +115,7 @@ def device_side(images: torch.Tensor, transforms: Sequence[Transform]) -> Callab
 
 
 def time_in_turns(files: list[Path], repeats: int) -> dict[str, list[float]]:
-    """Images per second of CPU time, of every way in every turn."""
+    """Images per second of CPU time, for every method in every turn."""
     cv2, crop = import_opencv(), RandomResizedCrop(TARGET)
     scaled = RandomResizedCrop(TARGET, scaled_decoding=True)
     ways = {

@@ -84,7 +84,7 @@ def choose(text: str) -> list[str]:
 
 
 def configurations(cfg: Config, args: argparse.Namespace) -> dict[str, Config]:
-    """Of cross-entropy and of each method. Unless they are named, those that --cfg does not go with are left out, with a
+    """The configurations of cross-entropy and of each method. Unless they are named, those that do not fit --cfg are left out, with a
     warning."""
     values = cfg.flat()
     for key in (key for key in PLAIN if values[key] != PLAIN[key]):
@@ -164,7 +164,7 @@ def alternate(ways: dict[str, Way], repeats: int, ratios: dict[str, list[float]]
 
 
 def table(ratios: dict[str, list[float]]) -> Iterator[str]:
-    """In Markdown, the cheapest first."""
+    """The results as a Markdown table, the cheapest method first."""
     yield "| method | × cross-entropy | range |"
     yield "|---|---|---|"
     yield f"| {REFERENCE} | 1 | |"
@@ -174,7 +174,7 @@ def table(ratios: dict[str, list[float]]) -> Iterator[str]:
 
 
 def tell(facts: dict[str, Any], ratios: dict[str, list[float]], file: Path | None) -> None:
-    """What has been measured so far."""
+    """Prints the results so far."""
     rounds, machine = [len(own) for own in ratios.values()], facts["environment"]
     if not any(rounds):
         return

@@ -1,4 +1,4 @@
-"""Options that the tools which measure have in common."""
+"""Options that the measuring tools share."""
 import argparse
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ def positive(word: str) -> int:
 
 
 def new_file(word: str) -> Path:
-    """A file that can be written once everything is measured."""
+    """Checks a path to which the results will be written."""
     path = Path(word)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"cannot write {path}; it must be a file in an existing folder")

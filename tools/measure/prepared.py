@@ -1,4 +1,4 @@
-"""What is measured: one configuration's data, network and optimizer, made ready as main/train.py does it."""
+"""Prepares data, network and optimizer of a configuration for measurements, as main/train.py does."""
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from lib.utils.seed import seed_globals
 
 
 class Bench(NamedTuple):
-    """Everything that a timing needs."""
+    """All objects that a timing needs."""
 
     cfg: Config
     runtime: Runtime

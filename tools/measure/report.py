@@ -1,4 +1,4 @@
-"""What was measured, as a table to read and as JSON."""
+"""The results of measurements as a table and as JSON."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +9,12 @@ LABELS = {"bare": "bare step", "end_to_end": "end to end", "usual": "usual loop"
 
 
 def summarise_seconds(measured: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Each part of what was measured several times, to the spread of its seconds."""
+    """The spread of the seconds of each part that was measured several times."""
     return {part: spread(one[part] for one in measured) for part in measured[0]}
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """The report as text: what was measured on what, then a line per part."""
+    """The report as text: the measured configuration and hardware, then a line per part."""
     facts, git = report["environment"], report["git"]
     versions = f"torch {facts['versions']['torch']}" + f", CUDA {facts['cuda']}" * bool(facts["cuda"])
     text = [f"{', '.join(report['config'])}: {report['images']} images, batch {report['batch']}, {report['steps']} steps a "

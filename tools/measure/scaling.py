@@ -50,7 +50,7 @@ M_MMAP_THRESHOLD = -3   # of mallopt, in glibc's malloc.h
 
 
 class Measurement(NamedTuple):
-    """Where something is measured."""
+    """A point at which something is measured."""
 
     images: int
     classes: int
@@ -86,7 +86,7 @@ def plan(draw: Draw, ranks: int) -> list[tuple[torch.Tensor, int]]:
 
 
 def random_predictions(labels: torch.Tensor) -> Predictions:
-    """Half of them right; the other half is the label of another image."""
+    """Random predictions, half of them correct; the others are labels of other images."""
     generator = shared_generator(0, 2)
     right = torch.rand(len(labels), generator=generator) < 0.5
     predicted = torch.where(right, labels, labels.roll(1))
@@ -100,12 +100,12 @@ def random_predictions(labels: torch.Tensor) -> Predictions:
 
 
 def bytes_per_image() -> int:
-    """What evaluation keeps of a validation image, whatever the number of classes."""
+    """Memory that evaluation needs per validation image, which does not depend on the number of classes."""
     return sum(column.nbytes for column in Predictions.empty(1, torch.device("cpu")))
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """After a call that warms up."""
+    """The median duration of calls, after one call as warm-up."""
     work()
     seconds = []
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Timings in turns, and what is made of them. Ratios are taken turn by turn, so that a busy minute weighs on both their sides."""
+"""Timings in turns and their evaluation. Ratios are taken turn by turn, so that a busy minute affects both sides."""
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ REFERENCES = ("bare", "usual")
 
 
 def take_turns(ways: Mapping[str, Callable[[], float]], repeats: int) -> list[Turn]:
-    """A B C A B C …: ``repeats`` turns, each way once in each, after one turn that warms up and does not count."""
+    """Measures A B C A B C …: ``repeats`` turns with each function once, after one turn as warm-up."""
     turns = [{name: way() for name, way in ways.items()} for _ in range(repeats + 1)]
     return turns[1:]
 

@@ -59,7 +59,7 @@ class UsualNetwork(nn.Module):
 
 
 def usual_transform(cfg: Config, mean: Sequence[float], std: Sequence[float]) -> usual.Compose:
-    """torchvision's own form of TRANSFORMS.TRAIN_TRANSFORMS, then tensors and normalisation."""
+    """TRANSFORMS.TRAIN_TRANSFORMS with torchvision's transforms, followed by conversion to tensors and normalisation."""
     size, detail = tuple(cfg.INPUT_SIZE), cfg.TRANSFORMS.PROCESS_DETAIL
     known = {
         "random_crop": usual.RandomCrop(size, padding=detail.RANDOM_CROP.PADDING),

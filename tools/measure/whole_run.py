@@ -25,7 +25,7 @@ NOISE = "NOISE"
 
 
 def seconds_of_a_run(cfg: Config, words: Sequence[str], random_images: int, random_classes: int) -> dict[str, float]:
-    """Trains ``cfg`` to its end into a folder that is removed after.
+    """Runs a whole training of ``cfg`` in a temporary folder.
 
     Args:
         words: of main/train.py that say what ``cfg`` is.

@@ -1,4 +1,4 @@
-"""Whether a run that is there was made with the configuration that would resume it."""
+"""Compares the configuration of an existing run with the one that would resume it."""
 import os
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ NO_MATTER = ("SHOW_STEP", "SAVE_STEP", "PIN_MEMORY", "TRAIN.NUM_WORKERS", "TRAIN
 
 
 def changes(cfg: Config, run: Run) -> Iterator[str]:
-    """What differs between the run that is there and ``cfg``, a line per key."""
+    """The differences between the existing run and ``cfg``, a line per key."""
     file = run.directory / "config.yaml"
     old = read_flat(file, TREE.flat()) if file.exists() else {}
     for key, (new, before) in as_its_run(cfg, run.directory).differences(old).items():
@@ -21,5 +21,5 @@ def changes(cfg: Config, run: Run) -> Iterator[str]:
 
 
 def as_path(value: object) -> object:
-    """So that ./output and output are the same; any other text is only equal to itself."""
+    """Normalises paths, so that ./output and output are equal; other texts do not change."""
     return os.path.abspath(value) if isinstance(value, str) and value else value

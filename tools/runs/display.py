@@ -1,4 +1,4 @@
-"""What the user sees while the queue runs: a live table on a terminal, elsewhere a line per event."""
+"""The output while the queue runs: a live table on a terminal, otherwise a line per event."""
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ class Live:
         self.num_slots, self.write, self.lines_drawn = num_slots, write, 0
 
     def event(self, entry: QueueEntry, account: Sequence[QueueEntry], now: float) -> None:
-        """The next update shows it."""
+        """Does nothing: the next update shows the event."""
 
     def update(self, account: Sequence[QueueEntry], now: float) -> None:
         width, height = shutil.get_terminal_size()
@@ -35,11 +35,11 @@ class Lines:
         self.write(f"{datetime.now():%H:%M:%S}  {describe_entry(entry)}  [{summary(account, self.num_slots, now)}]\n")
 
     def update(self, account: Sequence[QueueEntry], now: float) -> None:
-        """Nothing happened."""
+        """Does nothing, since there was no event."""
 
 
 def describe_entry(entry: QueueEntry) -> str:
-    """What has just happened to a run."""
+    """Describes an event of a run."""
     job = entry.job
     if entry.status == RUNNING:
         return f"{job.name}: started on {entry.where} with epoch {entry.epochs + 1} of {job.epochs}"
@@ -57,7 +57,7 @@ def summary(account: Sequence[QueueEntry], num_slots: int, now: float) -> str:
 
 
 def table(account: Sequence[QueueEntry], num_slots: int, now: float) -> list[str]:
-    """The account in lines: what runs, and what has failed. The first line counts the rest."""
+    """The state of the queue in lines: running and failed runs. The first line counts all others."""
     rows = [COLUMNS, *(row(entry, now) for entry in account if entry.status == RUNNING)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip() for cells in rows]

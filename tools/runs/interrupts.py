@@ -7,7 +7,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Interrupts:
-    """As a context: the first signal raises KeyboardInterrupt at the end of the next ``sleep``, a second one at once."""
+    """A context: the first signal raises KeyboardInterrupt at the end of the next ``sleep``, a second one at once."""
 
     def __init__(self) -> None:
         self.pending = False

@@ -1,4 +1,4 @@
-"""Which runs there are: configurations × seeds, each with a directory of its own. Reads files, and writes none."""
+"""The list of runs: configurations × seeds, each with a directory of its own. Files are read and never written."""
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,12 +32,12 @@ class Job(NamedTuple):
 
     @property
     def settled(self) -> Config:
-        """With what was chosen from the data, once the run has started."""
+        """The configuration with the values that were chosen from the data, once the run has started."""
         return as_its_run(self.cfg, self.run.directory)
 
     @property
     def epochs(self) -> int:
-        """That it takes; 0 while they are still to be chosen."""
+        """The number of epochs; 0 if it has not been chosen yet."""
         return self.settled.TRAIN.MAX_EPOCH
 
     @property
@@ -46,7 +46,7 @@ class Job(NamedTuple):
 
 
 class State(NamedTuple):
-    """How far a run has come."""
+    """The progress of a run."""
 
     epochs: int = 0                # that are finished
     accuracy: float | None = None  # of the last validation
@@ -97,7 +97,7 @@ def check_directories(jobs: Sequence[Job]) -> None:
 
 
 def state(job: Job) -> State:
-    """Raises InputError for a history that is damaged."""
+    """The progress of the run. Raises InputError for a damaged history."""
     history = job.run.history()
     if not history:
         return State()

@@ -1,4 +1,4 @@
-"""What finished runs predicted for their images, and which of the runs differ in their seed only."""
+"""The predictions of finished runs, and the grouping of runs that differ only in their seed."""
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ FOLD = "fold_"
 
 
 class Judged(NamedTuple):
-    """A run, on the images that it was validated or tested on."""
+    """A run with the images of its validation or test."""
 
     name: str
     directory: Path
@@ -160,13 +160,13 @@ def common_images(runs: Sequence[Judged], only_common: bool) -> tuple[list[str],
 
 
 def by_ends(images: dict[str, tuple[str, bool]]) -> dict[str, tuple[str, bool]]:
-    """By the last two parts of their paths, where that tells them apart: folders may have been moved or named otherwise."""
+    """Identifies images by the last two parts of their paths, if these are unique: folders may have been moved or renamed."""
     ends = {name: "/".join(Path(name).parts[-2:]) for name in images}
     return {ends[name]: value for name, value in images.items()} if len(set(ends.values())) == len(ends) else images
 
 
 def group(runs: Sequence[Judged], names: Sequence[str], apart: bool) -> tuple[Ground, list[Entrant]]:
-    """What they were tried on, and a row for each group of runs that differ in their seed only.
+    """The common images, and a row for each group of runs that differ only in their seed.
 
     Args:
         apart: a row for each run.
@@ -188,13 +188,13 @@ def group(runs: Sequence[Judged], names: Sequence[str], apart: bool) -> tuple[Gr
 
 
 def same_but_seed(run: Judged) -> str:
-    """Equal for runs that differ in nothing that changes a result, their seed aside."""
+    """A key that is equal for runs whose results can differ only by their seed."""
     kept = {key: value for key, value in run.settings.items() if key not in NO_RESULT and key != "SEED"}
     return repr((sorted(kept.items()), [bool(run.settings.get(key)) for key in STARTS]))
 
 
 def group_name(runs: Sequence[Judged]) -> str:
-    """What the names of its runs begin with."""
+    """The common beginning of the names of its runs."""
     if len(runs) == 1:
         return runs[0].name
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*(run.name for run in runs)))

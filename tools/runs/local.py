@@ -46,7 +46,7 @@ class LocalEngine:
 
 
 def share_of_cores(cores: int, num_slots: int) -> int:
-    """CPU threads of one run; OMP_NUM_THREADS, where the user has set it, has the last word."""
+    """CPU threads of one run; OMP_NUM_THREADS has priority if the user has set it."""
     return int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // num_slots))
 
 

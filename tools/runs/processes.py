@@ -1,4 +1,4 @@
-"""One run as a process: how it is started, watched and ended. Imports nothing heavy, since a cluster's workers import it too."""
+"""Starts, watches and ends one run as a process. Imports nothing heavy, since a cluster's workers import it too."""
 import os
 import signal
 import subprocess
@@ -49,7 +49,7 @@ def check_idle(outputs: Iterable[Path]) -> None:
 
 
 def explain(status: int, output: Path) -> str:
-    """What an exit status means, with the last line that the run printed; empty for success."""
+    """The meaning of an exit status, with the last line that the run printed; empty for success."""
     if status == 0:
         return ""
     cause = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

@@ -1,4 +1,4 @@
-"""The queue: starts what waits wherever there is room, and keeps account of how far everything has come."""
+"""The queue: starts waiting runs when there is room, and records the progress of all runs."""
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ POLL = 0.5   # seconds from one look at the processes to the next
 
 
 class Ended(NamedTuple):
-    """A process that is over."""
+    """A process that has ended."""
 
     job: Job
     failure: str   # why it failed, in words; empty where it did not
 
 
 class Engine(Protocol):
-    """Where runs run: this machine, or a cluster."""
+    """Where runs are executed: this machine, or a cluster."""
 
     num_slots: int   # runs at a time
 
@@ -29,15 +29,15 @@ class Engine(Protocol):
         """Starts a run; returns where, for the display. Raises InputError where it cannot be started."""
 
     def ended(self) -> Iterable[Ended]:
-        """The runs that are over, each once."""
+        """Yields each run that has ended, once."""
 
     def stop(self) -> None:
-        """Ends what is running, so that it can be resumed later, and waits for it."""
+        """Ends the running processes, so that they can be resumed later, and waits for them."""
 
 
 @dataclass
 class QueueEntry:
-    """One run's line in the account; times in seconds of a monotonic clock."""
+    """The record of one run; times in seconds of a monotonic clock."""
 
     job: Job
     status: str = WAITING
@@ -60,12 +60,12 @@ class QueueEntry:
         return (self.last_epoch - self.started) / (self.epochs - self.begun_with) if self.last_epoch is not None else None
 
     def seconds_left(self, epoch_seconds: float, now: float) -> float:
-        """Of this run, from its last epoch on, if its epochs take so long."""
+        """Seconds that are left for this run, if its remaining epochs take as long."""
         since = now - self.last_epoch if self.last_epoch is not None else 0.0
         return max(self.epochs_left * epoch_seconds - since, 0.0)
 
     def refresh(self, now: float) -> None:
-        """Reads how far the run is. A history that cannot be read is the run's own failure, and told as such at its end."""
+        """Reads the progress of the run. A history that cannot be read is reported as a failure of the run at its end."""
         try:
             found = state(self.job)
         except InputError as error:
@@ -77,17 +77,17 @@ class QueueEntry:
 
 
 class Display(Protocol):
-    """Shows the account to the user."""
+    """Shows the state of the queue to the user."""
 
     def event(self, entry: QueueEntry, account: Sequence[QueueEntry], now: float) -> None:
         """A run has started, finished or failed."""
 
     def update(self, account: Sequence[QueueEntry], now: float) -> None:
-        """Some time has passed."""
+        """Called regularly, without an event."""
 
 
 def open_account(jobs: Sequence[Job]) -> list[QueueEntry]:
-    """Every run with what earlier calls left of it; those that are finished are not run again."""
+    """The records of all runs with their progress in earlier calls; finished ones are not run again."""
     account = []
     for job in jobs:
         found = state(job)
@@ -142,7 +142,7 @@ def finish(entry: QueueEntry, failure: str, now: float) -> None:
 
 
 def seconds_left(account: Sequence[QueueEntry], num_slots: int, now: float) -> float | None:
-    """Until the queue is through, if epochs to come take as long as those of this call.
+    """Seconds until the queue is finished, if the remaining epochs take as long as those of this call.
 
     A recipe that has not shown its speed yet is taken to be as fast as the mean of those that have. None before the first epoch.
     """

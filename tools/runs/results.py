@@ -1,4 +1,4 @@
-"""From the histories of finished runs to one row per configuration, for people, for programs and for the galleries."""
+"""Summarises the histories of finished runs in one row per configuration, as text, as JSON and for the galleries."""
 import json
 import logging
 import statistics
@@ -55,7 +55,7 @@ def make_row(jobs: Sequence[Job], title: str, command: Sequence[str]) -> dict[st
 
 
 def is_finished(job: Job) -> bool:
-    """False for a run whose history is damaged, too, which the account of failures has told."""
+    """Whether a run is finished; False also for a damaged history, which is reported as a failure elsewhere."""
     try:
         return state(job).finished
     except InputError:
@@ -95,7 +95,7 @@ def commit(session: dict[str, Any]) -> str:
 
 
 def together(values: Iterable[str]) -> str:
-    """The value that all share, or all that there are."""
+    """The common value, or all different values."""
     return "; ".join(dict.fromkeys(values))
 
 
@@ -167,7 +167,7 @@ def read_measured(path: Path, option: str = "--append: ") -> list[dict[str, Any]
 
 
 def append_measured(rows: Sequence[dict[str, Any]], path: Path) -> int:
-    """Appends what is new of these rows, in the format of measured.yaml; returns how many.
+    """Appends the new ones of these rows in the format of measured.yaml; returns their number.
 
     A row without a finished seed is left out, so is one that stands there already: the same call may be made again. What the file
     holds, comments included, stays as it is.
