@@ -84,8 +84,8 @@ def choose(text: str) -> list[str]:
 
 
 def configurations(cfg: Config, args: argparse.Namespace) -> dict[str, Config]:
-    """The configurations of cross-entropy and of each method. Methods that do not fit --cfg are left out with a warning, unless they
-    are named."""
+    """The configurations of cross-entropy and of each method. Methods that do not fit --cfg are left out with a warning,
+    unless they are named."""
     values = cfg.flat()
     for key in (key for key in PLAIN if values[key] != PLAIN[key]):
         raise InputError(f"{key}: --methods compares with plain cross-entropy: --cfg must have {PLAIN[key]}, not {values[key]}")
