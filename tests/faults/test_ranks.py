@@ -139,7 +139,7 @@ def test_another_number_of_ranks_begins_the_epoch_again(words, tmp_path):
     status, output = Launched(command, tmp_path / "one.txt").end(300)
     assert status == 0, output
     assert "mid_epoch.pth is from the middle of epoch 2 with 2 processes; with 1 here" in output
-    assert "changed since the checkpoint: there were 2 processes, there are 1" in output
+    assert "changed since the checkpoint: there were 2 processes, there are now 1" in output
     assert "resuming with epoch 2\n" in output
     assert [entry["epoch"] for entry in results(tmp_path / "run/run")["history"]] == [1, 2]
 
