@@ -1,4 +1,4 @@
-"""Configurations: one tree, yaml files over it, KEY VALUE pairs last."""
+"""Configurations: a tree of defaults, which yaml files and then KEY VALUE pairs override."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +15,10 @@ __all__ = ["TREE", "Config", "ConfigError", "add_to_name", "data_doubts", "divid
 
 
 def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
-    """The tree with yaml files and KEY VALUE pairs merged in, later ones winning; validated and frozen.
+    """Merges yaml files and KEY VALUE pairs into the default tree, later ones overriding earlier ones; validates and freezes it.
 
     Raises:
-        ConfigError: every mistake of all files, of the pairs, and of their combination, in one message.
+        ConfigError: lists every mistake in the files, in the pairs, and in their combination, in one message.
     """
     cfg = TREE.clone()
     paths = [paths] if isinstance(paths, (str, Path)) else paths
@@ -32,29 +32,30 @@ def load_config(paths: str | Path | Sequence[str | Path], overrides: Sequence[st
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits the words after --cfg: first yaml files (a word may be several, joined by commas), then KEY VALUE pairs."""
+    """Splits the words after --cfg into yaml files and KEY VALUE pairs. The files end before the first word that is not a yaml
+    file; one word may name several files, joined by commas."""
     return gather_words([words])
 
 
 def gather_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
-    """``split_words`` of an option that is given several times: the files of all, and the pairs of all."""
+    """Like ``split_words``, for an option that is given several times: returns all files and all pairs."""
     named, pairs = divide_words(options)
     return [file for word in named for file in split_files(word)], pairs
 
 
 def split_files(word: str) -> list[str]:
-    """Splits yaml files that are joined by commas. A word without a file name is kept, so that a message can name it."""
+    """Splits a word into yaml files at its commas. A word without a file name is kept, so that an error message can name it."""
     return [part for part in word.split(",") if part] or [word]
 
 
 def divide_words(options: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
-    """The same, with files that are joined by commas left as they are."""
+    """Like ``gather_words``, but does not split words at commas."""
     named: list[str] = []
     pairs: list[str] = []
     for words in options:
         files = [all(part.endswith((".yaml", ".yml")) for part in word.split(",")) for word in words]
         count = files.index(False) if False in files else len(words)
-        count = max(count, 1)   # the first word is meant as a file, whatever it is called
+        count = max(count, 1)   # the first word is meant as a file, whatever its suffix
         named += words[:count]
         pairs += words[count:]
     return named, pairs

@@ -1,4 +1,4 @@
-"""Values that are chosen from the data (AUTO True): usual values until then, and the chosen ones afterwards."""
+"""Values that are chosen from the data (AUTO True): the marks that request a choice, and how the chosen values replace them."""
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from lib.dataset import DATASETS, ArraySet
 from lib.utils.errors import InputError
 
 SCALE = "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE"
-# What asks for a choice, and a usual value, with which the rest of a configuration is checked meanwhile.
+# Key to (mark that requests a choice, usual value). The usual value stands in while the other values are checked.
 AUTO: dict[str, tuple[Any, Any]] = {
     "BACKBONE.TYPE": ("auto", "res18"), "LOSS.LOSS_TYPE": ("auto", "CrossEntropy"), "INPUT_SIZE": ([0, 0], [224, 224]),
     "TRANSFORMS.TRAIN_TRANSFORMS": (["auto"], ["random_resized_crop"]),
@@ -21,26 +21,26 @@ AUTO: dict[str, tuple[Any, Any]] = {
     "TEST.BATCH_SIZE": (0, 32), "TRAIN.NUM_WORKERS": (-1, 0), "TEST.NUM_WORKERS": (-1, 0),
 }
 
-FOLLOWING = ("BACKBONE.TIMM.MODEL", "DATASET.MEAN", "DATASET.STD")   # what comes with weights, where it is empty
+FOLLOWING = ("BACKBONE.TIMM.MODEL", "DATASET.MEAN", "DATASET.STD")   # filled in by named weights, where they are empty
 
 
 def undecided(cfg: Config) -> list[str]:
-    """The keys whose values are open."""
+    """Lists the keys whose values are still to be chosen from the data."""
     values = cfg.flat()
     return [key for key, (mark, _) in AUTO.items() if cfg.AUTO and values[key] == mark]
 
 
 def usual(cfg: Config) -> Config:
-    """The configuration with usual values instead of open ones, so that all others can be checked."""
+    """Replaces values that are still to be chosen by usual ones, so that the others can be checked."""
     keys = undecided(cfg)
     return with_values(cfg, {key: AUTO[key][1] for key in keys}) if keys else cfg
 
 
 def problems(cfg: Config) -> Iterator[str]:
-    """The mistakes of a configuration whose values may be open."""
+    """Yields the mistakes of a configuration in which some values may still be undecided, a line each."""
     closed = usual(cfg)
     if closed is not cfg:
-        yield from resolve(closed)   # what refers to the values that are open
+        yield from resolve(closed)   # fills in values that refer to undecided ones
     yield from validate(closed)
     if "INPUT_SIZE" in undecided(cfg) and is_resized(cfg.DATASET.DATASET):
         yield f"INPUT_SIZE: must be given for DATASET.DATASET {cfg.DATASET.DATASET}, whose images are resized to it when read"
@@ -50,12 +50,12 @@ def problems(cfg: Config) -> Iterator[str]:
 
 
 def is_resized(name: str) -> bool:
-    """Whether a data set resizes its images by itself."""
+    """Whether a data set resizes its images when it reads them."""
     return name in DATASETS and isinstance(DATASETS[name], type) and issubclass(DATASETS[name], ArraySet)
 
 
 def decide(cfg: Config, values: Mapping[str, Any]) -> Config:
-    """The configuration with chosen values, complete, checked and frozen."""
+    """Inserts the chosen values; the result is complete, checked and frozen."""
     decided = with_values(cfg, values)
     found = [*resolve(decided), *validate(decided)]
     if found:
@@ -65,7 +65,7 @@ def decide(cfg: Config, values: Mapping[str, Any]) -> Config:
 
 
 def as_its_run(cfg: Config, directory: Path) -> Config:
-    """The configuration with the values chosen for the run in a directory; unchanged if there is no run, or nothing is open."""
+    """Inserts the values chosen for the run in ``directory``. Returns ``cfg`` if there is no run or nothing is undecided."""
     keys, file = undecided(cfg), directory / "config.yaml"
     if not keys or not file.exists():
         return cfg
@@ -74,7 +74,7 @@ def as_its_run(cfg: Config, directory: Path) -> Config:
 
 
 def complete(cfg: Config, directory: Path) -> Config:
-    """``as_its_run``, for commands that need all values and do not train. Raises InputError if there is no such run."""
+    """Like ``as_its_run``, for programs that need all values but do not train. Raises InputError if any value stays undecided."""
     settled = as_its_run(cfg, directory)
     if undecided(settled):
         raise InputError(f"{', '.join(undecided(settled)[:3])}, …: are chosen when a run is trained, but there is no run in "

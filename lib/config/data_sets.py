@@ -1,4 +1,4 @@
-"""Checks of the keys of data sets."""
+"""Checks of the keys of data sets against each other and against other keys."""
 from collections.abc import Iterator
 
 from lib.config.node import Config
@@ -8,7 +8,7 @@ from lib.modules import CLASSIFIERS
 
 
 def annotations(cfg: Config) -> Iterator[str]:
-    """Annotation files that are set although DATASET.DATASET does not read them."""
+    """Reports annotation files that are set but that the data set DATASET.DATASET does not read."""
     name = cfg.DATASET.DATASET
     for option in ("TRAIN_JSON", "VALID_JSON"):
         able = [other for other in DATASETS if option in DATASETS.options(other)]
@@ -33,7 +33,7 @@ def folders(cfg: Config) -> Iterator[str]:
 
 
 def cam_sampling(cfg: Config) -> Iterator[str]:
-    """Checks what CAM-based sampling needs, for generating images and for training with them."""
+    """Checks what CAM-based sampling needs: to generate images from class activation maps, and to train with them."""
     generate, use = "DATASET.GENERATE_CAM_BASED_DATASET", "DATASET.USE_CAM_BASED_DATASET"
     makes, uses, classifier = cfg.flat()[generate], cfg.flat()[use], cfg.CLASSIFIER.TYPE
     if makes and uses:

@@ -12,28 +12,28 @@ from lib.utils.options import FromCheckpoint
 from lib.utils.system import cpu_count
 from lib.utils.text import count
 
-FEW_STEPS = 5         # of an epoch
+FEW_STEPS = 5         # an epoch with fewer steps is reported
 HIGH_RATE = 100.0
-MANY_WORKERS, WORKERS_PER_CORE = 16, 4   # fewer than that are never too many; published recipes have 16
-STEPWISE = ("multistep", "warmup")   # schedules with LR_STEP
-RANDOM = ("random", "jitter", "augment", "cutout", "blur")   # in the names of transforms that differ from time to time
+MANY_WORKERS, WORKERS_PER_CORE = 16, 4   # up to 16 workers are never reported, since published recipes use 16
+STEPWISE = ("multistep", "warmup")   # schedules that read LR_STEP
+RANDOM = ("random", "jitter", "augment", "cutout", "blur")   # words in the names of random transforms
 
 
 def doubts(cfg: Config) -> list[str]:
-    """All doubts, a line each, beginning with the full key. Weights that are not used are logged when weights are loaded."""
+    """Lists all doubtful settings, a line each, beginning with the full key. ``Start.tell_unused`` reports unused weights."""
     return [*rates(cfg), *checkpoints(cfg), *experts(cfg), *machine(cfg), *data_doubts(cfg)]
 
 
 def data_doubts(cfg: Config) -> list[str]:
-    """The doubts that also concern validation."""
+    """Doubtful settings that affect validation too."""
     return [*validation(cfg), *unread_data(cfg), *variables(cfg)]
 
 
 def doubt_steps(cfg: Config, steps: int, images: int, processes: int) -> list[str]:
-    """The doubts on the number of steps of an epoch, which depends on the data.
+    """Reports an epoch of few steps. The number of steps is known only once the data is loaded.
 
     Args:
-        steps: steps per epoch, the same for all processes.
+        steps: number of steps of an epoch, the same on every process.
         images: number of training images.
     """
     if steps >= FEW_STEPS:
@@ -92,7 +92,7 @@ def unread_data(cfg: Config) -> Iterator[str]:
 
 
 def checkpoints(cfg: Config) -> Iterator[str]:
-    """Doubts on options that are trained networks."""
+    """Reports checkpoints that are set as options of components that are not selected."""
     values = cfg.flat()
     for key, node, name, _ in declarations(TREE, FromCheckpoint):
         if values[key] and values[f"{node}.TYPE"] != name:

@@ -1,10 +1,10 @@
-"""The keys that affect training, those that affect the results of validation, and those that affect neither."""
+"""Which keys change what is trained, which change what a validation measures, and which change neither."""
 from collections.abc import Mapping
 from typing import Any
 
 from lib.config.node import Config
 
-# Where things are, how fast they go, what is written when; of a resumed run, also where it began.
+# Paths, speed, and when files are written. For a resumed run also the weights from which it started.
 NO_RESULT = {
     "NAME", "OUTPUT_DIR", "DETERMINISTIC", "VALID_STEP", "SAVE_STEP", "SHOW_STEP", "PIN_MEMORY", "RESUME_MODEL", "RESUME_MODE",
     "DATASET.ROOT", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.IN_MEMORY", "DATASET.GENERATE_CAM_BASED_DATASET",
@@ -18,18 +18,19 @@ NO_RESULT = {
     *(f"DATASET.FOLDER.{key}" for key in (   # a run keeps its own split.csv
         "LAYOUT", "SPLIT", "VALID_SHARE", "TEST_SHARE", "MIN_VALID", "SEED", "NEAR_DUPLICATES", "FOLDS", "FOLD", "CACHE")),
 }
-# Sections and keys on which the numbers of a validation depend, besides the checkpoint.
+# Sections and keys that affect the results of a validation, besides the checkpoint.
 VALIDATION = (
     "INPUT_SIZE", "COLOR_SPACE", "DATASET.DATASET", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.ON_BAD_IMAGE",
     "DATASET.EXIF", "DATASET.ALPHA", "DATASET.MEAN", "DATASET.STD", "DATASET.IMBALANCECIFAR.", "BACKBONE.TYPE", "BACKBONE.TIMM.",
     "MODULE.TYPE", "CLASSIFIER.", "NETWORK.EXPERTS.", "TRANSFORMS.TEST_TRANSFORMS", "TEST.MANY_SHOT", "TEST.FEW_SHOT",
     "TRAIN.AMP_DTYPE",
 )
-EARLIER = {"DATASET.EXIF": False}   # what versions did that had no such key, where its default is something else
+EARLIER = {"DATASET.EXIF": False}   # behaviour of versions without the key, where its default differs
 
 
 def changed(cfg: Config, there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Differences to a checkpoint's configuration: full key to (value here, value there), for the keys that it has."""
+    """Maps each changed key to (value here, value in the checkpoint). Keys that the checkpoint lacks are compared only if EARLIER
+    says how its version behaved."""
     known = EARLIER | {key: value for key, value in there.items() if isinstance(key, str)}
     return {key: pair for key, pair in cfg.differences(known).items() if key in known and key in cfg.flat()}
 

@@ -1,4 +1,4 @@
-"""The registries of the sections of the tree, and the declarations of options."""
+"""Which section of the tree belongs to which registry, and what the members of a registry declare about their options."""
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +13,7 @@ from lib.modules import CLASSIFIERS, HEADS, POOLINGS
 from lib.update import UPDATES
 from lib.utils.schedule import SCHEDULES
 
-FAMILIES = {   # node of the options: registry
+FAMILIES = {   # section with the options: registry
     "DATASET": DATASETS, "BACKBONE": BACKBONES, "MODULE": POOLINGS, "CLASSIFIER": CLASSIFIERS, "HEADS": HEADS,
     "LOSS": LOSSES, "TRAIN.COMBINER": COMBINERS, "TRAIN.SAMPLER": SAMPLERS, "TRAIN.UPDATE": UPDATES,
     "TRAIN.OPTIMIZER": OPTIMIZERS, "TRAIN.LR_SCHEDULER": SCHEDULES, "TRANSFORMS.PROCESS_DETAIL": TRANSFORMS,
@@ -29,7 +29,7 @@ def node_of(tree: Config, path: str) -> Config:
 
 
 def declarations(tree: Config, kind: type) -> Iterator[tuple[str, str, str, Any]]:
-    """Yields (full key, node, member, declaration) of every option with a declaration of a kind such as ``Range``."""
+    """Yields (full key, section, member, declaration) of every option with a declaration of type ``kind``, such as ``Range``."""
     for path, registry in FAMILIES.items():
         node = node_of(tree, path)
         for name in registry:
@@ -39,5 +39,5 @@ def declarations(tree: Config, kind: type) -> Iterator[tuple[str, str, str, Any]
 
 
 def declared(tree: Config, kind: type) -> dict[str, Any]:
-    """Full key to the declaration of the option."""
+    """Maps the full key of an option to its declaration of type ``kind``."""
     return {key: entry for key, _, _, entry in declarations(tree, kind)}

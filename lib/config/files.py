@@ -1,4 +1,4 @@
-"""The yaml files of a configuration."""
+"""Which yaml files a configuration is made of."""
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from lib.config.node import BASE, read_yaml
 
 
 def files_of(paths: Sequence[str | Path]) -> Iterator[Path]:
-    """The named files and their bases, for a configuration that can be loaded."""
+    """The given yaml files and all files that they inherit from (``_BASE_``). The configuration must have been loaded before."""
     for path in map(Path, paths):
         bases = read_yaml(path).get(BASE, [])
         yield path

@@ -1,8 +1,8 @@
-"""Parses the values of yaml files and of the command line by the type of their key.
+"""How values are written in yaml files and on the command line, and how they are converted to the type of their key.
 
-The key decides, not the value: a text key takes what is written as text, so that a run can be called 010, on or 1:30. Other keys
-read numbers by the core schema of YAML 1.2 (010 is ten, 0o10 eight, 1:30 text), lists in yaml's form or as the literals that
-yacs takes, ``(32, 32)``, ``()`` and ``('a', 'b')``, and all of them in quotes as well.
+The type of the key's default decides, not the form of the value. A text key takes any value as text, so that a run can be called
+010, on or 1:30. Other keys read numbers by the core schema of YAML 1.2 (010 is ten, 0o10 is eight, 1:30 is text). Lists are
+written as in yaml or as the literals of yacs, ``(32, 32)``, ``()`` and ``('a', 'b')``. All of these may also stand in quotes.
 """
 import os
 import re
@@ -17,10 +17,10 @@ INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 ONE_WORD = re.compile(r"[\w.+-]{1,80}")
-BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}   # yaml 1.1 has all of them
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}   # all of YAML 1.1
 NOTHING = ("", "~", "null", "Null", "NULL", "None")
 HOME = "~"
-MOST_ALIASES = 30     # of one file; some more, nested, would stand for billions of values
+MOST_ALIASES = 30     # per file; with a few more, nested aliases could expand to billions of values
 NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
 
 short = reprlib.Repr()
@@ -28,10 +28,10 @@ short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 
 
 
 class Scalar(str):
-    """A value of a yaml file as text.
+    """A value of a yaml file as text, exactly as it is written there.
 
     Attributes:
-        quoted: whether it is in quotes, so that ``null`` is text.
+        quoted: whether the value stands in quotes; a quoted ``null`` is text.
     """
 
     quoted = False
@@ -43,7 +43,7 @@ class Scalar(str):
 
 
 def coerce(value: Any, default: Any) -> Any:
-    """Converts ``value`` to the type of a key with this default. Raises TypeError; its message is put after the key."""
+    """Converts ``value`` to the type of a key with this default. Raises TypeError, whose message continues after the key."""
     kind = type(default)
     if kind is list:
         elements = read_list(value) if isinstance(value, Scalar) else value
@@ -71,14 +71,14 @@ def coerce_element(element: Any, default: list) -> Any:
 
 
 def read_text(value: Scalar, default: str) -> str | None:
-    """The text; null is the empty text if that is the default."""
+    """The text itself. An empty value such as null is the empty text if that is the default, and None otherwise."""
     if (value in NOTHING and not value.quoted) or (value == "None" and not default):
         return None if default else ""
     return str(value)
 
 
 def read_plain(value: Scalar, kind: type) -> bool | int | float | None:
-    """A boolean or a number; None if it is not of ``kind``."""
+    """Reads a boolean or a number; None if the value is not of type ``kind``."""
     if kind is bool:
         return BOOLEANS.get(value.strip().lower())
     number = read_number(value)
@@ -88,12 +88,12 @@ def read_plain(value: Scalar, kind: type) -> bool | int | float | None:
 
 
 def read_number(text: str) -> int | float | None:
-    """A number by the core schema of YAML 1.2, or None."""
+    """Reads a number by the core schema of YAML 1.2; None for other text."""
     text = text.strip()
     if INTEGER.fullmatch(text):
         try:
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-        except ValueError:   # thousands of digits, which Python does not read
+        except ValueError:   # Python refuses to convert thousands of digits
             return None
     if NOT_FINITE.fullmatch(text):
         return float(text.replace(".", ""))
@@ -114,7 +114,7 @@ def read_list(text: str) -> list | None:
 
 
 def expand_home(path: str) -> str:
-    """``~`` and ``~user`` at the beginning are home directories, also where no shell has seen the path.
+    """Expands ``~`` and ``~user`` at the beginning of a path, which no shell expands in a yaml file.
 
     Raises:
         LookupError: there is no such home directory.
@@ -133,7 +133,7 @@ def expected_form(default: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, shortened to a line or two."""
+    """Shortens a value to a line or two, for messages."""
     if not isinstance(value, Scalar):
         return short.repr(value)
     if value in NOTHING and not value.quoted:
@@ -142,7 +142,7 @@ def shown(value: Any) -> str:
 
 
 def hint(value: Any, kind: type) -> str:
-    """The end of a message: what would have worked, if that is clear."""
+    """Suggests a value that would be accepted; empty if there is no obvious one."""
     if not isinstance(value, Scalar):
         return ""
     number = read_number(value)
@@ -158,8 +158,8 @@ def hint(value: Any, kind: type) -> str:
 
 
 class YamlLoader(yaml.SafeLoader):
-    """A yaml loader that keeps values as they are written, and refuses a key that comes twice, of which yaml would silently
-    take the last value."""
+    """A yaml loader that keeps values as they are written, and refuses duplicate keys, of which yaml would silently take the
+    last."""
 
     yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}   # <<, which merges mappings
     yaml_constructors = {None: yaml.SafeLoader.construct_undefined}
@@ -190,19 +190,19 @@ class YamlLoader(yaml.SafeLoader):
         return scalar
 
 
-for tag in ("str", "int", "float", "bool", "null", "merge"):   # a tag that is written out says no more than the key
+for tag in ("str", "int", "float", "bool", "null", "merge"):   # explicit tags are ignored: the type of the key decides
     YamlLoader.add_constructor(f"tag:yaml.org,2002:{tag}", YamlLoader.construct_text)
-# at once and not in two steps, so that a list or mapping that holds itself is an error
+# constructed in one step, not in two as in SafeLoader, so that a list or mapping that contains itself is an error
 YamlLoader.add_constructor("tag:yaml.org,2002:seq", lambda loader, node: loader.construct_sequence(node, deep=True))
 YamlLoader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, deep=True))
 
 
 class Dumper(yaml.SafeDumper):
-    """A yaml dumper that quotes every text that some yaml reader could take for something else."""
+    """A yaml dumper that quotes every text that another yaml reader could read as a number, boolean or null."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
         other = read_number(text) is not None or text in NOTHING or text.lower() in BOOLEANS
-        style = "'" if other else None if text.isprintable() else '"'   # which escapes, line ends of Unicode too
+        style = "'" if other else None if text.isprintable() else '"'   # double quotes allow escapes, for Unicode line ends
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -1,4 +1,4 @@
-"""Checks the declared requirements of losses, combiners, heads and update rules."""
+"""Checks what losses, combiners, heads and update rules declare that they require of each other."""
 from collections.abc import Iterator
 
 from lib.combiner import COMBINERS
@@ -11,7 +11,7 @@ from lib.utils.registry import Registry
 
 
 def needs(cfg: Config) -> Iterator[str]:
-    """Yields a line for each declared requirement that is not met; members with unknown names are skipped."""
+    """Yields a line for each requirement that is not met. Unknown names are skipped, since ``validate`` reports them."""
     if cfg.TRAIN.COMBINER.TYPE in COMBINERS:
         yield from of_combiner(cfg)
     if cfg.LOSS.LOSS_TYPE in LOSSES:
@@ -47,7 +47,7 @@ def of_combiner(cfg: Config) -> Iterator[str]:
 
 
 def of_loss(cfg: Config) -> Iterator[str]:
-    """The requirements of the loss, and of a loss that it contains (the base loss of DiVEKLD)."""
+    """Checks the requirements of the loss, and of the base loss that it contains (DiVEKLD)."""
     combiner = cfg.TRAIN.COMBINER.TYPE
     for key, name in used_losses(cfg):
         loss = LOSSES[name]
@@ -67,7 +67,7 @@ def of_loss(cfg: Config) -> Iterator[str]:
 
 
 def used_losses(cfg: Config) -> Iterator[tuple[str, str]]:
-    """(key, name) of the loss, and of losses that are options of it."""
+    """Yields (key, name) of the loss, and of each other loss that is one of its options."""
     name = cfg.LOSS.LOSS_TYPE
     yield "LOSS.LOSS_TYPE", name
     for option in LOSSES.declared(name, Registry):
@@ -78,7 +78,7 @@ def used_losses(cfg: Config) -> Iterator[tuple[str, str]]:
 
 
 def itself(cfg: Config) -> Iterator[str]:
-    """Checks that no loss contains itself, whether it is used or not."""
+    """Reports losses that have themselves as base loss, even if they are not selected."""
     for name in LOSSES:
         for option in LOSSES.declared(name, Registry):
             key = f"LOSS.{LOSSES.key(name, option, cfg.LOSS)}"

@@ -1,4 +1,4 @@
-"""A yacs tree with inheritance (``_BASE_``), which reports all mistakes at once and suggests the nearest key."""
+"""The configuration tree: a yacs tree with inheritance (``_BASE_``) that reports all mistakes at once, with suggestions."""
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,26 +15,26 @@ from lib.utils.text import printable
 BASE = "_BASE_"
 BEFORE = "{BEFORE}"
 COMMAND_LINE = "command line"
-LONGEST_KEY = 200   # characters of an unknown one, in a message
+LONGEST_KEY = 200   # characters of an unknown key that a message shows
 
 
 class ConfigError(InputError):
-    """All mistakes of a configuration, a line each."""
+    """An error that lists all mistakes of a configuration, a line each."""
 
 
 class Config(CfgNode):
-    """A configuration tree; keys are known by their full names, such as ``TRAIN.OPTIMIZER.BASE_LR``."""
+    """A configuration tree. A full key names a leaf with its sections, such as ``TRAIN.OPTIMIZER.BASE_LR``."""
 
     def flat(self) -> dict[str, Any]:
-        """Full key to value, for every leaf."""
+        """Maps the full key of every leaf to its value."""
         return dict(leaves(self))
 
     def to_yaml(self) -> str:
-        """Text that loads back to the same tree."""
+        """The tree as yaml text, which loads to the same tree."""
         return yaml.dump(plain(self), Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
     def differences(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Full key to (own value, value in ``other``), for a flat tree that may lack keys or have more."""
+        """Maps each differing full key to (own value, value in ``other``); None stands for a key that one of them lacks."""
         own = self.flat()
         return {key: (own.get(key), other.get(key)) for key in [*own, *(other.keys() - own.keys())]
                 if own.get(key) != other.get(key)}
@@ -49,7 +49,7 @@ class Config(CfgNode):
 
 
 def leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (full key, value) of everything that is not a section; an empty section is a leaf."""
+    """Yields (full key, value) of every leaf; an empty section counts as a leaf."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.")
@@ -58,16 +58,16 @@ def leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """The tree as plain yaml types."""
+    """Converts a tree to plain dicts and lists, which yaml can write."""
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def merge(tree: Config, paths: Sequence[Path], words: Sequence[str]) -> list[str]:
-    """Merges yaml files, bases first and later files last, then KEY VALUE words into ``tree``; returns what is wrong with them.
+    """Merges yaml files into ``tree``, each after its bases, then the KEY VALUE words; returns the mistakes.
 
-    The values that ``tree`` has before define the type of each key.
+    The values of ``tree`` before the call determine the type of each key.
     """
     problems: list[str] = []
     kinds = tree.flat()
@@ -76,10 +76,10 @@ def merge(tree: Config, paths: Sequence[Path], words: Sequence[str]) -> list[str
 
 
 def merge_stack(tree: Config, paths: Sequence[Path], kinds: dict[str, Any], problems: list[str], below: tuple[Path, ...]) -> bool:
-    """Merges files one over the other; returns whether any of them sets NAME, itself or by its bases.
+    """Merges files in order, so that later ones override earlier ones; returns whether any file or any of its bases sets NAME.
 
-    Each one after the first that does not set NAME adds its own file name to it, so that baseline, input_mixup.yaml and
-    bsce.yaml run as baseline_input_mixup_bsce, and different stacks in different directories.
+    After the first file, each file that does not set NAME appends its file name to it. For example, a first file with NAME
+    baseline, followed by input_mixup.yaml and bsce.yaml, gives baseline_input_mixup_bsce. Each stack has its own directory.
     """
     named = False
     for number, path in enumerate(paths):
@@ -92,14 +92,14 @@ def merge_stack(tree: Config, paths: Sequence[Path], kinds: dict[str, Any], prob
 
 
 def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[str], below: tuple[Path, ...]) -> bool:
-    """Merges one file over its bases; returns whether they or it set NAME.
+    """Merges the bases of a file and then the file itself; returns whether it or any of its bases sets NAME.
 
-    ``below``: the files that this one is a base of, outermost first. ``{BEFORE}`` in a text stands for NAME as it is before
-    the file's own values, that is for the run that the file continues.
+    ``below`` has the files that inherit from this one, outermost first. ``{BEFORE}`` in a text is replaced by NAME before the
+    file's own values are merged, which is the NAME of the run that the file continues.
     """
     try:
         place = path.resolve()
-    except (ValueError, RuntimeError):   # a null character, half of a surrogate pair, or circular links
+    except (ValueError, RuntimeError):   # null character, unpaired surrogate, or circular links
         named_by = f"{below[-1]}: {BASE}" if below else "--cfg"
         problems.append(f"{named_by}: {str(path)!r} cannot be the path of a file")
         return False
@@ -133,11 +133,11 @@ def merge_file(tree: Config, path: Path, kinds: dict[str, Any], problems: list[s
 
 
 def merge_pairs(tree: Config, words: Sequence[str], kinds: dict[str, Any]) -> list[str]:
-    """Merges KEY VALUE pairs of the command line; returns what is wrong with them."""
+    """Merges KEY VALUE pairs of the command line; returns the mistakes."""
     problems = [f"{COMMAND_LINE}: {words[-1]!r} has no value; give KEY VALUE pairs"] if len(words) % 2 else []
     for key, word in zip(words[::2], words[1::2]):
         value = Scalar(word)
-        value.quoted = word == HOME   # which is the home directory here, and in a file yaml's word for nothing
+        value.quoted = word == HOME   # ~ is the home directory here, but null in a yaml file
         problems += [f"{COMMAND_LINE}: {problem}" for problem in merge_leaves(tree, {key: value}, kinds)]
     return problems
 
@@ -160,7 +160,7 @@ def merge_leaves(tree: Config, values: dict[str, Any], kinds: dict[str, Any]) ->
 
 
 def nearest(key: str, known: dict[str, Any]) -> str:
-    """The known key that was probably meant: first by the name of the leaf, which may be in another section."""
+    """Suggests the known key closest to an unknown one: by the full key, by a leaf that it continues, or by its last name."""
     by_leaf = {name.rpartition(".")[2]: name for name in known}
     above = [name for name in known if key.startswith(f"{name}.")]
     leaf = key.rpartition(".")[2]
@@ -170,7 +170,7 @@ def nearest(key: str, known: dict[str, Any]) -> str:
 
 
 def read_yaml(path: Path) -> dict:
-    """The mapping in a yaml file, values as they are written. Raises ConfigError for anything else."""
+    """Reads the mapping in a yaml file, with values as they are written. Raises ConfigError if the file holds anything else."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=YamlLoader)
     except FileNotFoundError as error:
@@ -191,7 +191,7 @@ def read_yaml(path: Path) -> dict:
 
 
 def read_flat(path: Path, kinds: dict[str, Any]) -> dict[str, Any]:
-    """Full key to value for a yaml file. Values that do not have the type of their key, by ``kinds``, remain text."""
+    """Maps full keys to the values in a yaml file, converted to the types in ``kinds`` where possible, else kept as text."""
     values = dict(leaves(read_yaml(path)))
     for key in values.keys() & kinds.keys():
         with suppress(TypeError, OverflowError):
@@ -200,7 +200,7 @@ def read_flat(path: Path, kinds: dict[str, Any]) -> dict[str, Any]:
 
 
 def similar_files(path: Path) -> str:
-    """The end of a "no such file" message: similar files that exist."""
+    """The end of a "no such file" message: a yaml file with a similar name, if there is one."""
     folder = path.parent if path.parent.is_dir() else Path("configs")
     names = {str(file): file.name for file in (*folder.glob("*.yaml"), *Path("configs").rglob("*.yaml"))}
     matches = difflib.get_close_matches(path.name, set(names.values()), n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""The keys that are paths, and their checks; NAME, which becomes a part of a path."""
+"""Checks of the keys that are paths, and of NAME, which becomes the name of a folder."""
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from lib.config.node import Config
 from lib.utils.text import LINE_BREAKING, printable
 
 MODELS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL", "TRAIN.COMBINER.DIVE.TEACHER_MODEL",
-          "TEST.MODEL_FILE")   # of which a bare name is a file in the run's models/
+          "TEST.MODEL_FILE")   # a bare name is a file in the run's models/
 PATHS = ("OUTPUT_DIR", "DATASET.ROOT", "DATASET.TRAIN_JSON", "DATASET.VALID_JSON", "DATASET.TEST_JSON",
          "DATASET.CAM_DATA_JSON_SAVE_PATH", "DATASET.CAM_DATA_SAVE_PATH", "DATASET.FOLDER.SPLIT", "DATASET.FOLDER.CACHE",
-         "TEST.PRIOR", *MODELS)   # TEST.PRIOR may be a name as well
-MADE = ("OUTPUT_DIR", "NAME")   # of folders that a run makes; folders of data keep their names
+         "TEST.PRIOR", *MODELS)   # TEST.PRIOR may also be the name of a prior
+MADE = ("OUTPUT_DIR", "NAME")   # folders that a run makes; data folders may have any name
 LONGEST_NAME = 255   # bytes, on every usual file system
 LONGEST_PATH = os.pathconf("/", "PC_PATH_MAX") if hasattr(os, "pathconf") else 260
-SHOWN = 80           # characters of one, in a message
+SHOWN = 80           # characters of a path that a message shows
 ROOM = 100           # bytes that a run adds to its directory: figures/recall_by_class.png, temporary names
 
 
 def expand_homes(cfg: Config) -> Iterator[str]:
-    """Expands home directories in all paths; yields a line for each that cannot be expanded."""
+    """Expands ``~`` in all paths; yields a line for each that cannot be expanded."""
     for key in PATHS:
         path = cfg.flat()[key]
         if key in MODELS and "/" not in path and path != HOME:
@@ -33,7 +33,7 @@ def expand_homes(cfg: Config) -> Iterator[str]:
 
 
 def problems(cfg: Config) -> Iterator[str]:
-    """Yields a line for each text with characters that names cannot have, and for each invalid path."""
+    """Yields a line for each text with invalid characters and for each invalid path."""
     values = cfg.flat()
     for key, value in values.items():
         if isinstance(value, str):
@@ -63,7 +63,7 @@ def characters(key: str, text: str) -> Iterator[str]:
 
 
 def name(text: str) -> Iterator[str]:
-    """The reasons why NAME cannot be the name of a folder."""
+    """Reports why NAME cannot be the name of a folder."""
     if text in ("", ".", "..", HOME) or "/" in text:
         yield f"NAME: {short(text)} is not the name of a single folder; OUTPUT_DIR is the folder that contains it"
     if num_bytes(text) > LONGEST_NAME:
@@ -80,7 +80,7 @@ def lengths(key: str, path: str) -> Iterator[str]:
 
 
 def add_to_name(text: str, addition: str) -> str:
-    """A NAME with a suffix; the name is shortened if both together are too long for a folder."""
+    """Appends ``addition`` to a NAME; ``text`` is shortened if the result would be too long for a folder name."""
     while num_bytes(text + addition) > LONGEST_NAME:
         text = text[:-1]
     return text + addition

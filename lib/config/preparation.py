@@ -1,4 +1,4 @@
-"""The preprocessing of a configuration in the form that checkpoints contain."""
+"""The image preprocessing of a configuration, in the form in which checkpoints store it."""
 from typing import Any
 
 from lib.config.node import Config
@@ -8,12 +8,13 @@ from lib.dataset import ImageSet
 
 
 def preprocessing(cfg: Config, images: ImageSet) -> dict[str, Any]:
-    """The preprocessing of validation images as plain values, so that a checkpoint is sufficient for prediction.
+    """The preprocessing of validation images, in plain values, so that a checkpoint alone is enough to predict.
 
-    A decoded image, upright if "exif" and without transparency by "alpha", goes through the test transforms, is brought to the
-    input size where they leave another one, and is normalised; "BGR" turns the channels after that.
+    An image is decoded, rotated by its EXIF orientation if "exif" is set, and its transparency is removed as "alpha" says. Then
+    the test transforms are applied, the result is resized to the input size if necessary, and normalised; "BGR" finally
+    reverses the channels.
     """
-    mean, std = ([float(str(value)) for value in values.numpy()] for values in mean_and_std(cfg, images))   # as short as typed
+    mean, std = ([float(str(value)) for value in values.numpy()] for values in mean_and_std(cfg, images))   # shortest digits
     options = cfg.TRANSFORMS.PROCESS_DETAIL
     steps = [{"name": name, **TRANSFORMS.arguments(name, options)} for name in cfg.TRANSFORMS.TEST_TRANSFORMS]
     return {"input_size": list(cfg.INPUT_SIZE), "color_space": cfg.COLOR_SPACE, "mean": mean, "std": std,

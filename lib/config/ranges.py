@@ -1,6 +1,6 @@
-"""The ranges of all numbers in the configuration, and the checks of lists of numbers.
+"""The valid range of every number in the configuration, and the rules for lists of numbers.
 
-The ranges of components' options are declared in their constructors, see lib.utils.options; all others are here.
+Components declare the ranges of their options themselves, see lib.utils.options. This module has the ranges of all other keys.
 """
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from lib.engine.optimizer import parse_factors
 from lib.utils.errors import InputError
 from lib.utils.options import BELOW_ONE, EPOCHS, LARGEST, MANY, SHARE, Numbers, Range
 
-STEPS = Range(1, MANY)            # epochs or batches from one event to the next; what never comes is legal
+STEPS = Range(1, MANY)            # epochs or batches between two events; may exceed the length of the run
 BATCH = Range(1, 2**20)           # images
-PROCESSES = Range(0, 1024)        # or threads
+PROCESSES = Range(0, 1024)        # processes or threads
 TAU = Range(0, 10)
-RATIO = Range(1, 10**6)            # of the most frequent to the rarest class
+RATIO = Range(1, 10**6)            # images of the most frequent class / images of the rarest
 MINUTES = Range(0, 366 * 24 * 60)
-SIDE = Range(1, 8192)             # of INPUT_SIZE; an image file may have 100 megapixels
+SIDE = Range(1, 8192)             # pixels, of INPUT_SIZE
 MOST_MILESTONES, MOST_TAUS = 1000, 100
 
 RANGES = {
@@ -28,7 +28,7 @@ RANGES = {
     "DATASET.CAM_NUMBER_THRES": Range(0, MANY), "TRAIN.BATCH_SIZE": BATCH, "TRAIN.MAX_EPOCH": Range(1, 10**6),
     "TRAIN.NUM_WORKERS": PROCESSES, "TRAIN.NUM_THREADS": PROCESSES, "TRAIN.MINUTES": MINUTES, "TRAIN.CHECKPOINT_MINUTES": MINUTES,
     "TRAIN.TWO_STAGE.START_EPOCH": EPOCHS,
-    "TRAIN.OPTIMIZER.BASE_LR": Range(0, 1e38, without_low=True),   # that float32 holds; a rate that is too high ends the run
+    "TRAIN.OPTIMIZER.BASE_LR": Range(0, 1e38, without_low=True),   # at most what float32 can represent
     "TEST.BATCH_SIZE": BATCH, "TEST.NUM_WORKERS": PROCESSES, "TEST.MANY_SHOT": Range(0, MANY), "TEST.FEW_SHOT": Range(0, MANY),
     "TEST.AGGREGATION.EPOCHS": EPOCHS, "TEST.AGGREGATION.RATE": Range(1e-6, 100),
     "TEST.AGGREGATION.BATCH_SIZE": BATCH, "TEST.AGGREGATION.LEAST": SHARE,
@@ -38,15 +38,15 @@ RANGES = {
     "TRAIN.LR_SCHEDULER.WARMUP_EPOCHS": EPOCHS, "TRAIN.LR_SCHEDULER.WARMUP_FROM": SHARE,
 }
 LISTS = declared(TREE, Numbers)   # options that are lists of numbers
-CHANNELS = {"DATASET.MEAN": Range(0, 1), "DATASET.STD": Range(0.001, 1)}   # of values in [0, 1]
-BOUNDS = {   # a lower and an upper one
+CHANNELS = {"DATASET.MEAN": Range(0, 1), "DATASET.STD": Range(0.001, 1)}   # of pixel values in [0, 1]
+BOUNDS = {   # pairs of a lower and an upper bound
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.SCALE": Range(1e-6, 1),
     "TRANSFORMS.PROCESS_DETAIL.RANDOM_RESIZED_CROP.RATIO": Range(0.01, 100),
 }
 
 
 def problems(cfg: Config) -> Iterator[str]:
-    """Yields a line for each number out of range, beginning with the full key."""
+    """Yields a line for each number that is out of range, beginning with the full key."""
     values = cfg.flat()
     for key, span in RANGES.items():
         complaint = span.complaint(values[key])
@@ -120,5 +120,5 @@ def distinct(key: str, values: Sequence[Any], span: Range, example: str) -> Iter
 
 
 def are_in(values: Sequence[Any], span: Range) -> bool:
-    """Whether all are numbers of the range."""
+    """Whether all values are numbers within the range."""
     return all(isinstance(value, (int, float)) and not isinstance(value, bool) and not span.complaint(value) for value in values)

@@ -1,19 +1,22 @@
-"""Converts the configuration in a checkpoint to a tree."""
+"""Rebuilds a configuration tree from the flat configuration in a checkpoint."""
 from collections.abc import Mapping
 from typing import Any
 
 from lib.config.default import TREE
 from lib.config.node import Config
 
-# what a network in use depends on
+# sections and keys that inference depends on
 SECTIONS = ("BACKBONE.", "MODULE.", "CLASSIFIER.", "NETWORK.EXPERTS.", "HEADS.", "LOSS.", "DATASET.", "TRANSFORMS.")
 KEYS = ("INPUT_SIZE", "COLOR_SPACE")
 
 
 def stored_tree(flat: Mapping[str, Any]) -> Config:
-    """The default tree with the values of a checkpoint for the network and the preprocessing, by full key.
+    """Sets the keys of the network and of the preprocessing in the default tree to the values in a checkpoint.
 
-    Keys of other versions and values of another type are ignored.
+    Keys that this version does not know, and values of another type than the default, are ignored.
+
+    Args:
+        flat: full key to value.
     """
     tree = TREE.clone()
     for key, default in TREE.flat().items():

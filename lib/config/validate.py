@@ -1,4 +1,4 @@
-"""Checks a configuration: names, ranges and combinations.
+"""Checks a configuration: names, ranges, and combinations of values.
 
 Whether files exist is checked where they are opened.
 """
@@ -30,14 +30,14 @@ CHOICES = {
     "TRAIN.MEMORY_FORMAT": ("channels_last", "contiguous"), "TEST.BEST_BY": tuple(BEST_BY), "TEST.PART": ("valid", "test"),
     "TRAIN.AMP_BACKEND": ("auto", "apex", "torch"), "TRAIN.AMP_DTYPE": ("auto", "float16", "bfloat16"),
 }
-NAMES = {   # lists
+NAMES = {   # lists of names
     "TRANSFORMS.TRAIN_TRANSFORMS": TRANSFORMS, "TRANSFORMS.TEST_TRANSFORMS": TRANSFORMS, "HEADS.TYPES": HEADS,
     "TEST.AGGREGATION.TRANSFORMS": TRANSFORMS,
 }
 
 
 def validate(cfg: Config) -> list[str]:
-    """All mistakes, a line each, beginning with the full key."""
+    """Lists all mistakes, a line each, beginning with the full key."""
     return [*names(cfg), *paths.problems(cfg), *ranges.problems(cfg), *combinations(cfg)]
 
 
@@ -84,7 +84,7 @@ def combinations(cfg: Config) -> Iterator[str]:
 
 
 def fits(cfg: Config) -> Iterator[str]:
-    """Checks what depends on the backbone."""
+    """Checks the input size, the mixing location and CAM-based sampling against the backbone."""
     name = cfg.BACKBONE.TIMM.MODEL if cfg.BACKBONE.TYPE == "timm" else cfg.BACKBONE.TYPE
     try:
         backbone = skeleton(cfg)
@@ -100,7 +100,7 @@ def fits(cfg: Config) -> Iterator[str]:
 
 
 def skeleton(cfg: Config) -> Backbone:
-    """The backbone on the meta device. Raises InputError for an INPUT_SIZE that it does not support."""
+    """Builds the backbone on the meta device, without memory. Raises InputError for an INPUT_SIZE that it does not support."""
     size = tuple(cfg.INPUT_SIZE)
     options = BACKBONES.arguments(cfg.BACKBONE.TYPE, {**cfg.BACKBONE, "INPUT_SIZE": size})
     backbone = on_meta(BACKBONES[cfg.BACKBONE.TYPE], tuple(options.items()))
@@ -133,7 +133,7 @@ def checkpoints(cfg: Config) -> Iterator[str]:
 
 
 def classifiers(cfg: Config) -> Iterator[str]:
-    """Checks second stages and tau-normalization."""
+    """Checks the requirements of second-stage classifiers and of tau-normalization."""
     name, tau_norm = cfg.CLASSIFIER.TYPE, cfg.TEST.TAU_NORM
     second_stage = name in CLASSIFIERS and CLASSIFIERS[name].second_stage
     if second_stage and not (cfg.NETWORK.PRETRAINED or cfg.RESUME_MODEL):
@@ -151,7 +151,7 @@ def classifiers(cfg: Config) -> Iterator[str]:
 
 
 def priors(cfg: Config) -> Iterator[str]:
-    """Checks the keys that adjust logits after training."""
+    """Checks the post-hoc logit adjustments: removing the training prior, and adding a test prior."""
     options, loss = cfg.TEST, cfg.LOSS.LOSS_TYPE
     asked = [key for key, value in (("LOGIT_ADJUST", options.LOGIT_ADJUST), ("SWEEP", options.SWEEP)) if value]
     for key in asked:

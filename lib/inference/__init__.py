@@ -1,4 +1,4 @@
-"""A trained network in use: from a checkpoint and pictures to classes and probabilities."""
+"""Inference: loads a checkpoint, predicts classes and probabilities of pictures, and exports the network."""
 from lib.inference.predictor import Prediction, Predictor
 
 __all__ = ["Prediction", "Predictor"]

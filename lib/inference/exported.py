@@ -1,4 +1,4 @@
-"""A trained network as one file that other programs run: ONNX, or a program of torch.export."""
+"""Export of a trained network to one file that other programs can run: ONNX, or a torch.export program."""
 import importlib
 import io
 import json
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from lib.inference.predictor import Predictor
 from lib.utils.errors import InputError, RunFailedError
 
-FORMATS = {"onnx": ".onnx", "torch_export": ".pt2"}   # and how their files are called
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")      # that ONNX takes
-TOLERANCE = 1e-4   # between a file's probabilities and PyTorch's
-METADATA = "metadata.json"   # of a program of torch.export
+FORMATS = {"onnx": ".onnx", "torch_export": ".pt2"}   # format: suffix of its files
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")      # required for ONNX
+TOLERANCE = 1e-4   # largest accepted difference between the probabilities of the exported file and of PyTorch
+METADATA = "metadata.json"   # name of the metadata inside a torch.export file
 INPUT, OUTPUT = "images", "probabilities"
 
 Run = Callable[[Tensor], Tensor]   # uint8 images (B, 3, H, W) to probabilities (B, C)
 
 
 class Deployed(nn.Module):
-    """An exported network: uint8 images (B, 3, H, W) of the input size, in R, G, B, to probabilities (B, C).
+    """The module that is exported: maps uint8 RGB images (B, 3, H, W) of the input size to probabilities (B, C).
 
-    softmax(s · f((x / 255 − mean) / std) + a) with the network f, its evaluation scale s and, for a known class prior, the shift
-    a; channels are turned before where the network was trained on B, G, R.
+    It computes softmax(s · f((x / 255 − mean) / std) + a), with the network f, its evaluation scale s, and the shift a for a
+    known class prior. The channels are reversed first if the network was trained on BGR images.
     """
 
     factor: Tensor
@@ -48,20 +48,20 @@ class Deployed(nn.Module):
 
 
 class Check(NamedTuple):
-    """The comparison of an exported file with PyTorch on the same images."""
+    """The result of a comparison between an exported file and PyTorch on the same images."""
 
     images: int
-    difference: float   # the largest one of a probability
+    difference: float   # largest absolute difference of a probability
     agreeing: int       # images with the same most probable class
 
     @property
     def passed(self) -> bool:
-        """Whether all differences are within TOLERANCE; False if a probability is NaN."""
+        """Whether the difference is within TOLERANCE; False if a probability is NaN."""
         return self.difference <= TOLERANCE
 
 
 def require_packages(kind: str) -> None:
-    """Raises InputError that names the packages which are not installed."""
+    """Raises InputError if packages that the format ``kind`` requires are not installed."""
     missing = []
     for name in PACKAGES if kind == "onnx" else ():
         try:
@@ -74,7 +74,7 @@ def require_packages(kind: str) -> None:
 
 
 def describe_model(predictor: Predictor, about: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that a program needs to use the file, as plain values.
+    """The metadata that a program needs to use the exported file, in plain values.
 
     Args:
         about: further entries, by name.
@@ -86,11 +86,11 @@ def describe_model(predictor: Predictor, about: Mapping[str, Any]) -> dict[str, 
 
 
 def export(predictor: Predictor, kind: str, metadata: Mapping[str, Any]) -> bytes:
-    """The content of the file.
+    """Exports the network; returns the content of the file.
 
     Args:
         kind: one of FORMATS.
-        metadata: written into the file, every value as JSON in ASCII, so that any name of a class is kept.
+        metadata: written into the file, with every value as ASCII JSON, which preserves any class name.
 
     Raises:
         RunFailedError: the exporter cannot express the network.
@@ -102,7 +102,7 @@ def export(predictor: Predictor, kind: str, metadata: Mapping[str, Any]) -> byte
     with torch.no_grad(), silence() as noise:
         try:
             return write(module, example, texts)
-        except Exception as error:   # whatever the exporter stumbles over
+        except Exception as error:   # exporters raise errors of many types
             last = str(error).strip().splitlines()[-1:] or noise.getvalue().strip().splitlines()[-1:]
             raise RunFailedError(f"the network cannot be written as {kind} by PyTorch {torch.__version__}: "
                                  f"{type(error).__name__}: {''.join(last)}") from error
@@ -126,7 +126,7 @@ def write_program(module: nn.Module, example: Tensor, texts: Mapping[str, str]) 
 
 
 def opened(content: bytes, kind: str) -> Run:
-    """A function that runs an exported file."""
+    """Loads the content of an exported file; returns a function that runs it."""
     if kind == "onnx":
         import onnxruntime
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -138,7 +138,7 @@ def opened(content: bytes, kind: str) -> Run:
 
 @torch.inference_mode()
 def check(run: Run, predictor: Predictor, images: Tensor) -> Check:
-    """Runs batches of several sizes through the file and through PyTorch.
+    """Compares the exported file with PyTorch on batches of several sizes.
 
     Args:
         images: uint8 (N, 3, H, W), at least one.
@@ -147,7 +147,7 @@ def check(run: Run, predictor: Predictor, images: Tensor) -> Check:
     for batch in images.split(batch_sizes(len(images))):
         ours, theirs = predictor.probabilities(batch), run(batch)
         largest = float((ours - theirs).abs().max())
-        difference = largest if largest != largest else max(difference, largest)   # NaN stays
+        difference = largest if largest != largest else max(difference, largest)   # keeps NaN, which max() could drop
         agreeing += int((ours.argmax(dim=1) == theirs.argmax(dim=1)).sum())
         if difference != difference:
             break
@@ -155,14 +155,14 @@ def check(run: Run, predictor: Predictor, images: Tensor) -> Check:
 
 
 def batch_sizes(images: int) -> list[int]:
-    """1, 2, and the rest."""
+    """Splits the number of images into batches of 1, 2 and the rest."""
     sizes = [min(1, images), min(2, images - 1), images - 3]
     return [size for size in sizes if size > 0]
 
 
 @contextmanager
 def silence() -> Iterator[io.StringIO]:
-    """Suppresses the progress output and warnings of an exporter."""
+    """Captures the progress output of an exporter and suppresses its warnings."""
     noise, loggers = io.StringIO(), [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

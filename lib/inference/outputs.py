@@ -1,19 +1,19 @@
-"""Where predictions and exports may be written: never over a file of a run."""
+"""Checks the paths of predictions and exports, which must never overwrite a file of a run."""
 from collections.abc import Sequence
 from pathlib import Path
 
 from lib.run.own_files import CONFIG, MODELS
 from lib.utils.errors import InputError, MissingPathError
 
-EXPORT = "export"   # folder of a run with what was exported of it, which is no part of the run
+EXPORT = "export"   # folder in a run's directory for exports; they do not count as files of the run
 
 
 def check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
-    """Checks output paths; to be called before any work.
+    """Checks that the output files can be written. Call it before any other work.
 
     Raises:
-        InputError: a file that is there already, without ``overwrite`` or in the folder of a run; one name for two files.
-        MissingPathError: its folder is not there.
+        InputError: a file exists already and ``overwrite`` is False or it belongs to a run; a path is a folder or given twice.
+        MissingPathError: the folder of a file does not exist.
     """
     for path in outputs:
         if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Classes and probabilities of pictures, from a checkpoint alone."""
+"""Prediction of classes and probabilities of pictures, from a checkpoint alone."""
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ from lib.utils.threads import map_ranges
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
-READ_AT_ONCE = 4   # images of one thread's turn
+READ_AT_ONCE = 4   # images that a thread reads per task
 NEEDED = ("input_size", "color_space", "mean", "std", "test_transforms", "exif", "alpha")
 
 
 class Prediction(NamedTuple):
-    """The most probable classes of a picture, the most probable one first."""
+    """The most probable classes of a picture, in descending order of probability."""
 
     path: Path
     classes: list[str]
@@ -36,18 +36,18 @@ class Prediction(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A picture prepared for the network, or the reason why it cannot be read."""
+    """A preprocessed picture, or the reason why it could not be read."""
 
     path: Path
-    image: Tensor | None    # uint8, (3, H, W) of the input size, in R, G, B
+    image: Tensor | None    # uint8 RGB, (3, H, W) of the input size
     mistake: str = ""
 
 
 class Preparation:
-    """Prepares image files for the network as in the validation of the checkpoint's run: uint8 images of the input size.
+    """The preprocessing of pictures: reads files as uint8 images of the input size, as in the validation of the checkpoint's run.
 
     Args:
-        settings: ``preprocessing`` of a checkpoint.
+        settings: the entry ``preprocessing`` of a checkpoint.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -58,10 +58,10 @@ class Preparation:
                            for step in settings["test_transforms"]]
 
     def image(self, path: Path) -> Tensor:
-        """uint8 (3, H, W) of the input size, in R, G, B.
+        """Reads a picture as a uint8 RGB image (3, H, W) of the input size.
 
         Raises:
-            InputError: the file is missing, or no image that can be read.
+            InputError: the file is missing, or cannot be read as an image.
         """
         return self.prepared(open_image(path, "picture", self.options))
 
@@ -76,7 +76,7 @@ class Preparation:
         return resize(image, self.size)
 
     def images(self, paths: Sequence[Path]) -> list[Prepared]:
-        """Prepares all pictures in their order, with one thread per core."""
+        """Reads pictures with one thread per core, and returns them in the given order."""
         parts = map_ranges(lambda places: [self.prepare(paths[place]) for place in places], len(paths), READ_AT_ONCE, cpu_count())
         return [prepared for part in parts for prepared in part]
 
@@ -88,7 +88,7 @@ class Preparation:
 
 
 class Predictor:
-    """A trained network with its classes and its preparation of pictures.
+    """A trained network with its class names and its preprocessing, which predicts the classes of pictures.
 
         predictor = Predictor.load("output/birds/models/last.pth")
         for prediction in predictor(["a.jpg", "b.jpg"]):
@@ -96,8 +96,8 @@ class Predictor:
 
     Args:
         network: in eval mode, on ``device``.
-        scale: factor of its logits before softmax (``LongTailLoss.evaluation_scale``).
-        shift: added to the logits, (C,), for pictures with another class prior than the network was trained for; None: 0.
+        scale: factor of the logits before softmax (``LongTailLoss.evaluation_scale``).
+        shift: (C,), added to the logits to adjust them to another class prior; None: 0.
     """
 
     def __init__(self, network: Network, class_names: Sequence[str], preparation: Preparation, scale: float,
@@ -112,15 +112,15 @@ class Predictor:
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", others: Mapping[str, Any] | None = None,
              prior: str = "") -> "Predictor":
-        """Loads a checkpoint, or the last epoch of a run's folder. Code in the file is never executed.
+        """Loads a checkpoint, or the checkpoint of the last epoch in a run's folder. Code in the file is never executed.
 
         Args:
-            others: what the file does not contain (if it is published or of an earlier version), by name: "config",
-                "class_names", "preprocessing", "evaluation_scale", "class_counts".
-            prior: class prior of the pictures, in the forms of TEST.PRIOR; empty: the logits are not adjusted.
+            others: entries that the file lacks because it is published or from an earlier version: "config", "class_names",
+                "preprocessing", "evaluation_scale", "class_counts".
+            prior: class prior of the pictures, in the same format as TEST.PRIOR; empty: no logit adjustment.
 
         Raises:
-            InputError: the file is missing, damaged or incomplete; the prior is invalid.
+            InputError: the file is missing, damaged, or lacks an entry that prediction needs; the prior is invalid.
         """
         path = find_checkpoint(Path(path))
         state = {**(others or {}), **checkpoint.load(path)}
@@ -133,14 +133,14 @@ class Predictor:
         network = build.build_network(stored_tree(state["config"]), len(state["class_names"]))
         checkpoint.load_network(network, state, f"checkpoint {path}")
         device = torch.device(device)
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch does not declare
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's type stubs lack it
         network.eval().requires_grad_(False)
         return cls(network, state["class_names"], Preparation(state["preprocessing"]), state.get("evaluation_scale", 1.0), device,
                    shift)
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
-        """uint8 images (B, 3, H, W) of the input size, in R, G, B, to (B, C), float32 on the CPU."""
+        """Maps uint8 RGB images (B, 3, H, W) of the input size to probabilities (B, C), float32 on the CPU."""
         return self.logits(images).softmax(dim=1).cpu()
 
     def logits(self, images: Tensor) -> Tensor:
@@ -149,10 +149,10 @@ class Predictor:
         return self.scale * self.network(images).logits + self.shift
 
     def __call__(self, paths: Sequence[str | Path], top: int = 5) -> list[Prediction]:
-        """The ``top`` most probable classes of each picture.
+        """Predicts the ``top`` most probable classes of each picture.
 
         Raises:
-            InputError: a picture that is missing or cannot be read.
+            InputError: a picture is missing or cannot be read.
         """
         predictions: list[Prediction] = []
         for prepared, prediction in self.run([Path(path) for path in paths], top):
@@ -162,7 +162,7 @@ class Predictor:
         return predictions
 
     def run(self, paths: Sequence[Path], top: int, batch_size: int = BATCH_SIZE) -> Iterator[tuple[Prepared, Prediction | None]]:
-        """Yields each picture with its prediction, or None if it cannot be read."""
+        """Yields each picture with its prediction, in order; the prediction is None if the picture cannot be read."""
         for start in range(0, len(paths), batch_size):
             batch = self.preparation.images(paths[start:start + batch_size])
             yield from zip(batch, self.predict(batch, top))
@@ -184,9 +184,10 @@ class Predictor:
 
 
 def shift_for(prior: str, state: Mapping[str, Any], path: Path) -> Tensor:
-    """What is added to the logits of a checkpoint for pictures of a known class prior q, (C,): log q − (1 − τ) · log p.
+    """The logit adjustment of a checkpoint to a known class prior q, (C,): log q − (1 − τ) · log p.
 
-    p is the training prior and τ how much of it the loss took out of the logits; as main/valid.py does it with TEST.PRIOR.
+    p is the training prior, and τ the strength with which the loss removed it from the logits in training. main/valid.py adjusts
+    the logits in the same way with TEST.PRIOR.
     """
     counts = state.get("class_counts")
     if not isinstance(counts, Tensor):
@@ -199,7 +200,7 @@ def shift_for(prior: str, state: Mapping[str, Any], path: Path) -> Tensor:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The path of a checkpoint; for a run's folder, that of its last epoch."""
+    """Returns the path itself if it is a file, or the checkpoint of the last epoch if it is a run's folder."""
     if not path.is_dir():
         return path
     return path / MODELS / LAST if (path / MODELS).is_dir() else path / LAST

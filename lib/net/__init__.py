@@ -1,4 +1,4 @@
-"""The network: backbone, pooling, classifier; and its class activation maps."""
+"""The network (backbone, pooling, classifier) and its class activation maps."""
 from lib.net.cam import class_activation_maps, foreground, scale_maps
 from lib.net.network import Graft, Mix, Network, Output, mix_locations
 

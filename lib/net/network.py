@@ -1,4 +1,4 @@
-"""Backbone, pooling, classifier: one forward pass, one output type."""
+"""The network: backbone, pooling, classifier and further heads, in one forward pass with one output type."""
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,32 +15,32 @@ from lib.utils.tensors import at_least_float32
 
 
 class Mix(NamedTuple):
-    """Where and how a forward pass blends each example with a partner (manifold mixup)."""
+    """The parameters of manifold mixup: the layer at which examples are blended with partners, the partners, the weights."""
 
-    layer: str        # a stage of the backbone, "pool" or "fc"
-    partner: Tensor   # (B,) index of each example's partner, in the part of the batch that one device sees
-    weight: Tensor    # (B,) share of the example itself
+    layer: str        # name of a stage of the backbone, "pool" or "fc"
+    partner: Tensor   # (B,) index of each example's partner in the batch of the same device
+    weight: Tensor    # (B,) weight of the example itself; its partner has 1 − weight
 
 
 class Graft(NamedTuple):
-    """Images whose last feature maps replace some channels of the examples' own (H2T)."""
+    """A second batch of images, of whose last feature maps some channels replace those of the examples (H2T)."""
 
     images: Tensor     # (B, 3, H, W), one for each example
-    channels: Tensor   # (B, D) bool, the channels that are replaced; of experts (B, E · D)
+    channels: Tensor   # (B, D) bool, the channels that are replaced; (B, E · D) for E experts
 
 
 class Network(nn.Module, Part):
-    """A backbone, a pooling, a classifier and further heads: images (B, 3, H, W) to an ``Output``. Of E experts the logits and
-    features are the mean over the experts.
+    """A network of a backbone, a pooling, a classifier and further heads, which maps images (B, 3, H, W) to an ``Output``. With E
+    experts, the logits and features are means over the experts.
 
     Args:
-        backbone: images to (B, D, h, w), in named stages.
-        pooling: (B, D, h, w) to (B, D', h', w').
-        classifier: (B, D' · h' · w') to (B, C); of experts to (B, E, C).
-        heads: what else is made of the features, by name.
+        backbone: maps images to (B, D, h, w), in named stages.
+        pooling: maps (B, D, h, w) to (B, D', h', w').
+        classifier: maps (B, D' · h' · w') to (B, C); with E experts to (B, E, C).
+        heads: further heads on the features, by name.
 
     Attributes:
-        always_eval: ``train()`` leaves the network in eval mode (EVAL_MODE).
+        always_eval: whether ``train()`` leaves the network in eval mode (EVAL_MODE).
     """
 
     backbone: Backbone
@@ -50,7 +50,7 @@ class Network(nn.Module, Part):
     def __init__(self, backbone: Backbone, pooling: nn.Module, classifier: Classifier,
                  heads: Mapping[str, NetworkHead] | None = None) -> None:
         super().__init__()
-        self.backbone, self.module, self.classifier = backbone, pooling, classifier   # published names
+        self.backbone, self.module, self.classifier = backbone, pooling, classifier   # names of published checkpoints
         self.heads = nn.ModuleDict(heads or {})
         self.always_eval = self.stopped_batchnorm = False
 
@@ -63,7 +63,7 @@ class Network(nn.Module, Part):
         features = blend(self.module(grafted(x, graft)), mix, "pool").flatten(1)
         logits = at_least_float32(blend(self.classifier(features), mix, "fc"))
         heads: dict[str, Tensor] = {}
-        if logits.dim() == 3:   # of experts
+        if logits.dim() == 3:   # (B, E, C) of E experts
             heads["experts"], logits = logits, logits.mean(dim=1)
             features = features.unflatten(1, (heads["experts"].shape[1], -1)).mean(dim=1)
         heads |= {name: head(features, self.classifier) for name, head in self.heads.items()}
@@ -76,7 +76,7 @@ class Network(nn.Module, Part):
         self.classifier.after_epoch()
 
     def freeze_backbone(self, batchnorm: bool) -> None:
-        """Trains the classifier only. BatchNorm statistics of the backbone keep moving, as published, unless ``batchnorm``."""
+        """Freezes the backbone. Its BatchNorm statistics are still updated, as published, unless ``batchnorm`` is True."""
         self.backbone.requires_grad_(False)
         self.stopped_batchnorm = batchnorm
 
@@ -90,7 +90,7 @@ class Network(nn.Module, Part):
 
 
 def mix_locations(backbone: Backbone) -> list[str]:
-    """Names of the layers at which a forward pass can mix examples, in order."""
+    """Names of the layers at which examples can be blended, in the order of the forward pass."""
     return [*(name for name, _ in backbone.stages()), "pool", "fc"]
 
 
@@ -102,7 +102,7 @@ def blend(x: Tensor, mix: Mix | None, layer: str) -> Tensor:
 
 
 def grafted(maps: Tensor, graft: Graft | None) -> Tensor:
-    """The maps of the first half of (2B, D, h, w), with some channels of those of the other half: (B, D, h, w)."""
+    """Replaces channels of the first half of the maps (2B, D, h, w) by those of the second half; returns (B, D, h, w)."""
     if graft is None:
         return maps
     own, others = maps.chunk(2)

@@ -1,1 +1,1 @@
-"""The directory of a run: its files, lock, history and environment; checkpoints, and all of resuming."""
+"""The directory of a run (files, lock, history, environment), checkpoints, and resuming from them."""

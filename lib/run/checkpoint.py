@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without executing anything that is in them."""
+"""Checkpoints: written atomically, and read without executing code that they contain."""
 import io
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ from lib.utils.files import write_bytes_atomically
 log = logging.getLogger(__name__)
 
 OTHER_KEYS = "BACKBONE.PRETRAINED_MODEL takes it without its classifier; so does CLASSIFIER.TYPE cRT, to train a new one"
-KEYS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL")   # of which the first one is loaded
-SUFFIXES = (".pth", ".pt", ".safetensors")   # of files of weights
-OTHERS_STATE = ("scheduler", "lr_scheduler", "amp", "scaler")   # what others store and no checkpoint of this project has
-# best_result is -1 before the first
+KEYS = ("RESUME_MODEL", "NETWORK.PRETRAINED_MODEL", "BACKBONE.PRETRAINED_MODEL")   # the first one that is set is loaded
+SUFFIXES = (".pth", ".pt", ".safetensors")   # suffixes of weight files
+OTHERS_STATE = ("scheduler", "lr_scheduler", "amp", "scaler")   # entries of other programs that are not used here
+# types of the entries that give the position of a run; best_result is -1 before the first validation
 POSITION: dict[str, Any] = {"epoch": int, "best_result": (int, float), "best_epoch": int, "batch": int}
 
 
 def save(state: dict[str, Any], paths: Sequence[Path]) -> None:
-    """Writes one state to each path, with a checksum; serialised once, and each file is replaced in one step."""
+    """Writes the state with a checksum to each path. It is serialised only once, and each file is replaced atomically."""
     buffer = io.BytesIO()
     torch.save(state | {"format": foreign.FORMAT}, buffer)
     seal(buffer)
@@ -39,14 +39,14 @@ def save(state: dict[str, Any], paths: Sequence[Path]) -> None:
 
 
 def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
-    """Reads a checkpoint to the CPU. Only tensors and plain values are accepted; code in a pickle is refused, not run.
+    """Loads a checkpoint to the CPU. Only tensors and plain values are accepted; a pickle that contains code is refused.
 
     Args:
         key: the config key that named the file, for messages.
 
     Raises:
-        MissingPathError: no such file.
-        InputError: not a checkpoint, cut off, altered, or with anything but tensors and plain values in it.
+        MissingPathError: the file does not exist.
+        InputError: the file is no checkpoint, is truncated or altered, or contains more than tensors and plain values.
     """
     if not path.is_file():
         raise MissingPathError(f"{key}: no file {path}; {neighbours(path)}")
@@ -63,7 +63,7 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
 
 
 def peek(path: Path) -> dict[str, Any]:
-    """The plain values of a checkpoint, without reading its tensors. Empty if there is no such file, or it cannot be read."""
+    """Reads the plain values of a checkpoint; tensors are mapped, not read. Empty if the file is missing or unreadable."""
     try:
         state = read_plain(path, mapped=True)
     except (InputError, OSError):
@@ -72,13 +72,13 @@ def peek(path: Path) -> dict[str, Any]:
 
 
 def position(state: Mapping[str, Any]) -> tuple[int, int]:
-    """The finished epoch, and the batches of the next one; (-1, 0) if a checkpoint does not contain them."""
+    """The last finished epoch, and the finished batches of the next epoch; (-1, 0) if the checkpoint does not have them."""
     epoch, batch = state.get("epoch", -1), state.get("batch", 0)
     return (epoch, batch) if isinstance(epoch, int) and isinstance(batch, int) else (-1, 0)
 
 
 def neighbours(path: Path) -> str:
-    """The end of a "no file" message: the files that exist."""
+    """The end of a "no file" message: the weight files that exist there, or other advice."""
     here = Path(path.name)
     if here.is_file():
         return f"the working directory has it, and ./{here} names that one"
@@ -90,7 +90,7 @@ def neighbours(path: Path) -> str:
 
 
 class Fit(NamedTuple):
-    """The tensors of a file that fit a module, and remarks on them."""
+    """Tensors of a file that were checked to fit a module, with notes for the log."""
 
     module: nn.Module
     tensors: dict[str, Tensor]
@@ -104,27 +104,27 @@ class Fit(NamedTuple):
 
 
 def load_network(network: Any, state: Mapping[str, Any], source: str) -> None:
-    """Loads all weights of a network. ``source`` is key and path, for messages."""
+    """Loads all weights of a network. ``source`` is the config key and the path, for messages."""
     fit_network(network, state, source).load()
 
 
 def fit_network(network: Any, state: Mapping[str, Any], source: str, resumes: bool = False, advice: str = "") -> Fit:
-    """Raises InputError for weights that do not fit.
+    """Checks that the weights of a checkpoint fit a network, without loading them. Raises InputError if they do not.
 
     Args:
-        resumes: the optimizer is taken too.
-        advice: what else could be done with a file whose classifier does not fit.
+        resumes: whether the state of the optimizer is loaded too.
+        advice: what to suggest if the classifier does not fit.
     """
     found = foreign.network_weights(network, state, source, resumes)
     origin, own = foreign.classifier_origin(state, source), network.classifier
-    if origin.cosine not in (None, own.cosine):   # no shape tells
+    if origin.cosine not in (None, own.cosine):   # the shapes are equal for both kinds
         raise InputError(f"{source} was trained with CLASSIFIER.TYPE {origin.kind}, and weights of FCNorm and of a linear layer "
                          f"do not mean the same; CLASSIFIER.TYPE {origin.kind} takes it" + f"; {advice}" * bool(advice))
     return fit_tensors(network, found, source, hint=classifier_hint(network, found, advice))
 
 
 def classifier_hint(network: Any, found: foreign.FoundWeights, advice: str) -> str:
-    """The most likely reason why a classifier does not fit."""
+    """The most likely reason why a classifier does not fit; ``advice`` if there is none."""
     there, own = (foreign.within(tensors, foreign.CLASSIFIER) for tensors in (found.tensors, network.state_dict()))
     shapes = [tuple(tensors["weight"].shape) for tensors in (there, own) if "weight" in tensors]
     if [len(shape) for shape in shapes] != [2, 2]:
@@ -141,7 +141,7 @@ def classifier_hint(network: Any, found: foreign.FoundWeights, advice: str) -> s
 
 
 def load_first_stage(network: Any, state: Mapping[str, Any], source: str) -> None:
-    """Loads the network of a first stage into one whose classifier is of the second stage, which decides what it keeps."""
+    """Loads a first-stage network into one with a second-stage classifier, which chooses the weights that it takes over."""
     prefix, found = foreign.CLASSIFIER, foreign.network_weights(network, state, source)
     taken = network.classifier.from_first_stage(foreign.within(found.tensors, prefix), foreign.classifier_origin(state, source))
     others = {name: value for name, value in found.tensors.items() if not name.startswith(prefix)}
@@ -150,7 +150,7 @@ def load_first_stage(network: Any, state: Mapping[str, Any], source: str) -> Non
 
 
 def load_backbone(backbone: Backbone, state: Mapping[str, Any], source: str) -> None:
-    """Loads a backbone from a checkpoint of a whole network, or from the file of a backbone with or without its head."""
+    """Loads a backbone from a checkpoint of a whole network, or from a weight file of the backbone with or without its head."""
     try:
         fit_tensors(backbone.weights, foreign.backbone_weights(backbone, state, source), source).load()
     except InputError as error:
@@ -162,11 +162,11 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Any], source: str) -> 
 
 def fit_tensors(module: nn.Module, found: foreign.FoundWeights, source: str, may_differ: Sequence[str] = (),
                 hint: str = "") -> Fit:
-    """The weights that ``module`` takes; missing, unexpected and mismatched names are errors, reported together.
+    """Selects the weights that ``module`` takes. One InputError lists all missing, unexpected and mismatched names.
 
     Args:
-        may_differ: prefixes of names that may be missing, new or of another shape (a classifier to be trained from scratch).
-        hint: the end of the message for weights whose backbone fits.
+        may_differ: prefixes of names that may be missing, unexpected or of another shape (a classifier trained from scratch).
+        hint: the end of the error message if the backbone fits.
     """
     own, tensors = module.state_dict(), found.tensors
     mismatched = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
@@ -193,10 +193,10 @@ def fit_tensors(module: nn.Module, found: foreign.FoundWeights, source: str, may
 
 
 class Start(NamedTuple):
-    """The start of a training: from scratch, from loaded weights, or from a checkpoint that is resumed."""
+    """The start of a training: from scratch, from loaded weights, or from a checkpoint of a run to be resumed."""
 
     kind: str = "scratch"      # scratch | run | weights | first stage | backbone | network (used, not trained)
-    source: str = ""           # config key and path, for messages
+    source: str = ""           # config key and path of the file, for messages
     state: dict[str, Any] = {}
 
     @property
@@ -204,7 +204,7 @@ class Start(NamedTuple):
         return self.kind == "run"
 
     def check_weights(self, network: nn.Module) -> None:
-        """Raises InputError where a run's weights do not fit; loads nothing."""
+        """Checks that the weights fit the network, without loading them. Raises InputError if they do not."""
         fit_network(network, self.state, self.source, self.resumes)
 
     def load_weights(self, network: Any) -> None:
@@ -217,7 +217,7 @@ class Start(NamedTuple):
             fit_network(network, self.state, self.source, self.resumes, advice).load()
 
     def load_optimizer(self, optimizer: Optimizer, network: nn.Module) -> None:
-        """Loads the moments; learning rate, momentum, weight decay and kernels remain those of this run's configuration."""
+        """Loads the moments of the optimizer. Learning rate, momentum, weight decay and kernels remain as configured."""
         names = foreign.network_weights(network, self.state, self.source, self.resumes).transposed
         transposed = {parameter for name, parameter in network.named_parameters() if name in names}
         load_moments(optimizer, self.state["optimizer"], transposed, self.source)
@@ -227,7 +227,7 @@ class Start(NamedTuple):
                      self.source, ", ".join(unused))
 
     def tell_unused(self, options: Mapping[str, Any]) -> None:
-        """Logs the files of weights that the configuration names and that are not loaded."""
+        """Logs the weight files that the configuration names but that are not loaded."""
         for key in KEYS:
             if options[key] and not self.source.startswith(key):
                 gated = key == "NETWORK.PRETRAINED_MODEL" and not options["NETWORK.PRETRAINED"]
@@ -239,7 +239,7 @@ class Start(NamedTuple):
 
 
 def read_start(kind: str, path: Path, key: str) -> Start:
-    """Raises InputError where a run is to be resumed from a file that holds weights only, or no position that makes sense."""
+    """Loads the checkpoint of a start. To resume a run, it must have an optimizer state and a valid position, else InputError."""
     state = load(path, key)
     state |= {name: state[name].item() for name in POSITION if isinstance(state.get(name), np.generic)}
     lacking = [name for name in ("optimizer", "epoch") if name not in state]

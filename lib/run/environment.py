@@ -1,4 +1,4 @@
-"""Records what results depend on besides the configuration: versions, hardware, command, code."""
+"""The environment of a run, which affects its results besides the configuration: versions, hardware, command, code."""
 import logging
 import os
 import platform
@@ -21,7 +21,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "turbojpe
 
 
 def environment(hardware: str, precision: str = "float32") -> dict[str, Any]:
-    """The facts that results depend on besides the configuration: versions, hardware, precision, threads, command."""
+    """Describes the environment of this process: versions, hardware, precision, threads, command."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -50,7 +50,7 @@ def processor_name() -> str:
 
 
 def git_state() -> tuple[dict[str, Any] | None, str]:
-    """The commit and the changes of the running code; None if git cannot determine them, with the reason in the log."""
+    """Returns the commit of the running code and its uncommitted diff. If git fails, the commit is None and the log says why."""
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
             raise GitError(f"{ROOT} lies inside the repository of something else")
@@ -62,7 +62,7 @@ def git_state() -> tuple[dict[str, Any] | None, str]:
 
 
 class GitError(Exception):
-    """git cannot answer; the message gives the reason."""
+    """An error of git; the message gives the reason."""
 
 
 def git(*words: str) -> str:
@@ -86,5 +86,5 @@ def git(*words: str) -> str:
 
 
 def launch() -> str | None:
-    """The id of the launcher that this process shares with its restarts; None if there is none."""
+    """The id of the launcher of this process, which is the same after a restart; None without a launcher."""
     return os.environ.get("LAUNCH_ID")

@@ -1,4 +1,4 @@
-"""Reports, once and on rank 0, on the images that loaders read."""
+"""Reports of problems with the images that loaders read, logged once, on rank 0."""
 import logging
 from collections.abc import Sequence
 
@@ -7,20 +7,20 @@ from lib.device.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-SHOWN_COMPLAINTS = 5   # images that are named one by one; of more, the number is told
+SHOWN_COMPLAINTS = 5   # images that are named one by one; the others are only counted
 
 
 class FindingsLog:
-    """Reports, on rank 0, what the loaders of all ranks found in their images: each unreadable image and each remark once in a
-    run, and totals at its end."""
+    """A log, on rank 0, of what the loaders of all ranks found in their images. Each unreadable image and each remark is logged
+    once per run, and totals at its end."""
 
     def __init__(self, loaders: Sequence[Loader], runtime: Runtime) -> None:
         self.loaders, self.runtime = loaders, runtime
-        self.known = [Findings() for _ in loaders]          # of each loader, all that was found
-        self.said: list[dict[str, int]] = [{} for _ in loaders]   # of each remark, how many images it was said of
+        self.known = [Findings() for _ in loaders]          # all findings of each loader
+        self.said: list[dict[str, int]] = [{} for _ in loaders]   # remark: number of images last reported
 
     def tell(self) -> None:
-        """Reports the findings since the last call; to be called on all ranks."""
+        """Logs the findings since the last call. Call it on all ranks."""
         for loader, known, said in zip(self.loaders, self.known, self.said):
             found = Findings.together(self.runtime.gather_objects(loader.take_findings()))
             new = [found.unreadable[index] for index in sorted(found.unreadable.keys() - known.unreadable.keys())]
@@ -33,7 +33,7 @@ class FindingsLog:
                 self.say(loader, remark, known, said)
 
     def sum_up(self) -> None:
-        """Reports totals that have grown since they were reported; to be called on all ranks."""
+        """Logs the totals that have grown since they were last logged. Call it on all ranks."""
         self.tell()
         for loader, known, said in zip(self.loaders, self.known, self.said):
             if known.unreadable and self.runtime.is_main:
@@ -43,7 +43,7 @@ class FindingsLog:
                 self.say(loader, remark, known, said)
 
     def unreadable(self, number: int) -> dict[int, str]:
-        """The errors of images that were replaced by others, by index; on rank 0 those of all ranks."""
+        """Maps each unreadable image of a loader, which was replaced by another, to the reason; on rank 0 those of all ranks."""
         return self.known[number].unreadable
 
     def say(self, loader: Loader, remark: str, known: Findings, said: dict[str, int]) -> None:

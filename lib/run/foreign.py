@@ -1,7 +1,8 @@
-"""Finds the weights of a network in a checkpoint of any origin: entry, prefix, head and layout.
+"""Finds the weights of a network in checkpoints of this project and of others: entry, name prefix, head and weight layout.
 
-Known are this project's files, the published ones, bare state dicts (torchvision, timm, LDAM-DRW), and what self-supervised
-methods write around a backbone (MoCo, DINO, …). Nothing is told by a file's name: what fits the network is taken, and said.
+Supported are checkpoints of this project, published ones, bare state dicts (torchvision, timm, LDAM-DRW), and self-supervised
+checkpoints with a backbone inside (MoCo, DINO, …). The name of a file does not matter: the weights that fit the network are
+taken, and the choice is logged.
 """
 import re
 from collections import Counter
@@ -14,19 +15,19 @@ from lib.backbone import Backbone
 from lib.modules.classifiers import Classifier, Origin
 from lib.utils.errors import InputError
 
-FORMAT = 2   # of this project's checkpoints; before 2, which have no such entry, FCNorm's weight was (D, C)
-DEPTH = 2    # entries within entries that are looked into
+FORMAT = 2   # of this project's checkpoints. Format 1 has no such entry, and FCNorm's weight is (D, C)
+DEPTH = 2    # levels of nested entries that are searched
 BACKBONE, CLASSIFIER, NETWORK_HEADS = "backbone.", "classifier.", "heads."
-HEADS = ("classifier", "fc", "linear", "last_linear", "head")   # what follows a backbone, by first name: classifiers
-EXTRAS = ("projection_head", "projector", "predictor", "prototypes")   # and parts that only pretraining needs
-AVERAGED, DELAYED = {"ema", "teacher"}, {"k", "momentum", "target"}   # words in the names of copies that are updated by averaging
-SHOWN = 5    # names in a message
+HEADS = ("classifier", "fc", "linear", "last_linear", "head")   # first names of classifiers
+EXTRAS = ("projection_head", "projector", "predictor", "prototypes")   # first names of heads that only pretraining needs
+AVERAGED, DELAYED = {"ema", "teacher"}, {"k", "momentum", "target"}   # words in the names of averaged copies
+SHOWN = 5    # names that a message lists
 
 
 class WeightsPlace(NamedTuple):
-    """The place of a module's parameters in a file: the ``entry``, and the prefix of their names."""
+    """The place of a module's parameters in a file: an entry of the file, and the prefix of their names."""
 
-    entry: str    # with dots between names; "" is the file itself
+    entry: str    # path of nested names, joined by dots; "" is the top level
     prefix: str
 
     def words(self) -> set[str]:
@@ -38,22 +39,22 @@ class WeightsPlace(NamedTuple):
 
 
 class FoundWeights(NamedTuple):
-    """Weights with the names and layout of a module, and the conversions that were applied."""
+    """Weights of a file, converted to a module's names and layout, with notes on the conversion."""
 
     tensors: dict[str, Tensor]
-    transposed: frozenset[str] = frozenset()   # names whose matrices, and moments, the file has the other way round
+    transposed: frozenset[str] = frozenset()   # names of matrices that the file stores transposed
     notes: tuple[str, ...] = ()
-    fits: bool = True    # whether most of the backbone's parameters are there, in their shapes
+    fits: bool = True    # whether most parameters of the backbone are in the file, with equal shapes
 
 
 def network_weights(network: Any, state: Mapping[str, Any], source: str, resumes: bool = False) -> FoundWeights:
-    """The weights of a whole network. A head with the name of another library becomes the classifier.
+    """Finds the weights of a whole network in a file. A head with another library's name is taken as the classifier.
 
     Args:
         network: has ``backbone`` and ``classifier``.
-        state: the content of a file.
-        source: key and path, for messages.
-        resumes: the optimizer is taken too, whose moments go with the weights that were trained, not with an average of them.
+        state: the content of the file.
+        source: config key and path, for messages.
+        resumes: whether the optimizer state is loaded too. Its moments belong to the trained weights, not to their average.
     """
     own = network.backbone.state_dict()
     place, entry, notes, fits = locate(own, state, source, resumes)
@@ -69,11 +70,11 @@ def network_weights(network: Any, state: Mapping[str, Any], source: str, resumes
 
 
 def network_names(place: WeightsPlace, entry: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """A file's tensors by the names of this project's networks, and the name of its head where it has no named parts.
+    """Renames a file's tensors as in this project's networks; also returns the name of the head taken as classifier, or "".
 
     Args:
-        place: where the backbone is in ``entry``.
-        own: the backbone's own tensors.
+        place: the place of the backbone in ``entry``.
+        own: the state dict of the backbone.
     """
     base = place.prefix.removesuffix(BACKBONE)
     tensors = {name.removeprefix(base): value for name, value in entry.items()}
@@ -87,10 +88,10 @@ def network_names(place: WeightsPlace, entry: Mapping[str, Tensor], own: Mapping
 
 def classifier_layout(classifier: Classifier, tensors: dict[str, Tensor], state: Mapping[str, Any],
                       origin: Origin) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
-    """A file's classifier by the names and in the layout of ``classifier``, what was transposed for it, and what to say of it."""
+    """Converts a file's classifier to the names and layout of ``classifier``; returns tensors, transposed names, notes."""
     deeper = [all(name.startswith("fc.") for name in names) for names in (tensors, classifier.state_dict())]
     if tensors and deeper == [True, False]:
-        tensors = within(tensors, "fc.")   # published cRT; LWS has names besides
+        tensors = within(tensors, "fc.")   # published cRT; LWS has further names
     turned = classifier.transposed(tensors, origin)
     notes = [layout_note(name, tensors[name]) for name in turned]
     if not turned and format_of(state) < FORMAT and is_square_cosine(classifier, tensors):
@@ -99,12 +100,12 @@ def classifier_layout(classifier: Classifier, tensors: dict[str, Tensor], state:
 
 
 def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) -> FoundWeights:
-    """Weights of a backbone alone: heads, and all that is beside it in the file, are left out by name."""
+    """Finds the weights of a backbone in a file. Heads and all other tensors of the file are left out by name."""
     own = backbone.weights.state_dict()
     place, entry, notes, fits = locate(own, state, source)
     try:
         inner = backbone.adapt(within(entry, place.prefix))
-    except Exception as error:   # of another library's code, on weights of another model
+    except Exception as error:   # raised by another library for weights of another model
         raise InputError(f"{source} does not fit this network ({str(error) or type(error).__name__})") from error
     left_out = [name for name in inner if name not in own and name.split(".")[0] in HEADS + EXTRAS]
     if fits:
@@ -114,10 +115,10 @@ def backbone_weights(backbone: Backbone, state: Mapping[str, Any], source: str) 
 
 
 def classifier_origin(state: Mapping[str, Any], source: str, head: str = "") -> Origin:
-    """The information on the classifier in a file.
+    """Reads the kind and layout of a file's classifier from its configuration.
 
     Args:
-        head: the name of the classifier in it; LDAM-DRW's is ``linear``.
+        head: the name of the classifier in the file, such as ``linear`` in LDAM-DRW.
     """
     config = state.get("config")
     ours = isinstance(config, Mapping)
@@ -126,7 +127,7 @@ def classifier_origin(state: Mapping[str, Any], source: str, head: str = "") -> 
 
 
 def heads_of(state: Mapping[str, Any]) -> list[str]:
-    """The further heads that are listed in a file of this project."""
+    """Names of further heads, from the configuration in a checkpoint of this project."""
     config = state.get("config")
     names = config.get("HEADS.TYPES", []) if isinstance(config, Mapping) else []
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
@@ -139,10 +140,10 @@ def format_of(state: Mapping[str, Any]) -> int:
 
 def locate(own: Mapping[str, Tensor], state: Mapping[str, Any], source: str,
            resumes: bool = False) -> tuple[WeightsPlace, Mapping[str, Tensor], list[str], bool]:
-    """The place whose names and shapes agree best with ``own``, the tensors there, what to say of the choice, whether they fit.
+    """Finds the place whose names and shapes agree best with ``own``; returns it, its tensors, notes, and whether they fit.
 
     Raises:
-        InputError: several places fit equally well, with other tensors, and nothing says which is meant.
+        InputError: several places with different tensors fit equally well.
     """
     entries = dict(tensor_entries(state))
     scores = {WeightsPlace(entry, prefix): score for entry, tensors in entries.items()
@@ -167,7 +168,7 @@ def locate(own: Mapping[str, Tensor], state: Mapping[str, Any], source: str,
 
 
 def tensor_entries(state: Mapping[str, Any], path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping in a file that has named tensors, with its path."""
+    """Yields (path, tensors) of every mapping in a file that has named tensors."""
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if tensors:
         yield path, tensors
@@ -178,8 +179,8 @@ def tensor_entries(state: Mapping[str, Any], path: str = "", depth: int = DEPTH)
 
 
 def prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[bool, int, int]]]:
-    """What stands before own names. Each prefix with how well it fits: whether most own names are there in their shapes, how
-    many are there, and how many of those have their shape."""
+    """Yields each prefix that precedes names of ``own`` in a file, with its score: whether most own names have equal shapes
+    there, the number of own names there, and the number of those with equal shapes."""
     shapes: Counter[str] = Counter()
     names: Counter[str] = Counter()
     for name, value in tensors.items():
@@ -195,7 +196,7 @@ def prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterat
 
 
 def rank(place: WeightsPlace, resumes: bool) -> int:
-    """The priority among several copies: averaged weights for evaluation, trained weights for resuming."""
+    """The rank of a copy of the weights; the lowest is taken: averaged weights (EMA), or the trained ones to resume a run."""
     if place.words() & AVERAGED:
         return 1 if resumes else -1
     return 1 if place.words() & DELAYED else 0
@@ -206,7 +207,7 @@ def within(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def renamed(name: str, head: str) -> str:
-    """A name of a network without parts, by those of this project's."""
+    """Converts the name of a tensor in a plain network (no ``backbone.``) to its name in this project."""
     first, _, rest = name.partition(".")
     return CLASSIFIER + rest if head and first == head else BACKBONE + name
 
@@ -224,7 +225,7 @@ def layout_note(name: str, value: Tensor) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Some names, and the number of the others."""
+    """Lists the first names, and counts the others."""
     names = list(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

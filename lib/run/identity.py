@@ -1,6 +1,6 @@
-"""The identity of a network: its classes, the preprocessing of its images, and its training data.
+"""The identity of a network: the classes of its outputs, its image preprocessing, and its training and validation data.
 
-It is in every checkpoint, and is compared with the data on which the checkpoint is used.
+Every checkpoint stores it. It is compared with the data on which the checkpoint is used.
 """
 import json
 import logging
@@ -18,18 +18,18 @@ from lib.utils.errors import InputError
 log = logging.getLogger(__name__)
 
 KEYS = {"input_size": "INPUT_SIZE", "color_space": "COLOR_SPACE", "mean": "DATASET.MEAN", "std": "DATASET.STD",
-        "test_transforms": "TRANSFORMS.TEST_TRANSFORMS", "exif": "DATASET.EXIF", "alpha": "DATASET.ALPHA"}   # of a preparation
+        "test_transforms": "TRANSFORMS.TEST_TRANSFORMS", "exif": "DATASET.EXIF", "alpha": "DATASET.ALPHA"}   # config keys
 SETS = TRAINING, VALIDATION, ADDED = "training set", "validation set", "images of CAM-based sampling"
 FACTS = {"class_names": "class names or their order", "class_counts": "images per class", "labels": "labels or their order",
-         "indices": "the chosen subset", "content": "pixels, or names of files"}   # of a fingerprint, the others may change
-OTHERS = ("weights", "first stage", "network")   # kinds of starts with a classifier of another run
-SHOWN = 80   # characters of a value in a message
+         "indices": "the chosen subset", "content": "pixels, or names of files"}   # of a fingerprint: name in messages
+OTHERS = ("weights", "first stage", "network")   # kinds of starts that load a classifier of another run
+SHOWN = 80   # characters of a value that a message shows
 UNTOLD = "%s does not say what data it was trained on (files of earlier versions and other programs do not); the rest is checked"
 UNNAMED = "%s has no class names (files of earlier versions and other programs do not); class 0 is taken as %r, and so on"
 
 
 class OtherDataError(InputError):
-    """Raised if a run that should be resumed was trained on other data."""
+    """An error for a run to be resumed that was trained on other data."""
 
 
 class Identity(NamedTuple):
@@ -37,9 +37,9 @@ class Identity(NamedTuple):
     checkpoint."""
 
     class_names: list[str]
-    class_counts: Tensor            # (C,), training images
-    preprocessing: dict[str, Any]   # how an image becomes what the network sees in validation, see ``build.preprocessing``
-    data: dict[str, Any]            # fingerprints of the sets
+    class_counts: Tensor            # (C,), number of training images
+    preprocessing: dict[str, Any]   # of validation images, see ``lib.config.preparation``
+    data: dict[str, Any]            # fingerprint of each data set
 
     @classmethod
     def of(cls, train_set: ImageSet, valid_set: ImageSet | None, preprocessing: dict[str, Any]) -> "Identity":
@@ -50,15 +50,15 @@ class Identity(NamedTuple):
         return cls(train_set.class_names, train_set.class_counts, preprocessing, data)
 
     def facts(self) -> dict[str, str]:
-        """Fact to a short digest, which is equal for equal data."""
+        """Maps each property of the data sets to a short digest, which is equal if the property is."""
         return {f"{FACTS.get(fact, fact)} ({name})": digest_names([repr(value)])[:12]
                 for name, facts in self.data.items() if facts for fact, value in facts.items()}
 
 
 class Difference(NamedTuple):
-    """A difference between the training of a checkpoint and the configuration or data here."""
+    """A difference between the training of a checkpoint and the run here."""
 
-    key: str    # of the configuration, or which set of images
+    key: str    # config key, or name of a data set
     there: Any
     here: Any
 
@@ -74,24 +74,24 @@ def shorten(value: Any) -> str:
 
 
 def known_names(state: Mapping[str, Any]) -> list[str] | None:
-    """The class names of a checkpoint; older and foreign ones have none."""
+    """The class names in a checkpoint; None for checkpoints of earlier versions and other programs, which do not store them."""
     names = state.get("class_names")
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def compare_preprocessing(state: Mapping[str, Any], here: Identity) -> list[Difference]:
-    """Differences in preprocessing to a checkpoint, by config key; none if the checkpoint does not tell."""
+    """Differences in preprocessing from a checkpoint, by config key; empty if the checkpoint does not store it."""
     there = state.get("preprocessing")
     there = there if isinstance(there, Mapping) else {}
     return [Difference(KEYS.get(name, name), there[name], value) for name, value in here.preprocessing.items()
-            if name in there and repr(there[name]) != repr(value)]   # nobody knows what others have under that name
+            if name in there and repr(there[name]) != repr(value)]   # repr(), since a foreign file may hold any type
 
 
 def compare_data(state: Mapping[str, Any], here: Identity, sets: Sequence[str] = SETS) -> list[Difference]:
-    """Differences of the data sets to those of a checkpoint; none if the checkpoint does not tell."""
+    """Differences of the data sets from those of a checkpoint; empty if the checkpoint does not store them."""
     there, found = state.get("data"), []
     if not isinstance(there, Mapping) or TRAINING not in there:
-        counts = state.get("class_counts")   # all that checkpoints of an earlier version tell
+        counts = state.get("class_counts")   # earlier versions stored only this
         if not isinstance(counts, Tensor) or counts.tolist() == here.class_counts.tolist() or TRAINING not in sets:
             return []
         return [Difference(TRAINING, counts.tolist(), FACTS["class_counts"])]
@@ -107,7 +107,7 @@ def compare_data(state: Mapping[str, Any], here: Identity, sets: Sequence[str] =
 
 
 def check_same_data(start: Start, here: Identity) -> None:
-    """Raises OtherDataError where a run would be resumed on other classes or images than those that it was trained on."""
+    """Raises OtherDataError if a run is to be resumed on other classes or images than it was trained on."""
     names = known_names(start.state)
     found = [str(difference) for difference in compare_data(start.state, here)]
     found += [f"classes: {text}" for text in other_classes(names, here.class_names)]
@@ -117,7 +117,7 @@ def check_same_data(start: Start, here: Identity) -> None:
 
 
 def other_classes(names: Sequence[str] | None, here: Sequence[str]) -> Iterator[str]:
-    """A description of how the classes of a checkpoint differ from those here; empty if they do not."""
+    """Yields how the classes of a checkpoint (``names``) differ from those here."""
     if names is None or list(names) == list(here):
         return
     found = match_classes(names, here, "the checkpoint and the data")
@@ -130,7 +130,7 @@ def other_classes(names: Sequence[str] | None, here: Sequence[str]) -> Iterator[
 
 
 def class_places(start: Start, here: Sequence[str]) -> list[int] | None:
-    """Where the classifier of a checkpoint has each class of ``here``; None where classes are compared by number only.
+    """The index of each class of ``here`` in the classifier of a checkpoint; None if classes are compared by number only.
 
     Raises:
         InputError: it was trained for other classes.
@@ -151,7 +151,7 @@ def class_places(start: Start, here: Sequence[str]) -> list[int] | None:
 
 
 def reorder_classes(classifier: nn.Module, places: Sequence[int] | None, source: str) -> None:
-    """Puts the outputs of a classifier, just loaded, into the order of the data: output c becomes what ``places[c]`` was."""
+    """Reorders the outputs of a loaded classifier as in the data: output c becomes the former output ``places[c]``."""
     if places is None or list(places) == sorted(places):
         return
     for name, value in classifier.state_dict().items():
@@ -163,7 +163,7 @@ def reorder_classes(classifier: nn.Module, places: Sequence[int] | None, source:
 
 
 def align_to_checkpoint(state: Mapping[str, Any], sets: Sequence[ImageSet], source: str) -> None:
-    """Numbers the classes of the training and validation set as a checkpoint does.
+    """Renumbers the classes of the training and validation sets as in a checkpoint.
 
     Raises:
         InputError: it was trained for other classes.
@@ -180,11 +180,11 @@ def align_to_checkpoint(state: Mapping[str, Any], sets: Sequence[ImageSet], sour
 
 
 def load_start(network: Network, start: Start, here: Identity | None) -> None:
-    """Loads the weights that a training, or a teacher, begins with. The outputs of a classifier that is taken over from another
-    run come into the order of the classes here; where its images were prepared in another way, that is said.
+    """Loads the initial weights of a training, or those of a teacher. A classifier of another run is reordered to the classes
+    here. The log reports differences in preprocessing.
 
     Args:
-        here: None: classes are compared by number only, and nothing is said.
+        here: None: classes are compared by number only, and differences are not logged.
     """
     fresh = network.classifier.fresh if start.kind == "first stage" else ()
     takes = start.kind in OTHERS and not all(name.startswith(fresh) for name in network.classifier.state_dict())

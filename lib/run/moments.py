@@ -13,15 +13,16 @@ SGD_MOMENTS, ADAM_MOMENTS = ("momentum_buffer",), ("exp_avg", "exp_avg_sq")
 
 
 def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], source: str) -> None:
-    """Loads the moments; learning rate, momentum, weight decay and kernels remain those of this run's configuration.
+    """Loads the moments of an optimizer. Learning rate, momentum, weight decay and kernels remain as configured.
 
     Args:
-        saved: its state_dict. Groups do not matter, of which published files have one per parameter: their order does.
-        transposed: parameters that the file has the other way round.
-        source: key and path, for messages.
+        saved: the state_dict of an optimizer. Parameters are matched by their order; the groups may differ, since published
+            files have one group per parameter.
+        transposed: parameters that the file stores transposed.
+        source: config key and path, for messages.
 
     Raises:
-        InputError: it is of another optimizer, or of other parameters.
+        InputError: the state belongs to another optimizer or to other parameters.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     own = optimizer.state_dict()
@@ -30,7 +31,7 @@ def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], s
         moments = [turned(entry) if number < len(parameters) and parameters[number] in transposed else entry
                    for number, entry in enumerate(moments)]
         reason = difference(optimizer, parameters, moments)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):   # RuntimeError: a tensor, not a number
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):   # float() of a tensor
         reason = "it is no optimizer's"
     if reason:
         raise InputError(f"{source} holds the state of another optimizer or of other parameters than {type(optimizer).__name__} "
@@ -45,7 +46,7 @@ def load_moments(optimizer: Optimizer, saved: Any, transposed: Set[Parameter], s
 
 
 def flat(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One entry per parameter, in the order of the groups; empty for parameters that were never updated."""
+    """Lists the saved state of each parameter, in the order of the groups; empty for a parameter that was never updated."""
     entries = [saved["state"].get(number, {}) for group in saved["param_groups"] for number in group["params"]]
     if not all(isinstance(entry, Mapping) for entry in entries):
         raise TypeError("an entry of the state is no mapping")
@@ -53,7 +54,7 @@ def flat(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def difference(optimizer: Optimizer, parameters: list[Parameter], moments: list[dict[str, Any]]) -> str:
-    """The reason why a saved state does not fit this optimizer; empty if it does."""
+    """Explains why a saved state does not fit this optimizer; empty if it fits."""
     if len(moments) != len(parameters):
         return f"there it had {len(moments)} parameters, here {len(parameters)}"
     names = SGD_MOMENTS if isinstance(optimizer, SGD) else ADAM_MOMENTS
@@ -64,7 +65,7 @@ def difference(optimizer: Optimizer, parameters: list[Parameter], moments: list[
             if entry[name] is not None and tuple(entry[name].shape) != tuple(parameter.shape):
                 return f"{name} of parameter {number} is {tuple(entry[name].shape)} there, here {tuple(parameter.shape)}"
         if names == ADAM_MOMENTS and entry:
-            float(entry["step"])   # a number or a tensor of one
+            float(entry["step"])   # a number or a tensor with one element; raises otherwise
     return ""
 
 

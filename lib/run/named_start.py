@@ -1,4 +1,4 @@
-"""Starts a training from weights given by name."""
+"""Start of a training from named pretrained weights."""
 import logging
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 def start_by_name(name: str, size: tuple[int, int], normalisation: tuple[Sequence[float], Sequence[float]],
                   color_space: str) -> Start:
-    """Fetches the weights; the log says how their images were normalised, and where those here are not.
+    """Fetches named weights. The log gives the normalisation of their training images, and any difference from the one here.
 
     Args:
         name: BACKBONE.PRETRAINED_MODEL.

@@ -1,4 +1,4 @@
-"""Lists the files that a run has written: those that are deleted to replace it, or to rewind it to an earlier epoch."""
+"""The files that a run writes to its directory; only these are deleted to replace the run or to rewind it to an earlier epoch."""
 import json
 import os
 import re
@@ -14,21 +14,21 @@ from lib.utils.errors import InputError
 from lib.utils.files import UNFINISHED, write_bytes_atomically
 
 LAST, BEST = "last.pth", "best_model.pth"
-PREVIOUS, PART = "previous.pth", "mid_epoch.pth"   # last.pth of the epoch before; what an epoch that is not over has come to
+PREVIOUS, PART = "previous.pth", "mid_epoch.pth"   # the former last.pth; the state in the middle of an epoch
 EPOCH = re.compile(r"epoch_(\d+)\.pth")
 MODELS, EVALUATIONS, TAU_NORM, TEST = "models", "evaluations", "tau_norm", "test"
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
-DATA = ("split.csv", "data.txt", "data.json")   # of a look at pictures in folders
+DATA = ("split.csv", "data.txt", "data.json")   # of data sets of pictures in folders
 RECORDS = (CONFIG, ENVIRONMENT, "uncommitted.diff", "log.txt", "history.jsonl", "indices.json", *DATA)
 METRICS, SWEEP, ADJUST_SWEEP, SHIFTED = FILES["metrics"], "tau_sweep.json", "logit_adjust_sweep.json", "shifted_test.json"
 EXPERT_WEIGHTS = aggregated.FILE
-REPORT = tuple(FILES.values())   # of one validation
+REPORT = tuple(FILES.values())   # files of one validation
 SWEEP_REPORT = (EXPERT_WEIGHTS, *(
     name for file in (SWEEP, ADJUST_SWEEP, SHIFTED) for name in (file, f"figures/{Path(file).stem}.png")))
 FIGURES = ("figures/training_curves.png", "figures/class_counts.png", "figures/cam_sampling.png")
-EVENTS = "events.out.tfevents.*"   # of TensorBoard
+EVENTS = "events.out.tfevents.*"   # files of TensorBoard
 
-Position = tuple[int, int]   # epoch that is finished, and batches of the next one
+Position = tuple[int, int]   # last finished epoch, and finished batches of the next epoch
 
 
 def is_checkpoint(name: str) -> bool:
@@ -41,7 +41,7 @@ def checkpoints(models: Path) -> list[Path]:
 
 
 def written(directory: Path) -> Iterator[Path]:
-    """Yields all files that a run has written and no others; for a linked folder, the link."""
+    """Yields the files that a run has written, and no others. For a folder that is a symbolic link, yields the link."""
     yield from named(directory, (*RECORDS, *REPORT, *SWEEP_REPORT, *FIGURES))
     yield from whole_or_link(directory / MODELS, checkpoints(directory / MODELS))
     yield from whole_or_link(directory / "tensorboard", sorted((directory / "tensorboard").glob(EVENTS)))
@@ -49,7 +49,7 @@ def written(directory: Path) -> Iterator[Path]:
 
 
 def named(directory: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Yields those of the files that exist."""
+    """Yields those of the named files that exist; for a file in a linked folder, the link."""
     for name in names:
         path = directory / name
         if path.parent != directory and path.parent.is_symlink():
@@ -63,7 +63,7 @@ def whole_or_link(folder: Path, files: list[Path]) -> list[Path]:
 
 
 def after(directory: Path, position: Position) -> Iterator[Path]:
-    """What a run that is rewound to ``position`` loses: later checkpoints, and reports of later epochs."""
+    """Yields the files that are deleted when a run is rewound to ``position``: later checkpoints, and reports of later epochs."""
     epoch = position[0]
     for path in checkpoints(directory / MODELS):
         number = EPOCH.fullmatch(path.name)
@@ -77,7 +77,7 @@ def after(directory: Path, position: Position) -> Iterator[Path]:
 
 
 def reported_epoch(path: Path) -> int:
-    """The epoch of a report; -1 if it is unknown."""
+    """The epoch of a report; -1 if the report has none."""
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_text(encoding="utf-8"))
         epoch = content.get("epoch") if isinstance(content, dict) else None
@@ -86,7 +86,7 @@ def reported_epoch(path: Path) -> int:
 
 
 def replaced_by_training(directory: Path, save_step: int, max_epoch: int) -> list[Path]:
-    """The existing files that a training will replace."""
+    """Lists the existing files that a training would overwrite."""
     epochs = [path.name for path in checkpoints(directory / MODELS)
               if (number := EPOCH.fullmatch(path.name)) and int(number[1]) <= max_epoch and int(number[1]) % save_step == 0]
     models = [f"{MODELS}/{name}" for name in (LAST, BEST, PREVIOUS, PART, *epochs)]
@@ -94,7 +94,7 @@ def replaced_by_training(directory: Path, save_step: int, max_epoch: int) -> lis
 
 
 def delete(directory: Path, paths: Iterable[Path]) -> None:
-    """Deletes files, folders and links, not what links lead to; and folders of a run that are empty then."""
+    """Deletes files, folders and links, but not the targets of links; then deletes the run's folders that have become empty."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -106,7 +106,7 @@ def delete(directory: Path, paths: Iterable[Path]) -> None:
 
 
 def second_name(path: Path, name: Path) -> None:
-    """``name`` becomes a file with the content of ``path``, in one step; on most file systems at no cost."""
+    """Atomically makes ``name`` a file with the content of ``path``: a hard link if the file system has them, else a copy."""
     link = name.with_name(f".{name.name}.link{UNFINISHED}")
     link.unlink(missing_ok=True)
     try:
@@ -117,7 +117,7 @@ def second_name(path: Path, name: Path) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Deletes what writers that were killed have left of a run's files; a directory may have other files with such names."""
+    """Deletes the temporary files that a killed process left of the run's files. Other temporary files are kept."""
     names = tuple(f".{Path(name).name}." for name in (*RECORDS, *REPORT, *SWEEP_REPORT, *FIGURES))
     ours = (path for folder in (directory, directory / "figures") for path in folder.glob(f".*{UNFINISHED}")
             if path.name.startswith(names))
@@ -128,12 +128,12 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def check_spared(reads: Iterable[tuple[str, Path]], lost: Sequence[Path], what: str) -> None:
-    """Raises InputError where a run reads what would be lost, by its name or by where links lead.
+    """Raises InputError if a run reads files that it would delete or overwrite; links are followed.
 
     Args:
         reads: config keys, and the files that they name.
-        lost: files and folders.
-        what: would be done to them, for the message.
+        lost: files and folders that would be deleted or overwritten.
+        what: what would happen to them, for the message.
     """
     gone = {place for path in lost for place in places(path)}
     for key, path in reads if gone else ():
@@ -143,5 +143,5 @@ def check_spared(reads: Iterable[tuple[str, Path]], lost: Sequence[Path], what: 
 
 
 def places(path: Path) -> set[Path]:
-    """A path made absolute, and the path that its links lead to."""
+    """The absolute path, and the path with all links resolved."""
     return {Path(os.path.abspath(path)), Path(os.path.realpath(path))}

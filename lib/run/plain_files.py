@@ -1,4 +1,4 @@
-"""Reads files of weights into tensors and plain values: torch's formats and .safetensors. Code in a file is never executed."""
+"""Reads weight files (torch formats and .safetensors) as tensors and plain values. Code in a file is never executed."""
 import argparse
 import re
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ import torch
 
 from lib.utils.errors import InputError
 
-# Published checkpoints hold their best accuracy as a numpy scalar; its three parts, under old and new module names.
+# Types that make up a numpy scalar, under old and new module names. Published checkpoints store their best accuracy as one.
 SCALAR = np.float64(0).__reduce__()[0]
 PUBLISHED_GLOBALS = [(SCALAR, "numpy.core.multiarray.scalar"), (SCALAR, "numpy._core.multiarray.scalar"), np.dtype,
                      *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "?")}]
-# Options of a command line, which others store beside the weights: classes that only keep what they are given.
+# Types of command-line options, which others store with the weights. These classes only hold values.
 HARMLESS_GLOBALS = [argparse.Namespace,
                     *((PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
                     *((PureWindowsPath, f"{module}.WindowsPath") for module in ("pathlib", "pathlib._local"))]
@@ -26,13 +26,13 @@ OTHER_FILES = {b"version https://git-lfs": "it is a Git LFS pointer; git lfs pul
 
 
 def read_plain(path: Path, mapped: bool = False) -> Any:
-    """The content of a file; a .safetensors file is a mapping of its tensors.
+    """Reads a weight file; a .safetensors file becomes a mapping of its tensors.
 
     Args:
-        mapped: tensors are read when they are used; older formats of torch are refused then.
+        mapped: tensors are memory-mapped, that is read only when they are used. Older torch formats do not support this.
 
     Raises:
-        InputError: the reason alone, as the end of a message that names the file.
+        InputError: the file cannot be read. The message has the reason only; the caller adds the name of the file.
     """
     with path.open("rb") as file:
         head = file.read(32)
@@ -42,7 +42,7 @@ def read_plain(path: Path, mapped: bool = False) -> Any:
         known: list[Any] = [*PUBLISHED_GLOBALS, *HARMLESS_GLOBALS]
         with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:   # a foreign file can make an unpickler fail in countless ways
+    except Exception as error:   # unpickling a foreign file can raise errors of any type
         raise InputError(explain(error, head)) from error
 
 
@@ -56,13 +56,13 @@ def explain(error: Exception, head: bytes) -> str:
     for start, reason in OTHER_FILES.items():
         if head.startswith(start):
             return reason
-    if text.startswith("Weights only load failed"):   # and advice on how to run its code
+    if text.startswith("Weights only load failed"):   # torch continues with advice on executing the file's code
         return "it was not written by torch.save, or it is damaged"
     return (text or type(error).__name__).split("\n")[0]
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file begins with the length of a JSON header."""
+    """Whether a file begins like .safetensors: the length of a header, and then the header as JSON."""
     return head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= size
 
 
@@ -73,5 +73,5 @@ def read_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
         raise InputError("its format needs a package: pip install safetensors") from error
     try:
         return load_file(path)
-    except Exception as error:   # of its own, of Rust, of the system
+    except Exception as error:   # errors of the package, of its Rust code, or of the system
         raise InputError(str(error).split("\n")[0]) from error

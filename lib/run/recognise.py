@@ -1,4 +1,4 @@
-"""Recognises the backbone of a file of weights by its content, by parameter names and shapes, and by the file name."""
+"""Recognises the backbone of a weight file by its configuration, by the names and shapes of its parameters, and by its name."""
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Kind(NamedTuple):
-    """The configuration values that select a backbone."""
+    """The config values that select a backbone."""
 
     backbone: str          # BACKBONE.TYPE
     timm_model: str = ""   # BACKBONE.TIMM.MODEL
@@ -24,10 +24,10 @@ class Kind(NamedTuple):
 
 
 def recognise(state: Mapping[str, Any], path: Path) -> Kind | None:
-    """The backbone that fits all weights of a file except its head; None if there is none.
+    """Finds the backbone to which all weights of a file belong, apart from its head; None if there is none.
 
-    A model of timm is found by the name of the file or of its folder, or by the config.json beside it, as on timm's hub; names
-    and shapes must then agree as well.
+    Candidates among the models of timm come from the name of the file or of its folder, or from a config.json beside it, as on
+    timm's hub. The names and shapes of their parameters must also agree.
     """
     config = state.get("config")
     if isinstance(config, Mapping) and isinstance(config.get("BACKBONE.TYPE"), str):
@@ -44,7 +44,7 @@ def recognise(state: Mapping[str, Any], path: Path) -> Kind | None:
 
 
 def takes(backbone: Backbone, state: Mapping[str, Any]) -> bool:
-    """Whether a file has all parameters of a backbone in their shapes, and no others but those of a head."""
+    """Whether a file has all parameters of a backbone with equal shapes, and no others except those of a head."""
     own = backbone.weights.state_dict()
     try:
         found = backbone_weights(backbone, state, "").tensors
@@ -56,7 +56,7 @@ def takes(backbone: Backbone, state: Mapping[str, Any]) -> bool:
 
 
 def timm_names(path: Path) -> Iterator[str]:
-    """Models of timm that a file may be of, going by names; none where timm is not installed."""
+    """Yields the models of timm that a file may belong to, judging by names; none if timm is not installed."""
     try:
         models = timm_package().list_models()
     except InputError:
@@ -70,7 +70,7 @@ def timm_names(path: Path) -> Iterator[str]:
 
 
 def read_architecture(path: Path) -> str:
-    """The architecture in a config.json; empty if there is none."""
+    """Reads the architecture in a config.json; empty if the file or the entry is missing."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

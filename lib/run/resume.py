@@ -1,4 +1,4 @@
-"""Finds the newest complete checkpoint from which a run can be resumed."""
+"""Finds the checkpoint from which a run is resumed: the newest one that is undamaged and fits."""
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +14,15 @@ log = logging.getLogger(__name__)
 
 
 class OtherBatchesError(InputError):
-    """Raised for a checkpoint from the middle of an epoch whose batches would differ here."""
+    """An error for a checkpoint from the middle of an epoch whose batches would differ here."""
 
 
 def check_part(start: Start, plan: Callable[[int], str], world_size: int) -> None:
-    """Raises OtherBatchesError for a checkpoint from the middle of an epoch that has other batches here, since images would
-    be seen twice or left out.
+    """Raises OtherBatchesError for a checkpoint from the middle of an epoch if the batches of that epoch differ here: images
+    would be used twice or left out.
 
     Args:
-        plan: epoch to a text that is equal where its batches are (``Loader.digest``).
+        plan: maps an epoch to a digest of its batches (``Loader.digest``).
     """
     state = start.state
     if not start.resumes or not state.get("batch"):
@@ -35,16 +35,16 @@ def check_part(start: Start, plan: Callable[[int], str], world_size: int) -> Non
 
 
 def newest_start(models: Path, accept: Callable[[Start], None]) -> Start | None:
-    """The newest checkpoint of a run's folder ``models``; None where there is none yet.
+    """Finds the newest checkpoint in a run's folder ``models``; None if there is none yet.
 
-    That is last.pth, or mid_epoch.pth if it is from the epoch after it. Where last.pth is damaged or does not fit, all others
-    are looked at as well. The log says which file is at fault and which is taken.
+    It is last.pth, or mid_epoch.pth if that is from the following epoch. If last.pth is damaged or does not fit, all other
+    checkpoints are tried too. The log reports the files that were refused and the one that is taken.
 
     Args:
-        accept: raises InputError for what does not fit this run.
+        accept: raises InputError for a checkpoint that does not fit this run.
 
     Raises:
-        InputError: there are checkpoints, and none of them can be resumed from, or they are of other data.
+        InputError: there are checkpoints, but none can be resumed from, or they were trained on other data.
     """
     newest, refused = newest_of([models / LAST, models / PART], accept)
     if newest is None or any(LAST in str(error) for error in refused):
@@ -61,13 +61,13 @@ def newest_start(models: Path, accept: Callable[[Start], None]) -> Start | None:
 
 
 def newest_of(paths: list[Path], accept: Callable[[Start], None]) -> tuple[Start | None, list[InputError]]:
-    """The newest one that is accepted, of equal ones the first, and what is wrong with the others; one is in memory at a time."""
+    """Returns the newest accepted checkpoint (the first of equally new ones), and the errors of the refused ones."""
     newest, refused = None, []
     for path in filter(Path.exists, paths):
         try:
             start = read_start("run", path, "--ar")
             accept(start)
-        except OtherDataError:   # as all of them are: they are checkpoints of one run
+        except OtherDataError:   # holds for all checkpoints of the run
             raise
         except InputError as error:
             refused.append(error)

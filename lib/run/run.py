@@ -25,21 +25,21 @@ from lib.utils.system import LIMITS
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)   # what file systems without locks answer
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)   # errors of file systems without locks
 SCALARS = ("rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "balanced", "macro_f1", "many",
            "medium", "few")
 
 
 class Run:
-    """The directory of a run, with everything of it that is on disk; only rank 0 writes to it. Left as a context, it closes its
-    files and its lock.
+    """The directory of a run, with all files of the run; only rank 0 writes to it. As a context manager, it closes its files and
+    releases its lock on exit.
 
     Args:
         directory: OUTPUT_DIR/NAME.
 
     Attributes:
-        claimed: whether ``lock`` was called, with success.
-        kept: what there is to resume from after a failure, in words.
+        claimed: whether ``lock`` has succeeded.
+        kept: text for messages: the checkpoint from which the run can be resumed after a failure.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -58,12 +58,12 @@ class Run:
         self.close()
 
     def lock(self) -> None:
-        """Creates and locks the directory for this process, until it ends or closes the run; reading stays possible.
+        """Creates the directory and locks it for this process, until the process ends or closes the run. Reading stays possible.
 
         On NFS the lock holds for all machines (Linux passes flock on to the server), unless it is mounted with ``nolock``.
 
         Raises:
-            InputError: another process trains here, or nothing can be written here.
+            InputError: another process trains in the directory, or it is not writable.
         """
         owner = f"process {os.getpid()} on {platform.node()} since {datetime.now().isoformat(' ', 'seconds')}"
         try:
@@ -83,26 +83,27 @@ class Run:
 
     @contextmanager
     def writing(self, advice: str = "") -> Iterator[None]:
-        """Turns a full or missing disk into one message. Files are replaced in one step, so the old ones stay.
+        """Converts the error of a full or missing disk to a RunFailedError with advice. The old files remain, since files are
+        replaced atomically.
 
         Args:
-            advice: what to do once there is room; by default, what is kept and how to resume a training.
+            advice: how to continue after the failure; by default, which checkpoint is kept and how to resume from it.
         """
         try:
             yield
         except OSError as error:
             if error.errno in LIMITS:
-                raise   # which no room on the disk would help
+                raise   # not caused by the disk
             advice = advice or f"{self.kept}; once there is room, --ar True resumes from it"
             raise RunFailedError(f"cannot write to {self.directory} ({error.strerror or error}); {advice}") from error
 
     def holds_a_run(self) -> bool:
-        """Whether something would be lost: a history or checkpoints. A start that failed before them is no run, nor is a file of
-        another name in models/."""
+        """Whether the directory has a history or checkpoints of a run. Files of a start that failed before the first epoch do not
+        count, nor do files with other names in models/."""
         return bool(self.history()) or bool(own_files.checkpoints(self.models))
 
     def check_free(self) -> None:
-        """Raises InputError if this directory already holds a run, or is no directory."""
+        """Raises InputError if the directory already holds a run, or if its path is a file."""
         if self.directory.exists() and not self.directory.is_dir():
             raise InputError(f"OUTPUT_DIR/NAME: {self.directory} is a file; choose another NAME")
         if self.holds_a_run():
@@ -110,13 +111,13 @@ class Run:
                              "replace it with --overwrite, or choose another NAME")
 
     def clear(self) -> None:
-        """Deletes what a run wrote, and nothing else that lies in the directory."""
+        """Deletes the files that a run wrote, and no other files in the directory."""
         own_files.delete(self.directory, list(own_files.written(self.directory)))
 
     def rewind(self, source: Path, position: own_files.Position) -> None:
-        """Deletes files that are newer than a checkpoint of this run; ``open`` truncates the history.
+        """Deletes the files that are newer than the checkpoint ``source`` of this run. Later, ``open`` truncates the history.
 
-        Killed at any moment, it is a run that --ar resumes, from the old last epoch or from this one.
+        If the process is killed at any moment, --ar can still resume the run, from its old last epoch or from ``position``.
         """
         own_files.delete(self.directory, list(own_files.after(self.directory, position)))
         last = self.models / LAST
@@ -124,7 +125,7 @@ class Run:
             own_files.second_name(source, last)
 
     def open(self, config: str, first_epoch: int, hardware: str, tensorboard: bool, precision: str = "float32") -> None:
-        """Makes the folders, writes config and environment, drops history from ``first_epoch`` on."""
+        """Creates the folders, writes configuration and environment, and removes the history from ``first_epoch`` on."""
         try:
             self.models.mkdir(parents=True, exist_ok=True)
             self.figures.mkdir(exist_ok=True)
@@ -140,7 +141,7 @@ class Run:
             raise self.cannot_write(error) from error
 
     def _record_environment(self, facts: dict[str, Any], first_epoch: int) -> None:
-        """environment.json has one entry per start, so that a resumed run tells all machines it was on."""
+        """Appends an entry to environment.json, which has one entry per start, so that it lists all machines of a resumed run."""
         git, diff = git_state()
         entry = facts | {"launch": launch(), "first_epoch": first_epoch, "git": git}
         write_text_atomically(self.directory / "environment.json", json.dumps([*self.sessions(), entry], indent=2) + "\n")
@@ -148,7 +149,7 @@ class Run:
             write_text_atomically(self.directory / "uncommitted.diff", diff)
 
     def sessions(self) -> list[dict[str, Any]]:
-        """The entries of environment.json."""
+        """Reads the entries of environment.json, one per start."""
         path = self.directory / "environment.json"
         sessions = parse_json(path.read_text(encoding="utf-8", errors="replace"), path) if path.exists() else []
         if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
@@ -156,11 +157,11 @@ class Run:
         return sessions
 
     def begun_by_this_launch(self) -> bool:
-        """Whether the run that is here was started by the launcher of this process, which has restarted its ranks since."""
+        """Whether the launcher of this process already started this run, and has now restarted its ranks."""
         return launch() is not None and any(session.get("launch") == launch() for session in self.sessions())
 
     def record_indices(self, indices: Tensor | None) -> None:
-        """Which images of the source set this long-tailed subset consists of, in its order."""
+        """Writes indices.json: the indices, in the source set, of the images of a long-tailed subset, in order."""
         if indices is not None:
             write_text_atomically(self.directory / "indices.json", json.dumps(indices.tolist()) + "\n")
 
@@ -168,14 +169,14 @@ class Run:
         if not self.history_file.exists():
             return []
         lines = self.history_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        entries = [parse_json(line, self.history_file) for line in lines if line.endswith("\n")]   # a torn line never counted
+        entries = [parse_json(line, self.history_file) for line in lines if line.endswith("\n")]   # no partial line
         if not all(map(is_epoch, entries)):
             raise damaged(self.history_file, "a line that is no epoch")
         return entries
 
     def last_epoch(self) -> int | None:
-        """The last finished epoch; None if it is unknown."""
-        with suppress(InputError):   # a damaged history does not stop a validation
+        """The last finished epoch, from the history or from last.pth; None if neither has it."""
+        with suppress(InputError):   # a validation works with a damaged history too
             if history := self.history():
                 return history[-1]["epoch"]
         return checkpoint.peek(self.models / LAST).get("epoch")
@@ -191,26 +192,26 @@ class Run:
                 self.board.flush()
 
     def save(self, state: dict[str, Any], is_best: bool, every: int) -> None:
-        """last.pth always, best_model.pth where it is the best, epoch_N.pth every ``every`` epochs.
+        """Writes last.pth, also best_model.pth if ``is_best``, and epoch_N.pth every ``every`` epochs.
 
-        The old last.pth becomes previous.pth, once this session has written one that it knows to be good.
+        The old last.pth becomes previous.pth if this process wrote it, since it is then known to be undamaged.
         """
         names = [BEST] * is_best + [f"epoch_{state['epoch']}.pth"] * (state["epoch"] % every == 0) + [LAST]
         with self.writing():
             if self.saved_last:
                 keep_second_name(self.models / LAST, self.models / PREVIOUS)
-            checkpoint.save(state, [self.models / name for name in names])   # last comes last: it decides where to resume
+            checkpoint.save(state, [self.models / name for name in names])   # last.pth comes last: it decides where to resume
             (self.models / PART).unlink(missing_ok=True)
         self.kept, self.saved_last = f"{self.models / LAST} holds epoch {state['epoch']}", True
 
     def save_part(self, state: dict[str, Any]) -> None:
-        """mid_epoch.pth, which last.pth of the same epoch will replace."""
+        """Writes mid_epoch.pth, which is deleted once last.pth of the same epoch is written."""
         with self.writing():
             checkpoint.save(state, [self.models / PART])
         self.kept = f"{self.models / PART} holds epoch {state['epoch'] + 1} up to batch {state['batch']}"
 
     def find_model(self, name: str) -> Path:
-        """A bare file name is in models/; with a folder before it, it is a path of its own."""
+        """The path of a checkpoint: a bare file name is a file in models/, any other name is a path."""
         return Path(name) if len(Path(name).parts) > 1 or name.startswith(("./", ".\\")) else self.models / name
 
     def close(self) -> None:
@@ -223,13 +224,13 @@ class Run:
 
 
 def is_epoch(entry: Any) -> bool:
-    """Whether this is a valid line of history.jsonl; values that are not finite are null."""
+    """Whether a value is a valid line of history.jsonl, in which null stands for values that are not finite."""
     return (isinstance(entry, dict) and isinstance(entry.get("epoch"), int)
             and all(isinstance(entry.get(name), int | float | None) for name in (*SCALARS, "seconds")))
 
 
 def keep_second_name(path: Path, name: Path) -> None:
-    """Gives a file that is about to be replaced a second name, at no cost; it moves there where links are not to be had."""
+    """Keeps a file that is about to be replaced under a second name: as a hard link, or by renaming it without links."""
     name.unlink(missing_ok=True)
     try:
         os.link(path, name)

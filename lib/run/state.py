@@ -1,4 +1,4 @@
-"""The state of a training in a checkpoint, and how it is restored."""
+"""Saves the state of a training to a checkpoint, and restores it."""
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,34 +16,34 @@ from lib.utils.errors import InputError
 
 log = logging.getLogger(__name__)
 
-PARTS = "parts"   # states of parts, by name
-AVERAGE = "ema"   # averaged weights: a word by which ``foreign`` recognises them, in files of others too
+PARTS = "parts"   # entry with the state of each part, by name
+AVERAGE = "ema"   # entry with averaged weights; ``foreign`` recognises them by this word
 
 
 class Point(NamedTuple):
-    """The progress of a run: the last finished epoch, the best validation so far, and the batches done of the next epoch."""
+    """The progress of a run: the last finished epoch, the best validation so far, and the finished batches of the next epoch."""
 
     epoch: int = 0
     best_result: float = -1.0
     best_epoch: int = 0
-    best_by: str = "accuracy"      # TEST.BEST_BY, of which best_result is a value
-    batch: int = 0                 # batches of the next epoch that are done
-    totals: Tensor | None = None   # their sums, a row per rank
-    seconds: float = 0.0           # that they took
+    best_by: str = "accuracy"      # TEST.BEST_BY: the metric of best_result
+    batch: int = 0                 # finished batches of the next epoch
+    totals: Tensor | None = None   # sums of the metrics over these batches, a row per rank
+    seconds: float = 0.0           # time that these batches took
 
     def finish_epoch(self) -> "Point":
         return Point(self.epoch + 1, self.best_result, self.best_epoch, self.best_by)
 
     def judge(self, epoch: int, result: float) -> "Point":
-        """The point with the result of an epoch, if it is the best so far."""
+        """Records the result of an epoch if it is the best so far."""
         return self._replace(best_result=result, best_epoch=epoch) if result > self.best_result else self
 
     def compared_by(self, best_by: str, held: int | None) -> "Point":
-        """The point from which epochs are compared by ``best_by``. The comparison starts over, and the log says so, where the
-        best epoch so far was chosen by another metric, or its weights are not in this run's best_model.pth.
+        """Sets the metric by which epochs are compared. The comparison starts over, with a warning, if the best epoch so far was
+        chosen by another metric or its weights are not in this run's best_model.pth.
 
         Args:
-            held: the epoch that best_model.pth is of; None where there is none.
+            held: the epoch of best_model.pth; None if there is no such file.
         """
         if self.best_epoch == 0 or (self.best_by == best_by and self.best_epoch == held):
             return self._replace(best_by=best_by)
@@ -55,11 +55,9 @@ class Point(NamedTuple):
 
 def snapshot(training: Training, point: Point, loader: Loader, identity: Identity, config: Mapping[str, Any],
              runtime: Runtime) -> dict[str, Any]:
-    """The content of a checkpoint for resuming.
-
-    Random numbers are functions of seed, rank, epoch and batch, so that no generator state is stored. Of the BatchNorm statistics
-    only those of rank 0 are, as at the end of every epoch, since no training step reads them.
-    """
+    """The content of a checkpoint from which a run can be resumed. It has no state of random generators, since random numbers
+    are functions of seed, rank, epoch and batch. It has the BatchNorm statistics of rank 0 only, as at the end of every epoch,
+    since no training step reads them."""
     states = {name: part.state_dict() for name, part in training.parts(loader).items() if name != "network"}
     return {
         "state_dict": unwrap(training.network).state_dict(),
@@ -77,10 +75,10 @@ def snapshot(training: Training, point: Point, loader: Loader, identity: Identit
 
 
 def restore_parts(training: Training, loader: Loader, start: Start) -> None:
-    """Restores the state of every part; logs which parts have none in the checkpoint.
+    """Restores the state of every part, and logs the parts whose state is not in the checkpoint.
 
     Raises:
-        InputError: a state that is not one of the part here.
+        InputError: a saved state does not fit its part.
     """
     saved = start.state.get(PARTS, {})
     parts = {name: part for name, part in training.parts(loader).items() if name != "network"}
