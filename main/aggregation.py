@@ -1,4 +1,4 @@
-"""Weights of the experts for the evaluated images and for the shifted sets of them, as main/valid.py learns them."""
+"""Learns the weights of the experts on the validation set and on its shifted subsets, for main/valid.py."""
 import logging
 from contextlib import closing
 
@@ -19,7 +19,7 @@ log = logging.getLogger("main.valid")
 
 def aggregate(cfg: Config, network: Network, images: ImageSet, class_counts: Tensor, precision: Precision,
               runtime: Runtime) -> dict[Shift | None, Tensor]:
-    """Learns the weights on each set; returns them by set, with None for the whole set. Every rank learns all of them."""
+    """Returns the weights learned on each set, by set; None is the whole set. Every rank learns all of them."""
     options = cfg.TEST.AGGREGATION
     if not options.USE:
         return {}

@@ -58,7 +58,7 @@ def run_export(args: argparse.Namespace) -> None:
     began = time.monotonic()
     about = {"checkpoint": path.name, "epoch": checkpoint.load(path).get("epoch"),
              "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "torch": str(torch.__version__),
-             **({"prior": args.prior} if args.prior else {})}
+             **({"prior": args.prior, "logit_shift": predictor.shift.tolist()} if args.prior else {})}
     content = export(predictor, args.format, describe_model(predictor, about))
     result = check(opened(content, args.format), predictor, images)
     sizes = ", ".join(map(str, batch_sizes(result.images)))

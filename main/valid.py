@@ -33,11 +33,10 @@ from lib.config import Config, data_doubts
 from lib.config.auto import complete
 from lib.config.preparation import preprocessing
 from lib.core import build
-from lib.dataset import SAMPLERS
+from lib.core.prior import prior_doubts
 from lib.device.runtime import Runtime, to_device
 from lib.engine.aggregation import expert, weighted_experts
 from lib.engine.evaluation import Head, evaluate_heads, moved
-from lib.loss import LongTailLoss
 from lib.report.aggregated import aggregation_table, measure_aggregation, write_aggregation
 from lib.report.metrics import measure
 from lib.report.predictions import Predictions
@@ -112,7 +111,8 @@ def validate(cfg: Config, args: argparse.Namespace) -> None:
             ways = add_adjustments(heads, build.build_adjustments(cfg, criterion, train_set.class_counts, images), runtime.device)
             weights = aggregate(cfg, network, images, train_set.class_counts, precision, runtime)
             ways |= of_experts(cfg, weights, criterion.evaluation_scale)
-            warn(prior_doubts(cfg, criterion) if runtime.is_main else ())
+            if runtime.is_main and (cfg.TEST.LOGIT_ADJUST or cfg.TEST.SWEEP or cfg.TEST.PRIOR or cfg.TEST.SHIFTS):
+                warn(prior_doubts(cfg.flat(), criterion))
         with closing(loader):
             by_head = evaluate_heads(runtime.wrap(network), list(ways.values()), loader, precision, runtime)
         findings = FindingsLog([loader], runtime)
@@ -166,21 +166,6 @@ def of_experts(cfg: Config, weights: Mapping[Shift | None, Tensor], scale: float
     number = cfg.NETWORK.EXPERTS.NUM
     alone: dict[Way, Head] = {OneExpert(place): expert(place, scale) for place in range(number if number > 1 else 0)}
     return alone | {LearnedWeights(shift): weighted_experts(own, scale) for shift, own in weights.items()}
-
-
-def prior_doubts(cfg: Config, criterion: LongTailLoss) -> list[str]:
-    """Warnings if the training prior in the logits is not that of the class counts."""
-    options = cfg.TEST
-    if not (options.LOGIT_ADJUST or options.SWEEP or options.PRIOR or options.SHIFTS):
-        return []
-    doubts = []
-    if criterion.prior_tau is None or (criterion.prior_tau == 0 and cfg.TRAIN.TWO_STAGE.DRW):
-        doubts.append(f"the logits are adjusted as after training with plain cross-entropy, but {cfg.LOSS.LOSS_TYPE}"
-                      f"{' with DRW' if cfg.TRAIN.TWO_STAGE.DRW else ''} re-balances in another way")
-    if SAMPLERS[cfg.TRAIN.SAMPLER.TYPE].rows == 1 and cfg.TRAIN.SAMPLER.TYPE != "default":
-        doubts.append(f"the logits are adjusted by the class counts, but TRAIN.SAMPLER.TYPE {cfg.TRAIN.SAMPLER.TYPE!r} "
-                      "trained with another class distribution")
-    return doubts
 
 
 def report_more(cfg: Config, evaluation: Evaluation, predictions: Mapping[Way, Predictions], class_counts: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Measures how well a trained network tells images of its classes from foreign ones, by its logits.
+"""Measures how well the logits of a trained network separate images of its classes from foreign images.
 
     python tools/out_of_distribution.py photos/ textures/ --checkpoint output/birds --out birds_ood
     python tools/out_of_distribution.py configs/test/{digits_lt,fashion_lt}.yaml --checkpoint output/digits_lt --out ood
@@ -6,7 +6,8 @@
 
 KNOWN and FOREIGN are each a folder of pictures, a configuration (its validation set) or a .npz of logits that this tool wrote.
 Images are prepared as for the network. Three scores are measured: 1 - max softmax, energy (-logsumexp) and - max logit; foreign
-images are the positive class. Foreign images that show one of the network's classes count as foreign, so leave them out.
+images are the positive class. Remove images that show one of the network's classes from FOREIGN: they would
+count as foreign.
 """
 import gc
 import sys
@@ -49,12 +50,12 @@ FILES = {"known": "known.npz", "foreign": "foreign.npz", "numbers": "ood.json", 
 
 
 class Scored(NamedTuple):
-    """The logits of a network for some images."""
+    """The logits that a network computes for a set of images."""
 
     logits: Tensor           # (N, C) float32
     class_names: list[str]
     network: str             # SHA-256 of its checkpoint
-    images: str              # what they are
+    images: str              # where they come from
 
 
 def measure_detection(args: argparse.Namespace) -> None:
@@ -74,8 +75,9 @@ def measure_detection(args: argparse.Namespace) -> None:
             for name, source in sources.items()}
     known, foreign = sets["known"], sets["foreign"]
     if known.class_names != foreign.class_names or known.network != foreign.network:
-        what = "classes" if known.class_names != foreign.class_names else "checkpoint"
-        raise InputError(f"{args.known} and {args.foreign}: logits of different networks (another {what}); both must be of one")
+        what = "classes" if known.class_names != foreign.class_names else "checkpoints"
+        raise InputError(f"{args.known} and {args.foreign}: logits of different networks (the {what} differ); both must come "
+                         "from the same network")
     for name, one in sets.items():
         if name not in stored:
             write_bytes_atomically(outputs[name], packed(one))
@@ -108,7 +110,14 @@ def images_of(source: Path, predictor: Predictor, batch_size: int) -> Iterator[T
             raise InputError(f"{source}: has no validation images")
         counter = Counter(f"{images.name}:", len(images.labels))
         for rows in torch.arange(len(images.labels)).split(batch_size):
-            yield torch.stack([predictor.preparation.prepared(images.open(row)) for row in rows.tolist()])
+            opened: list[Tensor] = []
+            for row in rows.tolist():
+                try:
+                    opened.append(predictor.preparation.prepared(images.open(row)))
+                except InputError as error:
+                    log.warning("left out: %s", error)
+            if opened:
+                yield torch.stack(opened)
             counter.add(len(rows))
         return
     if not source.exists():

@@ -1,4 +1,4 @@
-"""Feature maps of images of all classes alike, with some channels of images as they come."""
+"""H2T: feature maps of class-balanced images, with some channels taken from instance-balanced images."""
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -16,8 +16,8 @@ class HeadToTail(Combiner):
     """Head to tail fusion (H2T): of the last feature maps (B, D, h, w) of the balanced row, ⌊share · D⌋ channels are replaced by
     those of the shuffled row, before pooling. Labels are those of the balanced row.
 
-    The channels are drawn for each batch, the same for all of its images; of experts for each expert. The rows are those of the
-    bbn sampler, the second one with BBN_SAMPLER.TYPE balance. Li et al., Feature Fusion from Head to Tail for Long-Tailed Visual
+    The channels are drawn once for each batch, and for each expert separately. The rows come from the bbn sampler; with
+    BBN_SAMPLER.TYPE balance, the second one is class-balanced. Li et al., Feature Fusion from Head to Tail for Long-Tailed Visual
     Recognition, AAAI 2024, arXiv:2306.06963: a second stage that trains the classifier alone. Both rows are one forward pass
     here and two in the authors' code, so that BatchNorm in train mode normalizes them together.
 
@@ -37,7 +37,7 @@ class HeadToTail(Combiner):
         self.num_channels, self.num_experts = dims["maps"], dims["experts"]
 
     def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
-        """The channels that are replaced, bool (E · D,)."""
+        """Which channels are replaced, bool (E · D,)."""
         generator, device = batch.stream.generator, batch.images.device
         orders = [torch.randperm(self.num_channels, generator=generator, device=device) for _ in range(self.num_experts)]
         return (torch.cat(orders) < int(self.share * self.num_channels),)

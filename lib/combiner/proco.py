@@ -1,4 +1,4 @@
-"""Two further views of each image, contrasted with the distribution of each class's features."""
+"""ProCo: two additional views of each image, contrasted with the estimated feature distribution of each class."""
 from collections.abc import Mapping
 from typing import Annotated, cast
 
@@ -23,21 +23,22 @@ class ProbabilisticContrast(Combiner):
     """Probabilistic contrastive learning: L(first view) + contrast_weight · mean over the two further views of CE(g + log p).
 
     g_c is the logarithm of the expected similarity of a view's vector with class c (``log_expectations``), as if each batch had
-    infinitely many vectors of each class. A class's directions are the mean over the vectors seen since the beginning of the
-    epoch before, this batch's own included; they are buffers, which are saved and resumed. Du et al., Probabilistic Contrastive
-    Learning for Long-Tailed Visual Recognition, TPAMI 2024, arXiv:2403.06726; its loss is logit adjustment (BalancedSoftmaxCE).
+    infinitely many vectors of each class. A class's distribution is estimated from the mean of all its vectors since the start of
+    the previous epoch, this batch included. The means are buffers, which are saved and resumed. Du et al., Probabilistic
+    Contrastive Learning for Long-Tailed Visual Recognition, TPAMI 2024, arXiv:2403.06726; its loss is logit adjustment
+    (BalancedSoftmaxCE).
 
-    All views pass through the network in one forward pass; accuracy is that of the first view. Ranks add up what they see, so
-    that all hold the same directions. A rule of several passes (SAM) begins each of them with the directions before the step;
-    those of its last pass stay.
+    All views pass through the network in one forward pass; accuracy is that of the first view. Sums are added over the ranks, so
+    that all ranks hold the same means. With several passes (SAM), each pass starts from the means before the step; those of the
+    last pass are kept.
 
     Args:
         contrast_weight: α, published 1.
         temperature: T, published 0.1 for CIFAR, 0.07 for ImageNet-LT.
 
     Attributes:
-        means, counts: the directions that are compared with and those that the next epoch will be compared with, (2, C, d) and
-            (2, C).
+        means, counts: mean vectors and numbers of vectors, (2, C, d) and (2, C): those used in this epoch, then those collected
+            for the next one.
     """
 
     views = 2
@@ -58,7 +59,7 @@ class ProbabilisticContrast(Combiner):
         self.register_buffer("prior", log_prior(class_counts), persistent=False)
 
     def expect(self, dims: Mapping[str, int]) -> None:
-        """Raises InputError for vectors in which there are no directions to tell apart."""
+        """Allocates the buffers. Raises InputError for fewer than LEAST_DIMS dimensions, where ψ's expansion fails."""
         num_dims, num_classes = dims["projection"], len(self.class_counts)
         if num_dims < LEAST_DIMS:
             raise InputError(f"HEADS.PROJECTION.DIM: proco needs {LEAST_DIMS} or more, got {num_dims}; published 128")
@@ -69,7 +70,7 @@ class ProbabilisticContrast(Combiner):
             self.register_buffer(name, torch.zeros(2, num_classes), persistent)
 
     def before_epoch(self, context: Context) -> None:
-        """What the epoch before has seen is compared with from now on, and the next epoch's directions start over."""
+        """Uses the means collected in the previous epoch, and starts collecting new ones."""
         self.means[0], self.counts[0] = self.means[1], self.counts[1]
         _, num_classes, num_dims = self.means.shape
         self.means[1], self.counts[1] = random_means(num_classes, num_dims, context.generator).to(self.means), 0
@@ -79,7 +80,7 @@ class ProbabilisticContrast(Combiner):
         self.counts.copy_(self.next_counts)
 
     def draw(self, batch: Batch, num_chunks: int) -> tuple[Tensor, ...]:
-        """The further views, (B, 3, H, W) each."""
+        """The additional views, (B, 3, H, W) each."""
         return batch.views
 
     def combine(self, network: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor, *views: Tensor) -> Step:
@@ -93,7 +94,7 @@ class ProbabilisticContrast(Combiner):
 
     @torch.no_grad()
     def updated(self, projected: tuple[Tensor, ...], labels: Tensor) -> list[Tensor]:
-        """The means to compare each view with, (C, d): with the vectors of this view and of those before it."""
+        """For each view the class means to contrast it with, (C, d); its vectors and those of the views before it count."""
         sums = torch.stack([class_sums(vectors.float(), labels, len(self.class_counts)) for vectors in projected])
         sum_over_ranks(sums)
         directions, compared = Directions(self.means, self.counts), []

@@ -1,4 +1,4 @@
-"""Directions of unit vectors: one von Mises-Fisher distribution for each class, estimated from sums over batches."""
+"""One von Mises-Fisher distribution of unit vectors for each class, estimated from sums over batches."""
 import math
 from typing import NamedTuple
 
@@ -6,27 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MOST = 1e5        # concentration of a class whose vectors all are the same
-FIRST = 0.9       # length of a class's mean before it is seen
+MOST = 1e5        # largest concentration: of a class whose vectors are all equal
+FIRST = 0.9       # length of a class's mean before any of its vectors is seen
 
 
 def random_means(num_classes: int, num_dims: int, generator: torch.Generator | None = None) -> Tensor:
-    """Means of classes that were not seen yet: random directions of length 0.9, (C, d), on the CPU."""
+    """Means of classes without vectors so far: random directions of length 0.9, (C, d), on the CPU."""
     return FIRST * F.normalize(torch.randn(num_classes, num_dims, generator=generator), dim=1)
 
 
 class Directions(NamedTuple):
-    """The mean vector of each class, and of how many vectors it is the mean."""
+    """The mean vector of each class, and the number of vectors it is the mean of."""
 
     means: Tensor    # (..., C, d)
-    counts: Tensor   # (..., C), in the type of the means
+    counts: Tensor   # (..., C), same dtype as the means
 
     def added(self, sums: Tensor, counts: Tensor) -> "Directions":
-        """With further vectors: μ_c ← (n_c · μ_c + Σ f) / (n_c + count). A class without vectors keeps its mean.
+        """Adds vectors: μ_c ← (n_c · μ_c + Σ f) / (n_c + count). A class without vectors keeps its mean.
 
         Args:
-            sums: of each class's further vectors, (C, d).
-            counts: of them, (C,).
+            sums: sum of the added vectors of each class, (C, d).
+            counts: their number, (C,).
         """
         totals = self.counts + counts
         means = (self.counts[..., None] * self.means + sums) / totals.clamp_min(1)[..., None]
@@ -34,7 +34,7 @@ class Directions(NamedTuple):
 
 
 def class_sums(vectors: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Sum and number of each class's vectors, (C, d + 1), the number last. Vectors that are not finite do not count."""
+    """Sum and number of each class's vectors, (C, d + 1), the number last. Vectors that are not finite are ignored."""
     finite = vectors.isfinite().all(dim=1, keepdim=True)
     rows = torch.cat([torch.where(finite, vectors, 0), finite.to(vectors.dtype)], dim=1)
     return F.one_hot(labels, num_classes).to(rows.dtype).T @ rows
@@ -70,8 +70,8 @@ def log_expectations(vectors: Tensor, means: Tensor, temperature: float) -> Tens
 def log_bessel(squares: Tensor, num_dims: int) -> Tensor:
     """ψ(k) = log I_ν(k) − ν log k, ν = d/2 − 1, of k² in float64; I_ν is the modified Bessel function of the first kind.
 
-    The uniform asymptotic expansion with four terms (Abramowitz and Stegun, 9.7.7), in k² so that there is nothing singular
-    at 0. Its error falls with d: below 2e-6 at 16 dimensions, below 1e-10 at 128.
+    The uniform asymptotic expansion with four terms (Abramowitz and Stegun, 9.7.7), written in k², so that it has no
+    singularity at 0. Its error decreases with d: below 2e-6 at 16 dimensions, below 1e-10 at 128.
     """
     order = num_dims / 2 - 1
     u = (1 + squares / order**2).sqrt()

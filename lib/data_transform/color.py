@@ -1,4 +1,4 @@
-"""Changes of colour, and blur."""
+"""Colour transforms and blur."""
 from typing import Annotated
 
 import torch
@@ -16,14 +16,14 @@ STRENGTH = Range(0, 1)
 @TRANSFORMS.register("color_jitter")
 class ColorJitter(Transform):
     """Colour jitter: brightness, contrast and saturation are multiplied by factors uniform in [1 − strength, 1 + strength], and
-    the hue is turned by a share of the circle uniform in [−hue, hue], in one random order per batch.
+    the hue is rotated by a fraction of the colour circle, uniform in [−hue, hue]; one random order per batch.
 
     The first three blend the image with black, with its mean grey and with its grey version; each result is rounded down to
     uint8, as in torchvision. There the order is drawn for each image, here for a batch, so that an operation runs on the whole
     batch. The channels are R, G, B.
 
     Args:
-        probability: share of the images that are changed; of contrastive methods 0.8.
+        probability: share of the images that are changed; 0.8 in the recipes of contrastive methods.
         brightness, contrast, saturation: strengths.
         hue: at most 0.5; the usual value is 0.1, or 0 as here.
     """
@@ -63,7 +63,7 @@ class ColorJitter(Transform):
 
 
 def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turns the hue of uint8 images by a share of the circle, (B, 1, 1, 1); lightness and saturation (HSV) stay."""
+    """Rotates the hue of uint8 images by a fraction of the colour circle, (B, 1, 1, 1); value and saturation (HSV) stay."""
     x = images.float() / 255
     high, low = x.amax(dim=1, keepdim=True), x.amin(dim=1, keepdim=True)
     red, green, blue = x.split(1, dim=1)
@@ -94,8 +94,8 @@ class RandomGrayscale(Transform):
 
 @TRANSFORMS.register("gaussian_blur")
 class GaussianBlur(Transform):
-    """Each image is blurred with a probability, by a Gaussian whose standard deviation is uniform in [0.1, 2] pixels; as Pillow
-    does it.
+    """Each image is blurred with a probability, by a Gaussian whose standard deviation is uniform in [0.1, 2] pixels,
+    computed as in Pillow.
 
     Args:
         probability: 0.5 in the recipes of contrastive methods; 0.2 in SADE's views.
@@ -112,7 +112,7 @@ class GaussianBlur(Transform):
 
 
 def some(images: Tensor, changed: Tensor, probability: float, generator: Generator | None) -> Tensor:
-    """Takes each image's changed form with a probability; nothing is drawn where it is 1."""
+    """Replaces each image by its changed form with a probability; at probability 1 no random number is drawn."""
     if probability == 1:
         return changed
     chosen = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < probability

@@ -1,4 +1,4 @@
-"""Float32 or mixed precision behind one small interface: autocast, step, state."""
+"""Float32 and mixed precision behind one interface: autocast, step, state."""
 import importlib
 import logging
 from contextlib import AbstractContextManager, nullcontext
@@ -58,7 +58,7 @@ class Precision:
 
 
 class BFloat16(Precision):
-    """``torch.amp`` with bfloat16: the range of float32, so that losses need no scale, and 8 bits of precision.
+    """``torch.amp`` with bfloat16: it has the range of float32, so that losses need no scaling, and 8 bits of precision.
 
     Parameters, BatchNorm statistics, losses and metrics stay float32.
     """

@@ -1,4 +1,4 @@
-"""Weights of a network's experts that suit images without labels."""
+"""Test-time aggregation: weights of a network's experts, learned on images without their labels."""
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,21 +18,21 @@ class AggregationSettings(NamedTuple):
 
     epochs: int = 5
     rate: float = 0.1
-    least: float = 0.05   # once a weight is below it after an epoch, the weights stay
+    least: float = 0.05   # learning stops after an epoch that leaves a weight below this
 
 
 @during(VALIDATION)
 def learn_weights(network: nn.Module, loader: Loader, precision: Precision, settings: AggregationSettings) -> Tensor:
-    """Weights w = softmax(θ) of the experts that make the predictions for two views of an image most alike, (E,); they sum to 1.
+    """Learns weights w = softmax(θ) of the experts, (E,), so that the predictions for two views of an image agree. They sum to 1.
 
     Maximises the mean over the images of cos(softmax(Σ_e w_e z_e), softmax(Σ_e w_e z′_e)), z and z′ the experts' logits for the
-    two views. No label is used. An expert that suits the images has stable predictions for them. θ begins at 0, SGD with
-    Nesterov's momentum 0.9 and a weight decay of 5e-4; the network is not trained. Zhang et al., SADE, NeurIPS 2022,
+    two views. No label is used: an expert that fits the test distribution has stable predictions. θ starts at 0 and is trained by
+    SGD with Nesterov momentum 0.9 and weight decay 5e-4; the network is not trained. Zhang et al., SADE, NeurIPS 2022,
     arXiv:2107.09249, section 4.2.
 
     Args:
         network: in eval mode, with several experts.
-        loader: of the images without labels, with one further view.
+        loader: yields the test images, each with one additional view.
     """
     theta: Tensor | None = None
     optimizer: torch.optim.Optimizer | None = None
@@ -73,7 +73,7 @@ def agreement(weights: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def weighted_experts(weights: Tensor, scale: float = 1.0) -> Head:
-    """Σ_e w_e z_e; of equal weights 1 / E it is the network's own mean."""
+    """Σ_e w_e z_e; with equal weights 1 / E it is the mean that the network itself returns."""
     return lambda output: scale * torch.einsum("e,bec->bc", weights, output.heads["experts"].float())
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lib.config.stored import stored_tree
 from lib.core import build
+from lib.core.prior import prior_doubts
 from lib.data_transform import TRANSFORMS, Source, normalize
 from lib.data_transform.resize import resize
 from lib.dataset.decode import ReadOptions, open_image
@@ -193,9 +194,13 @@ def shift_for(prior: str, state: Mapping[str, Any], path: Path) -> Tensor:
     if not isinstance(counts, Tensor):
         raise InputError(f"--prior: {path} does not hold the number of training images of each class, with which the prior is "
                          "compared; the configuration that it was trained with, and its data, tell it (--cfg)")
+    if len(counts) != len(state["class_names"]):
+        raise InputError(f"--prior: {path} is damaged: it has {len(counts)} class counts for {len(state['class_names'])} classes")
     criterion = build.build_criterion(stored_tree(state["config"]), counts)
     if not (parse_shift(prior, "--prior") or prior == UNIFORM or looks_like_a_file(prior)):
         raise InputError(f"--prior: must be {FORMS}, got {prior!r}")
+    for doubt in prior_doubts(state["config"], criterion):
+        log.warning("--prior: %s", doubt)
     return adjustment(counts, 1 - (criterion.prior_tau or 0.0), read_prior(prior, counts, state["class_names"], "--prior"))
 
 

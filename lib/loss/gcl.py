@@ -1,4 +1,4 @@
-"""Cross-entropy of cosines that are disturbed at random, the more the rarer their class."""
+"""GCL: cross-entropy of cosine logits with random noise, which is larger for rarer classes."""
 import math
 from typing import Annotated
 
@@ -17,18 +17,18 @@ DEVIATION = 1 / 3   # of the noise, which is cut off at three deviations, ±1
 
 @LOSSES.register("GCL")
 class GCL(WeightedLoss):
-    """Gaussian clouded logits: the mean of (1 − p_y)^γ · CE(s · z), z_ic = cos_ic − μ · |ε_ic| · a_c, and z_iy lower by a margin.
+    """Gaussian clouded logits: the mean of (1 − p_y)^γ · CE(s · z), z_ic = cos_ic − μ · |ε_ic| · a_c; z_iy is lower by a margin.
 
     a_c = log(n_max / n_c) / log(n_max / n_min), 0 for the most frequent class and for an empty one, 1 for the rarest; ε is normal
     with deviation 1/3, cut off at ±1, and drawn for each example, class and batch. The focal factor (1 − p_y)^γ has no gradient.
     Cosines are of CLASSIFIER.TYPE FCNorm. Under DRW, class-balanced weights (β = .9999) from the second stage on.
 
     The noise is a function of the batch's seed (``on_batch``), the place in the batch and the label. So a second pass over a
-    batch meets the same noise, and the second label of a mixture other noise; where both labels are the same, they share it.
+    batch has the same noise. The second label of a mixture has different noise, unless both labels are equal.
 
     Li et al., Long-tailed Visual Recognition via Gaussian Clouded Logit Adjustment, CVPR 2022, arXiv:2305.11733. Values of the
-    authors' code: first stage s 30, μ .5, margin 0, γ 0; second stage s 20, μ .5, margin .1, γ 1. Their validation loss has the
-    noise as well; here it is plain cross-entropy.
+    authors' code: first stage s 30, μ .5, margin 0, γ 0; second stage s 20, μ .5, margin .1, γ 1. Their validation loss includes
+    the noise; here it is plain cross-entropy.
 
     Args:
         noise: μ.
@@ -64,7 +64,7 @@ class GCL(WeightedLoss):
 
 
 def noise_sizes(seed: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """|ε| for each example and class, (B, C) in float32; other labels ``targets``, (B,), have other ones.
+    """|ε| for each example and class, (B, C) in float32; it also depends on the labels ``targets``, (B,).
 
     |ε| is half-normal: DEVIATION · √2 · erfinv(u) for u uniform in [0, 1).
     """
@@ -75,8 +75,8 @@ def noise_sizes(seed: Tensor, targets: Tensor, num_classes: int) -> Tensor:
 
 
 def log_rarity(class_counts: Tensor) -> Tensor:
-    """log(n_max / n_c) / log(n_max / n_min), (C,) in float64; n_min is over the non-empty classes. An empty class has 0, and so
-    have all classes of one size."""
+    """log(n_max / n_c) / log(n_max / n_min), (C,) in float64; n_min is over the non-empty classes. It is 0 for an empty
+    class, and for all classes if they have the same size."""
     logs = log_prior(class_counts)
     distances = torch.where(logs.isfinite(), logs.max() - logs, 0)
     return distances / distances.max() if distances.any() else distances

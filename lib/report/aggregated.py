@@ -1,4 +1,4 @@
-"""Accuracy with weights of the experts that were learned on the test images without labels: a table and expert_weights.json."""
+"""Accuracy with expert weights learned on the test images without labels: a table and expert_weights.json."""
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,16 +21,16 @@ class Aggregated(NamedTuple):
     test_set: str
     images: int
     weights: list[float]   # of each expert
-    equal: float           # top-1 accuracy with equal weights
-    learned: float         # with these
+    equal: float           # top-1 accuracy with equal weights of the experts
+    learned: float         # top-1 accuracy with the learned weights
 
 
 def measure_aggregation(plain: Predictions, learned: Mapping[Shift | None, tuple[Tensor, Predictions]],
                         class_counts: Tensor) -> list[Aggregated]:
     """Args:
-        plain: of all test images, with the mean of the experts.
-        learned: weights and predictions, of all test images, by the shifted set that the weights were learned on; None is the
-            whole set.
+        plain: predictions for all test images, with the mean of the experts.
+        learned: for each shifted set, the weights learned on it and the predictions for all test images with them; the key
+            None is the whole test set.
     """
     found = []
     for shift, (weights, predictions) in learned.items():
@@ -57,6 +57,6 @@ def write_aggregation(directory: Path, results: Sequence[Aggregated], about: dic
 
 
 def interval(accuracy: float, images: int) -> list[float]:
-    """Wilson's, 95 %."""
+    """Wilson's 95 % confidence interval."""
     low, high = wilson(torch.tensor(accuracy).double().numpy(), torch.tensor(images).double().numpy())
     return [float(low), float(high)]

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from lib.report.style import BLUE, ORANGE
 
-SCORES = {   # name to what it computes of logits (N, C): higher is more foreign
-    "1 - max softmax": lambda logits: 1 - logits.softmax(dim=1).max(dim=1).values,
+SCORES = {   # from logits (N, C); a higher score means that an image is more likely foreign
+    "1 - max softmax": lambda logits: doubt(logits),
     "energy": lambda logits: -logits.logsumexp(dim=1),
     "- max logit": lambda logits: -logits.max(dim=1).values,
 }
-RECALL = 0.95   # of the foreign images, at which false alarms are counted
+RECALL = 0.95   # share of foreign images found, at which the false positive rate is measured
 BINS = 50
 
 
@@ -24,14 +24,21 @@ class Detection(NamedTuple):
     score: str
     auroc: float
     aupr: float    # average precision
-    fpr95: float   # share of the known images above the threshold that 95 % of the foreign ones are above
+    fpr95: float   # share of known images that score at or above the threshold which 95 % of the foreign ones reach
+
+
+def doubt(logits: Tensor) -> Tensor:
+    """1 − max_c p_c, (N,): the summed probability of all other classes, so that confident predictions do not all round to 0."""
+    others = logits.scatter(1, logits.argmax(dim=1, keepdim=True), -torch.inf)
+    return (others.logsumexp(dim=1) - logits.logsumexp(dim=1)).exp()
 
 
 def detect(known: Tensor, foreign: Tensor) -> list[Detection]:
     """For each of SCORES; logits (N, C) and (M, C).
 
     1 − max softmax is the baseline of Hendrycks and Gimpel, ICLR 2017, arXiv:1610.02136; the energy −logsumexp is of Liu et al.,
-    NeurIPS 2020, arXiv:2010.03759. Measured as by Wang et al., PASCL, ICML 2022, arXiv:2207.01160.
+    NeurIPS 2020, arXiv:2010.03759. The three measures are those of Wang et al., PASCL, ICML 2022,
+    arXiv:2207.01160.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve  # takes a second to import
     is_foreign = np.repeat([0, 1], [len(known), len(foreign)])
@@ -55,7 +62,7 @@ def detection_dict(results: Sequence[Detection], about: Mapping[str, Any]) -> di
 
 
 def scores_figure(known: Tensor, foreign: Tensor, results: Sequence[Detection]) -> Figure:
-    """A histogram of each score, of known and of foreign images."""
+    """One histogram for each score, with the known and the foreign images."""
     figure = Figure(figsize=(4.2 * len(SCORES), 3.6), layout="constrained")
     for axes, (name, score), result in zip(figure.subplots(1, len(SCORES)), SCORES.items(), results):
         pair = [score(logits.double()).numpy() for logits in (known, foreign)]

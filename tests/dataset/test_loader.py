@@ -58,7 +58,9 @@ def same(first: list, second: list) -> bool:
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("names", [(), ("random_crop", "random_horizontal_flip", "color_jitter")])
+@pytest.mark.parametrize("names", [(), ("random_crop", "random_horizontal_flip", "color_jitter"),
+                                   ("random_grayscale",), ("gaussian_blur",),
+                                   ("random_crop", "gaussian_blur", "random_grayscale")])
 def test_memory_and_files_agree_to_the_last_bit(workers, names):
     memory = MemoryLoader(equal_set(), train_batches(), transforms(*names), to_float, CPU)
     files = FileLoader(equal_set(), train_batches(), transforms(*names), to_float, CPU, workers)

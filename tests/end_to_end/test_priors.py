@@ -135,3 +135,22 @@ def test_a_checkpoint_without_class_counts_has_no_prior_to_compare_with(trained,
     checkpoint.save({key: value for key, value in state.items() if key != "class_counts"}, [tmp_path / "old.pth"])
     with pytest.raises(InputError, match=r"--prior: .*old\.pth does not hold the number of training images"):
         Predictor.load(tmp_path / "old.pth", prior="uniform")
+
+
+def test_a_prior_for_a_network_that_was_re_balanced_in_another_way_is_said(trained, tmp_path, caplog):
+    state = checkpoint.load(trained[1] / "models/last.pth")
+    config = state["config"] | {"LOSS.LOSS_TYPE": "FocalLoss", "TRAIN.SAMPLER.TYPE": "weighted sampler"}
+    checkpoint.save(state | {"config": config}, [tmp_path / "other.pth"])
+    Predictor.load(tmp_path / "other.pth")
+    Predictor.load(trained[1], prior="uniform")
+    assert "--prior" not in caplog.text
+    Predictor.load(tmp_path / "other.pth", prior="uniform")
+    assert "--prior: the logits are adjusted as after training with plain cross-entropy, but FocalLoss" in caplog.text
+    assert "'weighted sampler' trained with another class distribution" in caplog.text
+
+
+def test_class_counts_of_other_classes_are_refused(trained, tmp_path):
+    state = checkpoint.load(trained[1] / "models/last.pth")
+    checkpoint.save(state | {"class_counts": state["class_counts"][:-1]}, [tmp_path / "short.pth"])
+    with pytest.raises(InputError, match=r"--prior: .*short\.pth is damaged: it has 9 class counts for 10 classes"):
+        Predictor.load(tmp_path / "short.pth", prior="uniform")

@@ -52,3 +52,12 @@ def test_table_and_figure():
     results = detect(known, foreign)
     assert detection_table(results).count("100.00%") == 6
     assert len(scores_figure(known, foreign, results).axes) == 3
+
+
+def test_confident_predictions_keep_their_order():
+    """1 - p computed from p is 0 for all of these."""
+    assert [one.auroc for one in detect(sure(40, 60.0), sure(30, 50.0))] == [1, 1, 1]
+    score = SCORES["1 - max softmax"]
+    logits = torch.randn(20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    torch.testing.assert_close(score(logits), 1 - logits.softmax(dim=1).max(dim=1).values)
+    torch.testing.assert_close(score(torch.zeros(2, 1, dtype=torch.double)), torch.zeros(2, dtype=torch.double))   # one class

@@ -50,7 +50,7 @@ def test_stored_logits_give_the_same_without_the_network(measured, tmp_path):
 @pytest.mark.parametrize(("words", "message"), [
     (["{out}/known.npz", "{pictures}"], "--checkpoint: needed for"), (["{out}/known.npz", "nowhere.npz"], "no file nowhere.npz"),
     (["{out}/known.npz", "{out}/ood.json.npz"], "is not a .npz of logits that this tool wrote"),
-    (["{out}/known.npz", "{out}/other.npz"], "logits of different networks (another checkpoint)"),
+    (["{out}/known.npz", "{out}/other.npz"], "logits of different networks (the checkpoints differ)"),
     (["{out}/known.npz", "nothing", "--checkpoint", "{run}"], "no file or folder nothing"),
 ])
 def test_what_cannot_be_measured_is_one_message(measured, tmp_path, capsys, words, message):

@@ -8,12 +8,12 @@ A method is a fragment of configs/tricks, stacked on --cfg, which is plain cross
 that change what a step computes, which a sampler or a schedule does not. A second stage that is named is measured on fresh
 weights.
 
-A step is everything from the batch's indices to the new weights: augmentation, views, forward and backward passes, update. Not
-in it is what comes once before an epoch; of CUDA's curriculum all classes have the middle level. Timings of cross-entropy and
-of a method alternate, X A X B X C X …, after one round to warm up; a ratio is that to the mean of the timings of cross-entropy
-before and after. Printed are medians and ranges over the rounds, also of those so far where the measuring is interrupted. There
-is one thread, unless TRAIN.NUM_THREADS says otherwise; on one thread of a CPU seconds are this process's CPU time, which other
-processes change least.
+A step is everything from the batch's indices to the new weights: augmentation, views, forward and backward passes, update. What
+runs once before an epoch is not included; with CUDA's curriculum all classes have the middle level. Timings of cross-entropy
+(X) and of the methods alternate, X A X B X C X …, after one warm-up round; a ratio is a method's time divided by the mean of
+the cross-entropy timings before and after it. Medians and ranges over the rounds are printed; after an interruption, those over
+the rounds so far. One thread is used unless TRAIN.NUM_THREADS says otherwise; on one CPU thread, times are this process's CPU
+time, which other processes influence least.
 """
 import argparse
 import json
