@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 
 from lib.data_transform import operations as ops
-from lib.data_transform.base import TRANSFORMS, Transform
+from lib.data_transform.base import TRANSFORMS, Transform, on_host
 from lib.data_transform.operations import Operation
 from lib.utils.options import SHARE, Range
 
@@ -57,9 +57,6 @@ class Policy(Transform):
             images = ops.apply(images, one, strengths, operations, GREY)
         return images
 
-    def host(self, generator: Generator | None) -> Generator | None:
-        return torch.Generator().manual_seed(generator.initial_seed()) if generator else None
-
 
 @TRANSFORMS.register("auto_augment")
 class AutoAugment(Policy):
@@ -73,7 +70,7 @@ class AutoAugment(Policy):
     """
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        host, size = self.host(generator), len(images)
+        host, size = on_host(generator, self), len(images)
         pairs = torch.randint(len(SUB_POLICIES), (size,), generator=host)
         numbers, probabilities, levels = (
             torch.tensor([[of(entry) for entry in pair] for pair in SUB_POLICIES])[pairs].T
@@ -103,7 +100,7 @@ class RandAugment(Policy):
         self.num, self.magnitude, self.deviation, self.probability = num, magnitude, deviation, probability
 
     def batch(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        host, shape = self.host(generator), (self.num, len(images))
+        host, shape = on_host(generator, self), (self.num, len(images))
         chosen = torch.randint(len(NAMES), shape, generator=host)
         applied = torch.rand(shape, generator=host) < self.probability
         magnitude = (self.magnitude + self.deviation * torch.randn(shape, generator=host)).clamp(0, 10)

@@ -1,10 +1,12 @@
 """The contract every transform follows, and the normalisation after all of them."""
+import zlib
 from collections.abc import Collection, Sequence
 
 from torch import Generator, Tensor, channels_last, memory_format
 
 from lib.utils.part import Part
 from lib.utils.registry import Registry
+from lib.utils.seed import spawn_seeds
 
 TRANSFORMS = Registry("transform")
 
@@ -77,6 +79,18 @@ class Transform(Part):
     def source(self, source: Source, generator: Generator | None = None) -> Tensor:
         """(C, h, w) from an image that is not decoded yet; a transform that needs only a part of it decodes only that part."""
         return self.image(source.pixels(), generator)
+
+
+def on_host(generator: Generator | None, transform: Transform) -> Generator | None:
+    """A CPU generator for the draws of one transform, without synchronisation with the device of ``generator``.
+
+    It depends on the seed of ``generator`` and on the class of the transform. With the seed alone it would repeat, on a CPU, the
+    numbers that other transforms draw from ``generator``: RandAugment would then change exactly the images that were flipped.
+    """
+    if generator is None:
+        return None
+    key = zlib.crc32(type(transform).__name__.encode())
+    return Generator().manual_seed(spawn_seeds((generator.initial_seed(), key), 1)[0])
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor, layout: memory_format = channels_last) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from lib.data_transform import operations as ops
-from lib.data_transform.base import TRANSFORMS, Transform
+from lib.data_transform.base import TRANSFORMS, Transform, on_host
 from lib.data_transform.operations import Operation
 from lib.utils.options import SHARE, Range
 from lib.utils.part import Context
@@ -59,7 +59,7 @@ class Curriculum(Transform):
         return images
 
     def labelled(self, images: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
-        host = torch.Generator().manual_seed(generator.initial_seed()) if generator else None
+        host = on_host(generator, self)
         levels = self.draw_levels(labels, host)
         chosen = torch.randint(len(OPERATIONS), (HIGHEST, len(labels)), generator=host)
         strengths = ops.strengths(OPERATIONS, chosen, levels / SCALE, host)

@@ -113,3 +113,27 @@ def test_rotation_is_by_an_angle_of_the_range():
     assert torch.equal(ops.rotate(IMAGES[:1], torch.tensor([90.0])),
                        torch.from_numpy(__import__("numpy").array(
                            Image.fromarray(IMAGES[0].permute(1, 2, 0).numpy()).rotate(90))).permute(2, 0, 1)[None])
+
+
+@pytest.mark.parametrize("name", ["auto_augment", "rand_augment", "curriculum"])
+def test_what_is_drawn_does_not_depend_on_the_crop_and_flip_before(monkeypatch, name):
+    """With one seed for both, RandAugment's first operation was applied to exactly the images that were flipped."""
+    applied = []
+
+    def note(images, chosen, *rest):
+        applied.append((chosen >= 0).float())
+        return images
+
+    monkeypatch.setattr(ops, "apply", note)
+    size, draws = 4000, generator(5)
+    columns = torch.arange(8, dtype=torch.uint8).expand(size, 3, 8, 8)
+    cropped = TRANSFORMS["random_crop"]((8, 8)).batch(columns, draws)
+    flipped = TRANSFORMS["random_horizontal_flip"]((8, 8)).batch(cropped, draws)
+    transform = TRANSFORMS[name]((8, 8))
+    transform.forced = 3   # curriculum: the level of all images
+    transform.labelled(flipped, torch.zeros(size, dtype=torch.long), draws)
+    facts = torch.stack([(flipped != cropped).flatten(1).any(1).float(), cropped[:, 0, 4, 4].float()])
+    for own in torch.cat([one.view(-1, size) for one in applied]):
+        if own.std() > 0:
+            assert torch.corrcoef(torch.cat([facts, own[None]]))[2, :2].abs().max() < 0.08   # five standard errors
+    assert applied
