@@ -8,6 +8,7 @@ import torch
 
 from lib.dataset import DATASETS
 from lib.inference import Predictor
+from lib.utils.errors import InputError
 from main import train
 from tests.messy_folder import picture, save
 from tools import out_of_distribution as tool
@@ -72,3 +73,21 @@ def test_nothing_is_overwritten_unasked(measured, capsys):
     assert "already there; --overwrite replaces it" in capsys.readouterr().err
     assert (out / "ood.json").read_bytes() == before
     assert tool.main([*words, "--overwrite"]) == 0
+
+
+def test_an_unreadable_image_of_a_configuration_is_left_out_by_name(measured, tmp_path, monkeypatch, capsys):
+    run, pictures, _ = measured
+    images = DATASETS["IMBALANCEDIGITS"](False, "", (8, 8), ratio=0.1, random_seed=0, type_="exp")
+    whole = images.open
+
+    def open_but_one(index):
+        if index == 3:
+            raise InputError("three.png: cut short")
+        return whole(index)
+
+    monkeypatch.setattr(images, "open", open_but_one)
+    monkeypatch.setattr(tool.build, "build_datasets", lambda cfg: (images, images))
+    assert tool.main([DIGITS, str(pictures), "--checkpoint", str(run), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "left out: three.png: cut short" in shown.out + shown.err
+    assert json.loads((tmp_path / "out/ood.json").read_text())["images"] == [359, 6]
