@@ -6,8 +6,8 @@
 
 KNOWN and FOREIGN are each a folder of pictures, a configuration (its validation set) or a .npz of logits that this tool wrote.
 Images are prepared as for the network. Three scores are measured: 1 - max softmax, energy (-logsumexp) and - max logit; foreign
-images are the positive class. Remove images that show one of the network's classes from FOREIGN: they would
-count as foreign.
+images are the positive class. Remove images that show one of the network's classes from FOREIGN: they would count
+as foreign.
 """
 import gc
 import sys
@@ -23,7 +23,7 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,9 +32,10 @@ from torch import Tensor
 
 from lib.config import load_config
 from lib.core import build
+from lib.dataset import ImageSet
 from lib.inference import Predictor
 from lib.inference.outputs import check_outputs
-from lib.inference.predictor import BATCH_SIZE, find_checkpoint
+from lib.inference.predictor import BATCH_SIZE, Preparation, Prepared, find_checkpoint
 from lib.report.ood import detect, detection_dict, detection_table, scores_figure
 from lib.report.style import save_figure
 from lib.utils.errors import InputError, MissingPathError
@@ -102,30 +103,11 @@ def compute(source: Path, predictor: Predictor | None, digest: str, batch_size: 
 
 
 def images_of(source: Path, predictor: Predictor, batch_size: int) -> Iterator[Tensor]:
-    """Yields batches of images, uint8 (B, 3, H, W) of the input size, in R, G, B."""
-    if source.suffix in (".yaml", ".yml"):
-        size = str(list(predictor.preparation.size))   # to which some data sets resize their images themselves
-        _, images = build.build_datasets(load_config([source], ["INPUT_SIZE", size]))
-        if images is None:
-            raise InputError(f"{source}: has no validation images")
-        counter = Counter(f"{images.name}:", len(images.labels))
-        for rows in torch.arange(len(images.labels)).split(batch_size):
-            opened: list[Tensor] = []
-            for row in rows.tolist():
-                try:
-                    opened.append(predictor.preparation.prepared(images.open(row)))
-                except InputError as error:
-                    log.warning("left out: %s", error)
-            if opened:
-                yield torch.stack(opened)
-            counter.add(len(rows))
-        return
-    if not source.exists():
-        raise MissingPathError(f"no file or folder {source}; a folder of pictures, a .yaml or a .npz is needed")
-    paths = find_pictures([source])
-    counter = Counter(f"{source}:", len(paths))
-    for start in range(0, len(paths), batch_size):
-        prepared = predictor.preparation.images(paths[start:start + batch_size])
+    """Yields batches of images, uint8 (B, 3, H, W) of the input size, in R, G, B. Unreadable ones are left out with a warning."""
+    name, number, read = find_images(source, predictor.preparation)
+    counter = Counter(f"{name}:", number)
+    for start in range(0, number, batch_size):
+        prepared = read(range(start, min(start + batch_size, number)))
         for one in prepared:
             if one.image is None:
                 log.warning("left out: %s", one.mistake)
@@ -133,6 +115,28 @@ def images_of(source: Path, predictor: Predictor, batch_size: int) -> Iterator[T
         if readable:
             yield torch.stack(readable)
         counter.add(len(prepared))
+
+
+def find_images(source: Path, preparation: Preparation) -> tuple[str, int, Callable[[Sequence[int]], list[Prepared]]]:
+    """Name of a configuration's validation set or of a folder, its number of images, and a function that reads some by row."""
+    if source.suffix in (".yaml", ".yml"):
+        size = str(list(preparation.size))   # to which some data sets resize their images themselves
+        _, images = build.build_datasets(load_config([source], ["INPUT_SIZE", size]))
+        if images is None:
+            raise InputError(f"{source}: has no validation images")
+        return images.name, len(images.labels), lambda rows: [prepare(images, row, preparation) for row in rows]
+    if not source.exists():
+        raise MissingPathError(f"no file or folder {source}; a folder of pictures, a .yaml or a .npz is needed")
+    paths = find_pictures([source])
+    return str(source), len(paths), lambda rows: preparation.images([paths[row] for row in rows])
+
+
+def prepare(images: ImageSet, row: int, preparation: Preparation) -> Prepared:
+    name = Path(f"{images.name}, image {row}")
+    try:
+        return Prepared(name, preparation.prepared(images.open(row)))
+    except InputError as error:
+        return Prepared(name, None, str(error))
 
 
 def packed(scored: Scored) -> bytes:

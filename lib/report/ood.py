@@ -9,8 +9,15 @@ from torch import Tensor
 
 from lib.report.style import BLUE, ORANGE
 
+
+def doubt(logits: Tensor) -> Tensor:
+    """1 − max_c p_c, (N,): the summed probability of all other classes, so that confident predictions do not all round to 0."""
+    others = logits.scatter(1, logits.argmax(dim=1, keepdim=True), -torch.inf)
+    return (others.logsumexp(dim=1) - logits.logsumexp(dim=1)).exp()
+
+
 SCORES = {   # from logits (N, C); a higher score means that an image is more likely foreign
-    "1 - max softmax": lambda logits: doubt(logits),
+    "1 - max softmax": doubt,
     "energy": lambda logits: -logits.logsumexp(dim=1),
     "- max logit": lambda logits: -logits.max(dim=1).values,
 }
@@ -27,18 +34,11 @@ class Detection(NamedTuple):
     fpr95: float   # share of known images that score at or above the threshold which 95 % of the foreign ones reach
 
 
-def doubt(logits: Tensor) -> Tensor:
-    """1 − max_c p_c, (N,): the summed probability of all other classes, so that confident predictions do not all round to 0."""
-    others = logits.scatter(1, logits.argmax(dim=1, keepdim=True), -torch.inf)
-    return (others.logsumexp(dim=1) - logits.logsumexp(dim=1)).exp()
-
-
 def detect(known: Tensor, foreign: Tensor) -> list[Detection]:
     """For each of SCORES; logits (N, C) and (M, C).
 
     1 − max softmax is the baseline of Hendrycks and Gimpel, ICLR 2017, arXiv:1610.02136; the energy −logsumexp is of Liu et al.,
-    NeurIPS 2020, arXiv:2010.03759. The three measures are those of Wang et al., PASCL, ICML 2022,
-    arXiv:2207.01160.
+    NeurIPS 2020, arXiv:2010.03759. The three measures are those of Wang et al., PASCL, ICML 2022, arXiv:2207.01160.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve  # takes a second to import
     is_foreign = np.repeat([0, 1], [len(known), len(foreign)])
