@@ -8,12 +8,12 @@ import torch
 
 from lib.config import load_config
 from lib.device.runtime import Runtime
-from tools.benchmark import PARTS, choose, main
+from tools.benchmark import PARTS, STARTS, choose, main
 from tools.measure import report
 from tools.measure.prepared import load_sets, prepare
 from tools.measure.rates import RATES
 from tools.measure.startup import STAGES
-from tools.measure.turns import spread, summarise, take_turns
+from tools.measure.turns import fit, spread, summarise, take_turns, warm_up
 from tools.measure.usual_loop import UsualLoop, usual_transform
 
 DIGITS = "configs/test/digits_lt.yaml"
@@ -22,7 +22,9 @@ DIGITS = "configs/test/digits_lt.yaml"
 @pytest.fixture
 def bench(tiny):
     cfg = load_config(DIGITS, [*tiny, "TRAIN.BATCH_SIZE", "32", "TRAIN.NUM_WORKERS", "2"])
-    return prepare(cfg, Runtime(torch.device("cpu")), load_sets(cfg, 100, 5), min_batches=4)
+    made = prepare(cfg, Runtime(torch.device("cpu")), load_sets(cfg, 100, 5))
+    made.cover(4, whole_epochs=True)
+    return made
 
 
 def test_ways_take_turns_after_one_that_does_not_count():
@@ -31,9 +33,46 @@ def test_ways_take_turns_after_one_that_does_not_count():
     def way(name):
         return lambda: calls.append(name) or float(len(calls))
 
-    turns = take_turns({"a": way("a"), "b": way("b")}, 2)
+    ways, turns = {"a": way("a"), "b": way("b")}, []
+    warm_up(ways)
+    take_turns(ways, 2, turns)
     assert calls == ["a", "b"] * 3
     assert turns == [{"a": 3.0, "b": 4.0}, {"a": 5.0, "b": 6.0}]
+
+
+def test_an_interruption_leaves_what_was_measured():
+    def stop():
+        if turns[0]:
+            raise KeyboardInterrupt
+        return 1.0
+
+    turns = []
+    with pytest.raises(KeyboardInterrupt):
+        take_turns({"bare": lambda: 2.0, "usual": stop}, 2, turns)
+    assert turns == [{"bare": 2.0}]
+    summary = summarise([{"bare": 4.0, "usual": 2.0}, *turns])
+    assert summary["bare"]["ratio_to_usual"] == {"median": 2.0, "min": 2.0, "max": 2.0}
+    assert summary["usual"]["images_per_second"] == {"median": 2.0, "min": 2.0, "max": 2.0}
+    assert summarise([]) == {}
+
+
+@pytest.mark.parametrize(("seconds", "batches"), [(10_000, 40), (516, 20), (1, 3)])
+def test_batches_of_a_timing_fill_the_time(seconds, batches, monkeypatch):
+    """With a clock on which a batch takes two seconds, in each of two parts: 9 batches and 36 seconds to find this out."""
+    now, covered = 0.0, 0
+
+    def cover(number):
+        nonlocal covered
+        covered = number
+
+    def way():
+        nonlocal now
+        now += 2 * covered
+        return 1.0
+
+    monkeypatch.setattr("tools.measure.turns.time.monotonic", lambda: now)
+    turn = fit({"a": way, "b": way}, cover, 40, seconds, repeats=6)
+    assert (covered, turn) == (batches, 4 * covered)
 
 
 def test_ratios_are_medians_of_quotients_turn_by_turn():
@@ -45,8 +84,18 @@ def test_ratios_are_medians_of_quotients_turn_by_turn():
 
 
 def test_a_timing_covers_whole_epochs(bench):
-    assert (bench.batch_size, len(bench.train_loader), bench.epochs) == (32, 3, 2)   # 96 of 100 images, 4 batches at least
-    assert bench.valid_passes == 2   # 100 images, 50 a batch
+    assert (bench.batch_size, len(bench.train_loader), bench.train.epochs) == (32, 3, 2)   # 96 of 100 images, 4 batches at least
+    assert bench.valid.epochs == 2   # 100 images, 50 a batch
+
+
+@pytest.mark.parametrize(("batches", "epochs", "steps"), [(2, 1, 2), (3, 1, 3), (7, 2, 6)])
+def test_a_timing_can_be_shorter_than_an_epoch(batches, epochs, steps, bench):
+    bench.cover(batches)
+    assert (bench.train.epochs, bench.train.steps, bench.train.images) == (epochs, steps, 32 * steps)
+    assert len(list(bench.train_loader)) == steps / epochs
+    loop = UsualLoop(bench)
+    assert loop.cover(bench.train.first.most) == 32 * steps / epochs == 32 * len(list(loop.loader))
+    assert [part() > 0 for part in (way(bench) for way in RATES.values())] == [True] * len(RATES)
 
 
 @pytest.mark.parametrize("part", RATES)
@@ -69,7 +118,7 @@ def test_the_usual_loop_learns_the_same_task(bench):
 
 def test_the_usual_transforms_make_the_same_images_where_nothing_is_random(bench):
     cfg = load_config(DIGITS, ["TRANSFORMS.TRAIN_TRANSFORMS", "['center_crop']", "INPUT_SIZE", "[8, 8]"])
-    own = prepare(cfg, bench.runtime, load_sets(cfg, 40, 5), min_batches=1)
+    own = prepare(cfg, bench.runtime, load_sets(cfg, 40, 5))
     loop = UsualLoop(own)
     assert len(loop.network.state_dict()) == len(own.parts.network.state_dict())
     batch = next(iter(own.train_loader))
@@ -114,7 +163,7 @@ def test_one_run_measures_everything(tiny, tmp_path, capsys):
     for start in found["start_up"]["starts"]:
         assert sum(start[stage] for stage in STAGES) == pytest.approx(start["total"])
         assert min(start[stage] for stage in STAGES) >= 0
-    assert len(found["start_up"]["starts"]) == 2
+    assert len(found["start_up"]["starts"]) == STARTS
     assert 50 < found["memory_mib"]["process"] < 10_000   # Python with torch, and no unit mistaken
     for run in found["run"]["runs"]:
         assert 0 < run["training"] < run["whole"]

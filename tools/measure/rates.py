@@ -23,39 +23,47 @@ def seconds(function: Callable[[], object], device: torch.device) -> float:
 
 def bare(bench: Bench) -> Callable[[], float]:
     """Forward, cross-entropy, backward and update on one random batch that lies ready."""
-    device, parts, steps = bench.runtime.device, bench.parts, bench.epochs * len(bench.train_loader)
+    device, parts = bench.runtime.device, bench.parts
     images = torch.randn(bench.batch_size, 3, *bench.cfg.INPUT_SIZE, device=device)
     images = images.to(memory_format=build.memory_format(bench.cfg))
     labels = torch.randint(bench.train_set.num_classes, (bench.batch_size,), device=device)
 
     def run() -> None:
         parts.network.train()
-        for _ in range(steps):
+        for _ in range(bench.train.steps):
             parts.optimizer.zero_grad(set_to_none=True)
             with parts.precision.autocast():
                 loss = F.cross_entropy(parts.network(images).logits, labels)
             parts.precision.step(loss, parts.optimizer)
 
-    return lambda: steps * bench.batch_size / seconds(run, device)
+    return lambda: bench.train.steps * bench.batch_size / seconds(run, device)
 
 
 def end_to_end(bench: Bench) -> Callable[[], float]:
-    """Whole epochs as main/train.py trains them: draws, augmentation, normalisation, mixing, loss, totals; no validation."""
-    loader, parts = bench.train_loader, bench.parts
+    """Epochs as main/train.py trains them: draws, augmentation, normalisation, mixing, loss, totals; no validation."""
+    loader, training, runtime = bench.train_loader, bench.parts, bench.runtime
+    parts = training.parts(loader)
 
     def run() -> None:
-        for epoch in range(1, bench.epochs + 1):
-            parts.criterion.on_epoch(epoch)
+        for epoch in range(bench.first_epoch, bench.first_epoch + bench.train.epochs):
             loader.on_epoch(epoch)
-            train_one_epoch(parts.step, loader).means(bench.runtime)
+            for part in parts.values():
+                part.on_epoch(epoch)
+            training.before_epoch(loader, runtime, epoch)
+            train_one_epoch(training.step, loader, parts=parts.values()).means(runtime)
 
-    return lambda: bench.epochs * loader.num_images / seconds(run, bench.runtime.device)
+    return lambda: bench.train.images / seconds(run, runtime.device)
 
 
 def usual(bench: Bench) -> Callable[[], float]:
-    """Whole epochs of the usual loop; its data and network stay from one timing to the next, its workers do not."""
+    """Epochs of the usual loop; its data and network stay from one timing to the next, its workers do not."""
     loop = UsualLoop(bench)
-    return lambda: bench.epochs * loop.images_per_epoch / seconds(lambda: loop.train(bench.epochs), bench.runtime.device)
+
+    def run() -> float:
+        epochs, images = bench.train.epochs, loop.cover(bench.train.first.most)
+        return epochs * images / seconds(lambda: loop.train(epochs), bench.runtime.device)
+
+    return run
 
 
 def input_pipeline(bench: Bench) -> Callable[[], float]:
@@ -63,23 +71,23 @@ def input_pipeline(bench: Bench) -> Callable[[], float]:
     loader = bench.train_loader
 
     def run() -> None:
-        for epoch in range(1, bench.epochs + 1):
+        for epoch in range(bench.first_epoch, bench.first_epoch + bench.train.epochs):
             loader.on_epoch(epoch)
             for _ in loader:
                 pass
 
-    return lambda: bench.epochs * loader.num_images / seconds(run, bench.runtime.device)
+    return lambda: bench.train.images / seconds(run, bench.runtime.device)
 
 
 def validation(bench: Bench) -> Callable[[], float]:
-    """Predictions for the validation set, on the host, metrics not included."""
+    """Predictions for validation images, on the host, metrics not included."""
     parts = bench.parts
 
     def run() -> None:
-        for _ in range(bench.valid_passes):
+        for _ in range(bench.valid.epochs):
             evaluate(parts.network, bench.valid_loader, parts.precision, bench.runtime)
 
-    return lambda: bench.valid_passes * len(bench.valid_set.labels) / seconds(run, bench.runtime.device)
+    return lambda: bench.valid.images / seconds(run, bench.runtime.device)
 
 
 RATES = {"bare": bare, "end_to_end": end_to_end, "usual": usual, "input": input_pipeline, "validation": validation}

@@ -10,26 +10,26 @@ LABELS = {"bare": "bare step", "end_to_end": "end to end", "usual": "usual loop"
 
 def summarise_seconds(measured: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
     """The spread of the seconds of each part that was measured several times."""
-    return {part: spread(one[part] for one in measured) for part in measured[0]}
+    return {part: spread(one[part] for one in measured) for part in (measured[0] if measured else ())}
 
 
 def lines(report: dict[str, Any]) -> list[str]:
     """The report as text: the measured configuration and hardware, then a line per part."""
     facts, git = report["environment"], report["git"]
     versions = f"torch {facts['versions']['torch']}" + f", CUDA {facts['cuda']}" * bool(facts["cuda"])
-    text = [f"{', '.join(report['config'])}: {report['images']} images, batch {report['batch']}, {report['steps']} steps a "
-            f"timing, {report['repeats']} turns after one to warm up",
+    turns = f", {report['steps']} steps a timing, {len(report['turns'])} of {report['repeats']} turns" * bool(report["turns"])
+    text = [f"{', '.join(report['config'])}: {report['images']} images, batch {report['batch']}{turns}",
             f"{facts['hardware']} ({facts['processor']}), {versions}, commit {commit(git)}"]
     if report["summary"]:
         text += ["", *rate_lines(report["summary"])]
     if report["cam"]:
         text += ["", cam_line(report["cam"]["summary"], report["cam"]["sizes"])]
-    if report["start_up"]:
+    if report["start_up"]["starts"]:
         text += ["", start_line(report["start_up"]["summary"])]
     if report["memory_mib"]:
         text += ["memory at its highest, MiB: " + ", ".join(f"{name.replace('_', ' ')} {value:.0f}"
                                                              for name, value in report["memory_mib"].items())]
-    if report["run"]:
+    if report["run"]["runs"]:
         text += [run_line(report["run"]["summary"])]
     return text
 

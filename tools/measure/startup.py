@@ -1,4 +1,4 @@
-"""Start-up and memory of a training, measured in a process of its own: from its start to the first batch, or through an epoch.
+"""Start-up and memory of a training, measured in a process of its own: up to its first batch, or through some batches.
 
 Run by tools/benchmark.py; prints one line of JSON.
 """
@@ -27,10 +27,11 @@ from lib.engine.evaluation import evaluate
 from lib.utils.errors import MISTAKE, InputError, RunFailedError
 from lib.utils.system import peak_memory
 from main.command import make_parser, run_command
-from tools.measure.prepared import load_sets, make_parts
+from tools.measure.prepared import Span, load_sets, make_parts
 
 STAGES = ("imports", "data", "network", "first_batch")   # seconds of each; together from the process's start to the first batch
 MIB = 2**20
+BATCHES = 20   # of training and of validation, after which memory grows no more
 
 
 def in_process(words: Sequence[str], whole_epoch: bool) -> dict[str, Any]:
@@ -67,6 +68,8 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     measured = {"seconds": dict(zip(STAGES, (end - begin for begin, end in pairwise(clock))))}
     measured["seconds"]["total"] = clock[-1] - clock[0]
     if args.epoch:
+        for loader in (train_loader, valid_loader):
+            Span(loader).cover(min(BATCHES, len(loader)))
         train_one_epoch(parts.step, train_loader).means(runtime)
         evaluate(parts.network, valid_loader, parts.precision, runtime)
         measured["memory_mib"] = highest_memory(runtime.device)

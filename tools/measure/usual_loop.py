@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms as usual
 
 from lib.config import Config
@@ -97,13 +97,18 @@ class UsualLoop:
         self.optimizer = torch.optim.SGD(network.parameters(), lr=cfg.TRAIN.OPTIMIZER.BASE_LR, momentum=0.9, nesterov=True,
                                          weight_decay=cfg.TRAIN.OPTIMIZER.WEIGHT_DECAY)
         transform = usual_transform(cfg, images.mean.tolist(), images.std.tolist())
-        self.loader = DataLoader(UsualSet(images, transform), bench.batch_size, shuffle=True, num_workers=num_workers(cfg),
-                                 pin_memory=cfg.PIN_MEMORY and on_gpu, drop_last=len(images.labels) >= bench.batch_size)
+        self.set, self.batch_size = UsualSet(images, transform), bench.batch_size
+        self.options = {"num_workers": num_workers(cfg), "pin_memory": cfg.PIN_MEMORY and on_gpu,
+                        "drop_last": len(images.labels) >= bench.batch_size}
+        self.cover(len(images.labels))
 
-    @property
-    def images_per_epoch(self) -> int:
-        size = self.loader.batch_size
-        return len(self.loader) * size if self.loader.drop_last else len(self.loader.dataset)
+    def cover(self, batches: int) -> int:
+        """Ends an epoch after so many batches, if it has more; returns the number of its images."""
+        images, size = len(self.set), self.batch_size
+        if self.options["drop_last"]:
+            images = min(images // size, batches) * size
+        self.loader = DataLoader(self.set, size, sampler=RandomSampler(self.set, num_samples=images), **self.options)
+        return images
 
     def train(self, epochs: int) -> list[tuple[float, float]]:
         """Mean loss and accuracy of each epoch."""
