@@ -62,10 +62,10 @@ def fit(ways: Ways, cover: Callable[[int], None], most: int, seconds: float, rep
     batches = FEWEST
     while True:
         cover(batches)
-        begun = time.monotonic()
+        before = time.monotonic()
         for way in ways.values():
             way()
-        turn = time.monotonic() - begun
+        turn = time.monotonic() - before
         if turn >= PROBE or batches >= most:
             break
         batches = min(4 * batches, most)
