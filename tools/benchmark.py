@@ -99,7 +99,7 @@ def measure(cfg: Config, args: argparse.Namespace, parts: Sequence[str], found: 
 
 def tell(found: dict[str, Any], file: Path | None) -> None:
     """Prints the results so far, and writes them to ``file``."""
-    if not any(found[part] for part in ("turns", "starts", "runs", "memory_mib", "cam")):
+    if not any(found["turns"]) and not any(found[part] for part in ("starts", "runs", "memory_mib", "cam")):
         return
     found |= {"summary": summarise(found["turns"]),
               "start_up": {"starts": found["starts"], "summary": report.summarise_seconds(found["starts"])},

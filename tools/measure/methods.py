@@ -42,10 +42,10 @@ from lib.utils.registry import closest
 from main.command import make_parser, run_command
 from main.pace import quiet
 from tools.measure.options import natural, new_file, positive
-from tools.measure.prepared import load_sets, make_parts
+from tools.measure.prepared import load_sets, make_parts, middle_epoch
 from tools.measure.rates import seconds
 from tools.measure.report import commit, middle_and_range
-from tools.measure.turns import spread
+from tools.measure.turns import EVERY, spread
 
 log = logging.getLogger("tools.measure.methods")
 
@@ -55,7 +55,6 @@ PLAIN = {"LOSS.LOSS_TYPE": "CrossEntropy", "TRAIN.COMBINER.TYPE": "default", "TR
          "NETWORK.EXPERTS.NUM": 1}
 OF_A_STEP = ("LOSS.", "TRAIN.COMBINER.", "TRAIN.UPDATE.", "NETWORK.EXPERTS.", "CLASSIFIER.", "HEADS.", "TRANSFORMS.")
 LATER_STAGE = "{BEFORE}"   # in a fragment that continues a run
-EVERY = 5.0                # seconds from one line of progress to the next
 
 Way = Callable[[], float]
 
@@ -114,7 +113,7 @@ def step_of(cfg: Config, sets: tuple[ImageSet, ImageSet], runtime: Runtime, step
     for one in (loader, valid_loader):
         at_the_end.callback(one.close)
     training = make_parts(cfg, sets[0], runtime, loader)
-    parts, middle = training.parts(loader), max(cfg.TRAIN.MAX_EPOCH // 2, 1)
+    parts, middle = training.parts(loader), middle_epoch(cfg)
     for part in parts.values():
         part.on_epoch(middle)
         if isinstance(part, Curriculum):

@@ -82,8 +82,12 @@ class Bench(NamedTuple):
 
     @property
     def first_epoch(self) -> int:
-        """The epoch that is measured, in the middle of a training, where methods that begin late or end early are active."""
-        return max(self.cfg.TRAIN.MAX_EPOCH // 2, 1)
+        return middle_epoch(self.cfg)
+
+
+def middle_epoch(cfg: Config) -> int:
+    """The epoch that is measured: in the middle of a training, where methods that begin late or end early are active."""
+    return max(cfg.TRAIN.MAX_EPOCH // 2, 1)
 
 
 def random_set(num_images: int, num_classes: int, size: tuple[int, int]) -> ImageSet:
